@@ -1,0 +1,312 @@
+"""What a run is: one tree of frozen dataclasses, free of JAX so that ``--help`` stays instant.
+
+Defaults are the paper's Tables 1 and 2 (Zhang & Chen 2021) where it gives a value. What can be computed
+from the configuration is a property, never a second field. Every error is one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run. The message is one line and says what to change."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.0)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """The base learner: centralised critic and deterministic policies (paper, Eqs. 1-3 and Table 2)."""
+
+    discount: float = 0.95
+    hidden: int = 128
+    """Units of every hidden layer and of the message LSTM."""
+    batch_size: int = 256
+    """Transitions drawn from the replay for each update."""
+    replay_transitions: int = 100_000
+    """Capacity, stored as whole episodes; the oldest is overwritten."""
+    warmup_episodes: int = 40
+    """Episodes played before the first update, all learners idle."""
+    critic_learning_rate: float = 1e-3
+    policy_learning_rate: float = 1e-3
+    target_rate: float = 0.01
+    """Polyak rate of the target policy, target gates and target critic."""
+    gradient_clip: float = 0.5
+    """Global-norm clip on the critic's and on the policy's gradient."""
+    action_penalty: float = 1e-3
+    """Weight of the mean squared action before tanh in the policy loss."""
+    exploration_noise: float = 0.2
+    """Standard deviation of the Gaussian added to actions in training; none in evaluation."""
+    share_parameters: bool = False
+    """One set of policy and gate parameters for all agents, rather than one each."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
+        _require(self.hidden >= 1, "learner.hidden must be at least 1")
+        _require(self.batch_size >= 1, "learner.batch_size must be at least 1")
+        _require(
+            self.batch_size <= self.replay_transitions,
+            f"learner.batch_size ({self.batch_size}) exceeds learner.replay_transitions "
+            f"({self.replay_transitions}); lower the first or raise the second",
+        )
+        _require(self.warmup_episodes >= 2, "learner.warmup_episodes must be at least 2")
+        _require(0 < self.target_rate <= 1, "learner.target_rate must lie in (0, 1]")
+        _require(self.gradient_clip > 0, "learner.gradient_clip must be positive")
+        _require(self.exploration_noise >= 0, "learner.exploration_noise must not be negative")
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The communication networks c^i and how their parameters move (Table 2: RMSprop)."""
+
+    learning_rate: float = 1e-3
+    rms_decay: float = 0.9
+    rms_epsilon: float = 1e-8
+    """Inside the square root, so that a zero gradient has a finite second derivative."""
+    edge_cost: float = 0.0
+    """Price of one open edge for one step, in the reward that gate learning sees; the critic's is untouched."""
+    entropy: float = 0.0
+    """Entropy bonus of the REINFORCE rule (the meta rule has its own, ``meta.entropy``)."""
+    temperature: float = 1.0
+    """Temperature of the straight-through Gumbel-softmax gates."""
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "gates.learning_rate must be positive")
+        _require(0 <= self.rms_decay < 1, "gates.rms_decay must lie in [0, 1)")
+        _require(self.rms_epsilon > 0, "gates.rms_epsilon must be positive")
+        _require(self.temperature > 0, "gates.temperature must be positive")
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """The learned baseline V(o; phi) and the advantage made from it (Section 4.2, Table 1)."""
+
+    learning_rate: float = 1e-3
+    n_step: int = 25
+    """Rewards summed before bootstrapping; windows that pass the episode's end bootstrap there."""
+    normalise: bool = True
+    """Subtract the running mean of the advantage and divide by its running standard deviation."""
+    moments_decay: float = 0.99
+    """Decay, per trajectory, of those running moments."""
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "baseline.learning_rate must be positive")
+        _require(self.n_step >= 1, "baseline.n_step must be at least 1")
+        _require(0 <= self.moments_decay < 1, "baseline.moments_decay must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The meta-parameters eta: a backward LSTM that says how the gates learn (Eqs. 5-9, Table 1)."""
+
+    learning_rate: float = 5e-5
+    gradient_clip: float = 1.0
+    entropy: float = 0.01
+    """Beta of Eq. 8."""
+    hidden: int = 128
+    blend_intermediate: bool = True
+    """Average the meta-gradient over all K updates (Eq. 9) rather than take the last alone (Eq. 8)."""
+    append_decisions: bool = False
+    """Feed the sampled decisions to eta as well as their probabilities."""
+    reward_transform: Literal["raw", "signed_log"] = "raw"
+    """How the reward enters eta's input."""
+    stop_input_gradient: bool = False
+    """Drop the derivative through the gate probabilities in eta's input."""
+    stop_denominator: bool = False
+    """Drop the derivative through RMSprop's denominator."""
+    output_l2: float = 0.0
+    """Coefficient of a penalty on the squared output of eta."""
+    fresh_trajectory: bool = False
+    """Sample tau(0) anew instead of reusing the previous iteration's tau(K)."""
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
+        _require(self.gradient_clip > 0, "meta.gradient_clip must be positive")
+        _require(self.hidden >= 1, "meta.hidden must be at least 1")
+
+
+@dataclass(frozen=True)
+class MessageConfig:
+    """How messages travel and are read."""
+
+    latency: Literal[0, 1] = 0
+    """0 delivers a message in the step it was sent, 1 in the next step."""
+    rounds: int = 2
+    """Exchanges of hidden states within one step (CommNet)."""
+    aggregate: Literal["mean", "sum"] = "mean"
+    """Average of the senders' hidden states, or their sum (CommNet)."""
+
+    def __post_init__(self) -> None:
+        _require(self.rounds >= 1, "message.rounds must be at least 1")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Noise-free episodes on fixed evaluation seeds, played inside the training program."""
+
+    every: int = 500
+    """Training episodes between evaluations."""
+    episodes: int = 100
+    seed: int = 20_210
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "evaluation.every must be at least 1")
+        _require(self.episodes >= 1, "evaluation.episodes must be at least 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: a task, a topology rule, a message interpreter, and as many seeds as you like."""
+
+    task: str = "navigation_N3_l3"
+    topology: str = "meta"
+    """Axis A: who receives from whom, and how that is learned."""
+    messages: str = "lstm"
+    """Axis B: what is sent and how what arrives is read."""
+    seeds: int = 8
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ...; each one's result does not depend on the others."""
+    episodes: int = 50_000
+    """Training episodes per seed, one update each; the warm-up comes before them."""
+    updates_per_iteration: int = 10
+    """K: updates of the gates for every update of eta and of the baseline."""
+    chunk_episodes: int = 100
+    """Episodes the program advances before the host hears from it."""
+    seed_axis: Literal["auto", "vmap", "map"] = "auto"
+    """vmap batches seeds (accelerators); map runs them in turn on one host device per core (CPU)."""
+    devices: int = 0
+    """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    gates: GateConfig = field(default_factory=GateConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    message: MessageConfig = field(default_factory=MessageConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.topology not in TOPOLOGIES:
+            raise unknown_name("topology", self.topology, TOPOLOGIES)
+        if self.messages not in MESSAGES:
+            raise unknown_name("messages", self.messages, MESSAGES)
+        _require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
+        _require(self.first_seed >= 0, "first_seed must not be negative")
+        _require(self.devices >= 0, "devices must not be negative; 0 takes all")
+        k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
+        _require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
+        for name, value, step, step_name in (
+            ("chunk_episodes", chunk, k, "updates_per_iteration"),
+            ("evaluation.every", every, chunk, "chunk_episodes"),
+            ("episodes", self.episodes, chunk, "chunk_episodes"),
+        ):
+            nearest = max(step, round(value / step) * step)
+            _require(
+                value >= step and value % step == 0,
+                f"{name} ({value}) must be a multiple of {step_name} ({step}); the nearest is {nearest}",
+            )
+
+    @property
+    def method(self) -> str:
+        """The preset's name where this grid point has one, else ``topology+messages``."""
+        for method in METHODS.values():
+            if (method.topology, method.messages, method.share_parameters) == (
+                self.topology,
+                self.messages,
+                self.learner.share_parameters,
+            ):
+                return method.name
+        return f"{self.topology}+{self.messages}"
+
+    @property
+    def iterations_per_chunk(self) -> int:
+        return self.chunk_episodes // self.updates_per_iteration
+
+    @property
+    def chunks(self) -> int:
+        return self.episodes // self.chunk_episodes
+
+
+def with_method(config: Config, name: str) -> Config:
+    """`config` with a preset's two axes, or those of ``"topology+messages"``.
+
+    Raises ConfigError for an unknown name, with the nearest known one.
+    """
+    if "+" in name:
+        topology, messages = name.split("+", 1)
+        return dataclasses.replace(config, topology=topology, messages=messages)
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    method = METHODS[name]
+    learner = dataclasses.replace(config.learner, share_parameters=method.share_parameters)
+    return dataclasses.replace(
+        config, topology=method.topology, messages=method.messages, learner=learner
+    )
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted name, e.g. ``learner.batch_size``."""
+    flat: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{item.name}.")
+        else:
+            flat[prefix + item.name] = value
+    return flat
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """`config` with settings replaced by dotted name, all at once (so checks see only the result).
+
+    Raises ConfigError for an unknown name (naming the nearest) or a value of the wrong type.
+    """
+    known = flatten(config)
+    for name in changes:
+        if name not in known:
+            raise unknown_name("setting", name, known)
+    return typing.cast(Config, _override(config, changes, ""))
+
+
+def _override(node: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(type(node))
+    replaced = {}
+    for item in dataclasses.fields(node):
+        name, value = prefix + item.name, getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            replaced[item.name] = _override(value, changes, f"{name}.")
+        elif name in changes:
+            replaced[item.name] = _checked(name, hints[item.name], changes[name])
+    return dataclasses.replace(node, **replaced)
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    """`value` if it fits the setting's type (an int may stand for a float)."""
+    if typing.get_origin(hint) is Literal:
+        options = typing.get_args(hint)
+        if not any(value == option and type(value) is type(option) for option in options):
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if isinstance(hint, types.UnionType) or type(value) is not hint:
+        raise ConfigError(f"{name} must be of type {hint.__name__}, not {value!r}")
+    return value
