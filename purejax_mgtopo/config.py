@@ -1,7 +1,8 @@
 """What a run is: one tree of frozen dataclasses, free of JAX so that ``--help`` stays instant.
 
-Defaults are the paper's Tables 1 and 2 (Zhang & Chen 2021) where it gives a value. What can be computed
-from the configuration is a property, never a second field. Every error is one line that says what to do.
+Defaults are the paper's Tables 1 and 2 (Zhang & Chen 2021) where it gives a value. What can be
+computed from the configuration is a property, never a second field. Every error is one line that
+says what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.0)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
+    # A line stays a line: some sixty settings would bury the hint.
+    others = f" (known: {', '.join(known)})" if len(known) <= 12 else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint}{others}")
 
 
 def _require(holds: bool, message: str) -> None:
@@ -36,7 +39,7 @@ def _require(holds: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """The base learner: centralised critic and deterministic policies (paper, Eqs. 1-3 and Table 2)."""
+    """The base learner: centralised critic, deterministic policies (paper, Eqs. 1-3, Table 2)."""
 
     discount: float = 0.95
     hidden: int = 128
@@ -84,7 +87,7 @@ class GateConfig:
     rms_epsilon: float = 1e-8
     """Inside the square root, so that a zero gradient has a finite second derivative."""
     edge_cost: float = 0.0
-    """Price of one open edge for one step, in the reward that gate learning sees; the critic's is untouched."""
+    """Price of one open edge for one step, in the reward that gate learning sees, only there."""
     entropy: float = 0.0
     """Entropy bonus of the REINFORCE rule (the meta rule has its own, ``meta.entropy``)."""
     temperature: float = 1.0
@@ -117,7 +120,7 @@ class BaselineConfig:
 
 @dataclass(frozen=True)
 class MetaConfig:
-    """The meta-parameters eta: a backward LSTM that says how the gates learn (Eqs. 5-9, Table 1)."""
+    """The meta-parameters eta: a backward LSTM that says how gates learn (Eqs. 5-9, Table 1)."""
 
     learning_rate: float = 5e-5
     gradient_clip: float = 1.0
@@ -125,7 +128,7 @@ class MetaConfig:
     """Beta of Eq. 8."""
     hidden: int = 128
     blend_intermediate: bool = True
-    """Average the meta-gradient over all K updates (Eq. 9) rather than take the last alone (Eq. 8)."""
+    """Average the meta-gradient over all K updates (Eq. 9), not the last one alone (Eq. 8)."""
     append_decisions: bool = False
     """Feed the sampled decisions to eta as well as their probabilities."""
     reward_transform: Literal["raw", "signed_log"] = "raw"
@@ -179,13 +182,15 @@ class Config:
     """One run: a task, a topology rule, a message interpreter, and as many seeds as you like."""
 
     task: str = "navigation_N3_l3"
+    """Its name, as `mgtopo tasks` lists it, or another size by the grammar given there."""
     topology: str = "meta"
     """Axis A: who receives from whom, and how that is learned."""
     messages: str = "lstm"
     """Axis B: what is sent and how what arrives is read."""
     seeds: int = 8
+    """How many independent runs, all in one program."""
     first_seed: int = 0
-    """The seeds are first_seed, first_seed + 1, ...; each one's result does not depend on the others."""
+    """The seeds are first_seed, first_seed + 1, ...; none depends on which others run."""
     episodes: int = 50_000
     """Training episodes per seed, one update each; the warm-up comes before them."""
     updates_per_iteration: int = 10
@@ -193,7 +198,7 @@ class Config:
     chunk_episodes: int = 100
     """Episodes the program advances before the host hears from it."""
     seed_axis: Literal["auto", "vmap", "map"] = "auto"
-    """vmap batches seeds (accelerators); map runs them in turn on one host device per core (CPU)."""
+    """vmap batches seeds (accelerators); map runs them in turn, on one device per core (CPU)."""
     devices: int = 0
     """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -221,7 +226,8 @@ class Config:
             nearest = max(step, round(value / step) * step)
             _require(
                 value >= step and value % step == 0,
-                f"{name} ({value}) must be a multiple of {step_name} ({step}); the nearest is {nearest}",
+                f"{name} ({value}) must be a multiple of {step_name} ({step}); "
+                f"the nearest is {nearest}",
             )
 
     @property
@@ -303,7 +309,9 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is Literal:
         options = typing.get_args(hint)
         if not any(value == option and type(value) is type(option) for option in options):
-            raise ConfigError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
+            raise ConfigError(
+                f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}"
+            )
         return value
     if hint is float and type(value) is int:
         return float(value)

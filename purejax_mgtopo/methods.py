@@ -41,7 +41,9 @@ METHODS = {
         Method("reinforce", "reinforce", "lstm", False, "topology by policy gradient"),
         Method("stgs", "stgs", "lstm", False, "topology by straight-through Gumbel-softmax"),
         Method("meta", "meta", "lstm", False, "topology by meta-gradients: the paper's method"),
-        Method("commnet", "full", "commnet", True, "CommNet: full communication, shared parameters"),
+        Method(
+            "commnet", "full", "commnet", True, "CommNet: full communication, shared parameters"
+        ),
         Method("meta_commnet", "meta", "commnet", True, "meta-gradient topology over CommNet"),
     )
 }

@@ -1,0 +1,111 @@
+"""Cooperative particle tasks as native JAX environments with the jumanji interface.
+
+`jax_mpe.make("navigation_N3_l3")` makes a task; `jax_mpe.registered_tasks()` lists those with a name of their own.
+Importing the package also registers them with jumanji: `jumanji.make("navigation_N3_l3-v0")`. Any other size goes
+through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jumanji import register, registered_environments
+
+from .autoreset import BatchAutoReset
+from .navigation import Navigation, NavigationState
+from .physics import Bodies, contact_forces, norm, world_step
+from .scenario import HORIZON, Observation, Scenario, Snapshot, arena_half_width
+from .toys import CORNERS, CrossedGoals, FollowHolder, GoalsState, HolderState, Public, corner
+
+__all__ = [
+    "CORNERS",
+    "HORIZON",
+    "BatchAutoReset",
+    "Bodies",
+    "CrossedGoals",
+    "FollowHolder",
+    "GoalsState",
+    "HolderState",
+    "Navigation",
+    "NavigationState",
+    "Observation",
+    "Public",
+    "Scenario",
+    "Snapshot",
+    "arena_half_width",
+    "contact_forces",
+    "corner",
+    "make",
+    "norm",
+    "registered_tasks",
+    "world_step",
+]
+
+
+class _Sized(NamedTuple):
+    """A scenario that comes in every size, called with N, and with l where it has one."""
+
+    constructor: Callable[..., Scenario[Any]]
+    has_view: bool  # whether names end in _l<int>
+    named: tuple[str, ...]  # the sizes that the paper uses
+
+
+# One line for each scenario and toy; everything else follows from these two tables.
+_SIZED = {
+    "navigation": _Sized(
+        Navigation, True, ("navigation_N3_l3", "navigation_N6_l1", "navigation_N6_l6")
+    ),
+}
+_TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public)}
+
+
+def registered_tasks() -> tuple[str, ...]:
+    """Names of the paper's tasks and of the toys."""
+    return tuple(name for scenario in _SIZED.values() for name in scenario.named) + tuple(_TOYS)
+
+
+def make(name: str) -> Scenario[Any]:
+    """Make a task by its name.
+
+    Args:
+        name: one of `registered_tasks()`, or any size by the grammar `<scenario>_N<int>[_l<int>]`, with N agents of
+            which each sees the l nearest landmarks.
+
+    Raises:
+        ValueError: in one line, if there is no such task, or not in that size.
+    """
+    if name in _TOYS:
+        return _TOYS[name]()
+    parts = re.fullmatch(r"([a-z_]+?)_N(\d+)(?:_l(\d+))?", name)
+    scenario = _SIZED.get(parts[1]) if parts else None
+    if parts is None or scenario is None or scenario.has_view != (parts[3] is not None):
+        raise ValueError(_unknown(name))
+    sizes = [int(size) for size in parts.groups()[1:] if size is not None]
+    return scenario.constructor(*sizes)
+
+
+def _unknown(name: str) -> str:
+    known = registered_tasks()
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    grammar = ", ".join(
+        f"{scenario}_N<int>" + ("_l<int>" if entry.has_view else "")
+        for scenario, entry in _SIZED.items()
+    )
+    return (
+        f"unknown task {name!r}; did you mean {close[0]!r}? Sizes other than the paper's: {grammar}"
+    )
+
+
+def _register_with_jumanji() -> None:
+    present = registered_environments()  # jumanji refuses a second registration of the same name
+    for task in registered_tasks():
+        if f"{task}-v0" not in present:
+            register(f"{task}-v0", entry_point="jax_mpe:make", kwargs={"name": task})
+    if "jax_mpe-v0" not in present:
+        register("jax_mpe-v0", entry_point="jax_mpe:make")
+
+
+_register_with_jumanji()

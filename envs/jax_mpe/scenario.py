@@ -1,0 +1,207 @@
+"""What all tasks share: the jumanji interface, the time limit, and compact snapshots of a state."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jumanji import specs
+from jumanji.env import Environment
+from jumanji.types import StepType, TimeStep, restart
+
+HORIZON = 25  # steps in an episode of every task of the paper
+
+# Half-widths that the paper's tasks take from PIC (Liu et al. 2019); they do not follow one formula.
+_PAPER_HALF_WIDTH = {3: 1.0, 6: 1.5}
+
+
+class Observation(NamedTuple):
+    """What the agents see.
+
+    Attributes:
+        agents_view: row i is the observation of agent i, [N, O].
+        step_count: steps taken in this episode, [].
+    """
+
+    agents_view: Array
+    step_count: Array
+
+
+class Snapshot(NamedTuple):
+    """The part of a state that observations depend on, as two flat vectors of floats.
+
+    Attributes:
+        moving: what changes within an episode, [D].
+        fixed: what stays constant within an episode, [F].
+    """
+
+    moving: Array
+    fixed: Array
+
+
+StateT = TypeVar("StateT", bound=Any)
+
+
+def arena_half_width(num_agents: int) -> float:
+    """Half of the side of the square in which bodies start, in units of length.
+
+    N = 3 and N = 6 are the paper's values, 1 and 1.5. Any other N keeps the density of agents of N = 3,
+    hence sqrt(N / 3); note that this rule would give 1.41 rather than 1.5 for N = 6.
+    """
+    return _PAPER_HALF_WIDTH.get(num_agents, math.sqrt(num_agents / 3))
+
+
+class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[StateT]):
+    """A cooperative task for N agents with continuous actions and one team reward.
+
+    A task is a frozen dataclass of hyper-parameters that derives from this class and fills in
+    `initial_state`, `advance`, `observe` and `reward`, and lists in `moving_fields` and `fixed_fields`
+    the fields of its state that observations depend on. Equal hyper-parameters make equal tasks, with
+    equal hashes, so a task may be a static argument of `jax.jit`.
+    """
+
+    name: Any
+    num_agents: int
+    horizon: int
+
+    action_size: ClassVar[int] = 2
+    moving_fields: ClassVar[tuple[str, ...]]
+    fixed_fields: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        # jumanji builds the specs here, once; they contain arrays, which must not belong to a trace
+        # when a task is made inside a jitted function.
+        with jax.ensure_compile_time_eval():
+            super().__init__()
+
+    @property
+    @abc.abstractmethod
+    def observation_size(self) -> int:
+        """Width O of one agent's observation."""
+
+    @abc.abstractmethod
+    def initial_state(self, key: PRNGKeyArray) -> StateT:
+        """The state at the start of an episode, with `step_count` 0 and a fresh `key` of its own."""
+
+    @abc.abstractmethod
+    def advance(self, state: StateT, action: Float[Array, "N 2"]) -> StateT:
+        """The state after one step; `step_count` is counted by `step`, not here."""
+
+    @abc.abstractmethod
+    def observe(self, state: StateT) -> Float[Array, "N O"]:
+        """What each agent sees in `state`."""
+
+    @abc.abstractmethod
+    def reward(
+        self, state: StateT, action: Float[Array, "N 2"], next_state: StateT
+    ) -> Float[Array, ""]:
+        """Team reward of one step."""
+
+    def measures(self, state: StateT) -> dict[str, Float[Array, ""]]:
+        """Diagnostic numbers of one state, by name; none unless the task defines some."""
+        del state
+        return {}
+
+    # Compiled, so that a first call outside of any program costs one compilation, not one for each
+    # operation; inside a program this changes nothing.
+    @functools.partial(jax.jit, static_argnums=0)
+    def reset(self, key: PRNGKeyArray) -> tuple[StateT, TimeStep[Observation]]:
+        """Start an episode.
+
+        Args:
+            key: one random key, typed or raw; it is consumed.
+
+        Returns:
+            The state and its first time step: reward 0, discount 1.
+        """
+        state = self.initial_state(key)
+        return state, restart(self._observation(state))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(
+        self, state: StateT, action: Float[Array, "N 2"]
+    ) -> tuple[StateT, TimeStep[Observation]]:
+        """Take one step.
+
+        Args:
+            state: where the episode stands.
+            action: one row for each agent; values beyond [-1, 1] are clipped.
+
+        Returns:
+            The next state and its time step. The time step that reaches the horizon is a truncation:
+            `last()` is true and the discount stays 1, because these tasks never end by themselves.
+        """
+        action = jnp.clip(jnp.asarray(action, float), -1.0, 1.0)
+        advanced = self.advance(state, action)
+        next_state = advanced.replace(step_count=state.step_count + 1)
+        timestep = TimeStep(
+            step_type=jnp.where(next_state.step_count >= self.horizon, StepType.LAST, StepType.MID),
+            reward=self.reward(state, action, next_state),
+            discount=jnp.ones((), float),
+            observation=self._observation(next_state),
+            extras={},
+        )
+        return next_state, timestep
+
+    def compress(self, state: StateT) -> Snapshot:
+        """The few floats from which `restore` rebuilds everything that `observe` reads."""
+        return Snapshot(
+            moving=_flatten([getattr(state, field) for field in self.moving_fields]),
+            fixed=_flatten([getattr(state, field) for field in self.fixed_fields]),
+        )
+
+    def restore(self, snapshot: Snapshot, step_count: Int[Array, ""] | int) -> StateT:
+        """Rebuild a state for `observe`, which it gives the same result as the original, bit for bit.
+
+        The key is a constant one, so stepping a restored state does not continue the original's randomness.
+
+        Args:
+            snapshot: from `compress`.
+            step_count: of the original state.
+        """
+        key = jax.random.key(0)
+        shapes = jax.eval_shape(self.initial_state, key)
+        fields = dict(key=key, step_count=jnp.asarray(step_count, jnp.int32))
+        for names, vector in (
+            (self.moving_fields, snapshot.moving),
+            (self.fixed_fields, snapshot.fixed),
+        ):
+            start = 0
+            for name in names:
+                shape = getattr(shapes, name)
+                part = vector[start : start + shape.size].reshape(shape.shape)
+                # Whole numbers such as a goal's index are stored as floats, exactly.
+                whole = jnp.issubdtype(shape.dtype, jnp.integer)
+                fields[name] = part.astype(shape.dtype) if whole else part
+                start += shape.size
+        return type(shapes)(**fields)
+
+    @functools.cached_property
+    def observation_spec(self) -> specs.Spec[Observation]:
+        """Specification of `Observation`."""
+        return specs.Spec(
+            Observation,
+            "ObservationSpec",
+            agents_view=specs.Array((self.num_agents, self.observation_size), float, "agents_view"),
+            step_count=specs.BoundedArray((), jnp.int32, 0, self.horizon, "step_count"),
+        )
+
+    @functools.cached_property
+    def action_spec(self) -> specs.BoundedArray:
+        """Specification of the joint action."""
+        return specs.BoundedArray((self.num_agents, self.action_size), float, -1.0, 1.0, "action")
+
+    def _observation(self, state: StateT) -> Observation:
+        return Observation(agents_view=self.observe(state), step_count=state.step_count)
+
+
+def _flatten(arrays: Sequence[Array]) -> Float[Array, " D"]:
+    if not arrays:
+        return jnp.zeros((0,), float)
+    return jnp.concatenate([jnp.ravel(array).astype(float) for array in arrays])

@@ -1,0 +1,74 @@
+"""Learned communication topologies for cooperative multi-agent RL: many seeds, one XLA program.
+
+The public API, and only that. Names resolve on first use, so that ``import purejax_mgtopo`` starts
+no JAX and the command line answers ``--help`` at once.
+
+    from purejax_mgtopo import Config, train, with_method
+    train(with_method(Config(task="toy_follow_holder", episodes=2_000), "meta"), "results/meta")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.config import Config, ConfigError, flatten, override, with_method
+    from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+    from purejax_mgtopo.population import Population
+    from purejax_mgtopo.recipe import Recipe, load_recipe
+    from purejax_mgtopo.record import RunData, load_run
+    from purejax_mgtopo.runner import RunResult, train
+    from purejax_mgtopo.sweeps import sweep
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "config",
+    "ConfigError": "config",
+    "flatten": "config",
+    "override": "config",
+    "with_method": "config",
+    "MESSAGES": "methods",
+    "METHODS": "methods",
+    "TOPOLOGIES": "methods",
+    "Population": "population",
+    "Recipe": "recipe",
+    "load_recipe": "recipe",
+    "RunData": "record",
+    "load_run": "record",
+    "RunResult": "runner",
+    "train": "runner",
+    "sweep": "sweeps",  # a submodule of that name would shadow the function
+}
+
+__all__ = [  # noqa: F822 - resolved by __getattr__
+    "MESSAGES",
+    "METHODS",
+    "TOPOLOGIES",
+    "Config",
+    "ConfigError",
+    "Population",
+    "Recipe",
+    "RunData",
+    "RunResult",
+    "flatten",
+    "load_recipe",
+    "load_run",
+    "override",
+    "sweep",
+    "train",
+    "with_method",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Measurements of speed: `mgtopo bench`."""

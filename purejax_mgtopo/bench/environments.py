@@ -1,0 +1,201 @@
+"""Environment steps per second of our navigation and of JaxMARL's simple_spread, with equal work.
+
+Both sides run in one jitted scan: each environment splits its own key at each step, draws a joint action uniformly in
+[-1, 1]^(N x 2) from it, steps, and starts a new episode where one ended. All observations and rewards are added to a
+checksum that is returned, so none of them is dead code. The physics, the number of agents and of landmarks, and what the
+agents see are the same up to the dialects (JaxMARL's observation also has a silent channel of 2 (N - 1) zeros, its episode
+has 26 steps, and its step takes a key, which it is given from the same split). For JaxMARL the action is written as
+(noop, left, right, down, up), as its continuous action space wants it.
+
+`ours` uses `jax_mpe.BatchAutoReset`, which draws new episodes only in steps in which some episode ends.
+`ours_jumanji` uses jumanji's `VmapAutoResetWrapper`, which, like JaxMARL, draws one for every environment at every step.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jumanji.wrappers import VmapAutoResetWrapper
+
+import jax_mpe
+
+Loop = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians over repeats, in environment steps per second; None where JaxMARL is not installed.
+
+    Attributes:
+        num_envs: environments side by side.
+        ours: with `jax_mpe.BatchAutoReset`.
+        ours_jumanji: with jumanji's `VmapAutoResetWrapper`.
+        jaxmarl: JaxMARL's `MPE_simple_spread_v3`, continuous actions.
+        ratio: ours / jaxmarl.
+        ratio_jumanji: ours_jumanji / jaxmarl.
+    """
+
+    num_envs: int
+    ours: float
+    ours_jumanji: float
+    jaxmarl: float | None
+    ratio: float | None
+    ratio_jumanji: float | None
+
+
+def measure(
+    num_envs_list: Sequence[int] = (1, 64, 1024, 8192),
+    *,
+    num_agents: int = 3,
+    seconds: float = 0.5,
+    repeats: int = 5,
+) -> list[Row]:
+    """Measure on the default device.
+
+    Args:
+        num_envs_list: numbers of parallel environments; one row each.
+        num_agents: N, with as many landmarks, all of them seen.
+        seconds: about how long one timed run lasts.
+        repeats: timed runs of each side, interleaved so that other load on the machine hits all sides alike.
+    """
+    return [_row(num_envs, num_agents, seconds, repeats) for num_envs in num_envs_list]
+
+
+def _row(num_envs: int, num_agents: int, seconds: float, repeats: int) -> Row:
+    env = jax_mpe.make(f"navigation_N{num_agents}_l{num_agents}")
+    sides = {
+        "ours": _jumanji_loop(jax_mpe.BatchAutoReset(env)),
+        "ours_jumanji": _jumanji_loop(VmapAutoResetWrapper(env)),
+    }
+    if importlib.util.find_spec("jaxmarl") is not None:
+        sides["jaxmarl"] = _jaxmarl_loop(num_agents)
+
+    keys = jax.random.split(jax.random.key(0), num_envs)
+    runs = {}
+    for name, loop in sides.items():
+        trial = _Timed(loop, keys, steps=100)
+        steps = max(100, int(100 * seconds / trial()))
+        runs[name] = _Timed(loop, keys, steps)
+
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            rates[name].append(num_envs * run.steps / run())
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    theirs = median.get("jaxmarl")
+    return Row(
+        num_envs=num_envs,
+        ours=median["ours"],
+        ours_jumanji=median["ours_jumanji"],
+        jaxmarl=theirs,
+        ratio=None if theirs is None else median["ours"] / theirs,
+        ratio_jumanji=None if theirs is None else median["ours_jumanji"] / theirs,
+    )
+
+
+class _Timed:
+    """A compiled loop of a fixed number of steps; a call returns its duration in seconds."""
+
+    def __init__(self, loop: Callable[[Any, int], Any], keys: Any, steps: int) -> None:
+        self.steps = steps
+        self._keys = keys
+        self._run = jax.jit(loop, static_argnums=1).lower(keys, steps).compile()
+        self()  # the first run pays for memory and threads
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(self._run(self._keys))
+        return time.perf_counter() - start
+
+
+def _jumanji_loop(env: Any) -> Callable[[Any, int], Any]:
+    """The loop over a batched jumanji environment with automatic resets."""
+    shape = env.action_spec.shape
+
+    def loop(keys: Any, steps: int) -> Any:
+        keys, reset_keys = _split(keys, 2)
+        state, _ = env.reset(reset_keys)
+
+        def body(carry: Any, _: None) -> Any:
+            keys, state, checksum = carry
+            keys, action_keys = _split(keys, 2)
+            state, timestep = env.step(state, _actions(action_keys, shape))
+            seen = jnp.sum(timestep.observation.agents_view, axis=(1, 2))
+            return (keys, state, checksum + seen + timestep.reward), None
+
+        carry = (keys, state, jnp.zeros(keys.shape[0]))
+        return jax.lax.scan(body, carry, None, length=steps)[0][2]
+
+    return loop
+
+
+def _jaxmarl_loop(num_agents: int) -> Callable[[Any, int], Any]:
+    """The same loop over JaxMARL's environment, which resets itself."""
+    import jaxmarl  # an optional extra
+
+    env = jaxmarl.make(
+        "MPE_simple_spread_v3",
+        num_agents=num_agents,
+        num_landmarks=num_agents,
+        action_type="Continuous",
+    )
+
+    def five(action: Any) -> dict[str, Any]:
+        x, y = action[:, 0], action[:, 1]
+        zero = jnp.zeros_like(x)
+        left_right_down_up = (jnp.maximum(z, 0) for z in (-x, x, -y, y))
+        rows = jnp.stack([zero, *left_right_down_up], axis=-1)
+        return {agent: rows[i] for i, agent in enumerate(env.agents)}
+
+    def loop(keys: Any, steps: int) -> Any:
+        keys, reset_keys = _split(keys, 2)
+        _, state = jax.vmap(env.reset)(reset_keys)
+
+        def body(carry: Any, _: None) -> Any:
+            keys, state, checksum = carry
+            keys, action_keys, step_keys = _split(keys, 3)
+            actions = jax.vmap(five)(_actions(action_keys, (num_agents, 2)))
+            seen, state, reward, _, _ = jax.vmap(env.step)(step_keys, state, actions)
+            for agent in env.agents:
+                checksum = checksum + jnp.sum(seen[agent], axis=1) + reward[agent]
+            return (keys, state, checksum), None
+
+        carry = (keys, state, jnp.zeros(keys.shape[0]))
+        return jax.lax.scan(body, carry, None, length=steps)[0][2]
+
+    return loop
+
+
+def _split(keys: Any, parts: int) -> Any:
+    """One key for each environment, split into `parts` such arrays."""
+    split = jax.vmap(lambda key: jax.random.split(key, parts))(keys)
+    return tuple(split[:, part] for part in range(parts))
+
+
+def _actions(keys: Any, shape: tuple[int, int]) -> Any:
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))(keys)
+
+
+def main() -> None:
+    """Print the table."""
+    print(
+        f"{'envs':>6} {'ours':>12} {'ours+jumanji':>13} {'JaxMARL':>12} {'ratio':>7} {'(jumanji)':>9}"
+    )
+    for row in measure():
+        theirs = "none" if row.jaxmarl is None else f"{row.jaxmarl:,.0f}"
+        ratios = [f"{r:.1f}" if r else "-" for r in (row.ratio, row.ratio_jumanji)]
+        print(
+            f"{row.num_envs:>6} {row.ours:>12,.0f} {row.ours_jumanji:>13,.0f} {theirs:>12} "
+            f"{ratios[0]:>7} {ratios[1]:>9}"
+        )
+
+
+if __name__ == "__main__":
+    main()

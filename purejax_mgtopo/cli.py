@@ -1,0 +1,220 @@
+"""The `mgtopo` command. Nothing heavy is imported before the arguments are parsed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+
+from purejax_mgtopo.config import Config, ConfigError, unknown_name, with_method
+
+PROG = "mgtopo"
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one method on one task, many seeds in one program. Every setting is a flag."""
+
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the results; must not hold a run yet. Required."""
+    method: Annotated[str | None, arg(metavar="NAME")] = None
+    """A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it."""
+    config: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    no_cache: FlagCreatePairsOff[bool] = False
+    """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
+
+    recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
+    """A TOML file, or a folder that holds recipe.toml."""
+    seeds: Annotated[int | None, arg(metavar="INT")] = None
+    """Seeds per run, in place of the recipe's."""
+    episodes: Annotated[int | None, arg(metavar="INT")] = None
+    """Training episodes per seed, in place of the recipe's."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the results; by default `results` beside the recipe."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
+    """Any setting, e.g. --set learner.hidden=64; may be repeated, wins over the recipe."""
+    no_cache: FlagCreatePairsOff[bool] = False
+    """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """List the tasks: agents, width of an observation, what each is about."""
+
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the methods: topology rules, message interpreters, and the presets."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure this machine: environment steps/s, training episodes/s, compile times."""
+
+
+_SUBCOMMANDS = {"train": Train, "sweep": Sweep, "tasks": Tasks, "methods": Methods, "bench": Bench}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and answer with an exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
+    try:
+        return _dispatch(argv)
+    except ConfigError as error:
+        return _fail(error, USAGE, str(error), debug)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt as error:
+        return _fail(error, INTERRUPTED, "interrupted", debug)
+    except Exception as error:
+        from purejax_mgtopo.record import RunError
+
+        message = str(error)
+        if not isinstance(error, RunError):
+            hint = "" if debug else " (MGTOPO_DEBUG=1 shows the traceback)"
+            message = f"{type(error).__name__}: {message}{hint}"
+        return _fail(error, FAILURE, message, debug)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv:
+        argv = ["--help"]
+    if not argv[0].startswith("-") and argv[0] not in _SUBCOMMANDS:
+        raise unknown_name("command", argv[0], _SUBCOMMANDS)
+    if argv[0] == "bench":  # it has a parser of its own
+        from purejax_mgtopo.bench import main as bench
+
+        return int(bench(argv[1:]) or 0)
+
+    command = parse(argv)
+    from purejax_mgtopo import commands
+
+    match command:
+        case Train():
+            return commands.train_command(command)
+        case Sweep():
+            return commands.sweep_command(command)
+        case Tasks():
+            return commands.tasks_command()
+        case _:
+            return commands.methods_command()
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The subcommand's dataclass. Raises ConfigError, or SystemExit(0) after ``--help``."""
+    method = _flag(argv, "--method")
+    base = Config() if method is None else with_method(Config(), method)
+    choices = {
+        name: Annotated[
+            kind,  # the preset becomes the default that the other flags refine
+            subcommand(name, default=Train(config=base)) if kind is Train else subcommand(name),
+        ]
+        for name, kind in _SUBCOMMANDS.items()
+    }
+    union: Any = None
+    for choice in choices.values():
+        union = choice if union is None else union | choice
+    with _one_line_errors():
+        command = tyro.cli(union, prog=PROG, args=argv, description=_DESCRIPTION)
+    if isinstance(command, Train):
+        _check_train(command, base)
+    return command
+
+
+_DESCRIPTION = (
+    "Learned communication topologies for cooperative multi-agent RL: many seeds, one program."
+)
+
+
+def _check_train(command: Train, preset: Config) -> None:
+    config = command.config
+    if command.method is not None:
+        for axis, given, named in (
+            ("topology", config.topology, preset.topology),
+            ("messages", config.messages, preset.messages),
+        ):
+            if given != named:
+                raise ConfigError(
+                    f"--method {command.method} means --{axis} {named}, not {given}; "
+                    "give one or the other"
+                )
+    if command.out is None:
+        raise ConfigError(
+            f"say where the results go, for example --out results/{config.task}/{config.method}"
+        )
+
+
+def _flag(argv: Sequence[str], name: str) -> str | None:
+    for at, word in enumerate(argv):
+        if word == name and at + 1 < len(argv):
+            return argv[at + 1]
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn tyro's framed explanations into the one line that this command promises."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        cause: BaseException | None = stop
+        while (
+            cause is not None
+        ):  # our own checks speak for themselves, however deep tyro wraps them
+            if isinstance(cause, ConfigError):
+                raise ConfigError(str(cause)) from None
+            cause = cause.__context__
+        raise ConfigError(_condense(shown.getvalue())) from None
+
+
+def _condense(text: str) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    rows = [row for row in text.splitlines() if not row.startswith(("\u256d", "\u2570"))]
+    lines = [re.sub(r"[\u2500-\u257f]+", " ", row).strip() for row in rows]
+    lines = [line for line in lines if line]
+    for end, line in enumerate(lines):  # what follows is the help that --help shows
+        if line.startswith(("Argument helptext", "For full helptext")):
+            lines = lines[:end]
+            break
+    line = re.sub(r"\s+", " ", " ".join(lines))
+    line = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", line)
+    return line or "these arguments cannot be understood; see --help"
+
+
+def _fail(error: BaseException, code: int, message: str, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    line = " ".join(message.split())
+    print(f"{PROG}: error: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,181 @@
+"""What the subcommands do once their arguments are known."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from purejax_mgtopo.config import ConfigError
+from purejax_mgtopo.curves import Summary
+from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.progress import make_reporter
+from purejax_mgtopo.recipe import Setting, load_recipe, parse_setting
+from purejax_mgtopo.runner import RunResult, train
+from purejax_mgtopo.sweeps import sweep
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.cli import Sweep, Train
+
+INTERRUPTED = 130
+
+
+def train_command(command: Train) -> int:
+    assert command.out is not None  # the parser has seen to it
+    use_cache(not command.no_cache)
+    check_task(command.config.task)
+    reporter = make_reporter()
+    try:
+        name = f"{command.config.task}/{command.method or command.config.method}"
+        result = train(command.config, command.out, reporter=reporter, name=name)
+    finally:
+        reporter.close()
+    if result.interrupted:
+        return _interrupted(result)
+    _say(f"results  {result.folder}")
+    if result.figure is not None:
+        _say(f"picture  {result.figure}")
+    return 0
+
+
+def sweep_command(command: Sweep) -> int:
+    changes = [parse_setting(text) for text in command.set]
+    for name, value in (("seeds", command.seeds), ("episodes", command.episodes)):
+        if value is not None:
+            changes.append(Setting(name, value))
+    recipe = load_recipe(command.recipe)
+    recipe.runs(changes)  # a mistake in it should not wait for JAX to start
+    use_cache(not command.no_cache)
+    reporter = make_reporter()
+    try:
+        result = sweep(
+            recipe, command.out, changes=changes, reporter=reporter, check_task=check_task
+        )
+    finally:
+        reporter.close()
+    if result.summaries:
+        _console().print(summary_table(result.summaries))
+    if result.figure is not None:
+        _say(f"picture  {result.figure}")
+    return 0 if result.interrupted is None else _interrupted(result.interrupted)
+
+
+def tasks_command() -> int:
+    import jax_mpe
+
+    table = Table("task", "agents", "observation", "", box=box.SIMPLE_HEAD)
+    for name in jax_mpe.registered_tasks():
+        task = jax_mpe.make(name)
+        about = (type(task).__doc__ or "").strip().splitlines()
+        row = (str(task.num_agents), str(task.observation_size), about[0] if about else "")
+        table.add_row(name, *row)
+    _console().print(table)
+    _say(
+        "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "
+        "e.g. navigation_N4_l2."
+    )
+    return 0
+
+
+def methods_command() -> int:
+    console = _console()
+    for title, axis in (
+        ("--topology: who receives from whom", TOPOLOGIES),
+        ("--messages: what is sent, and how it is read", MESSAGES),
+    ):
+        table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
+        for name, about in axis.items():
+            table.add_row(f"  {name}", about)
+        console.print(table, "")
+    grid = Table("presets (--method)", *MESSAGES, box=box.SIMPLE_HEAD)
+    for topology in TOPOLOGIES:
+        cells = [
+            ", ".join(
+                name
+                for name, method in METHODS.items()
+                if (method.topology, method.messages) == (topology, messages)
+            )
+            or f"{topology}+{messages}"
+            for messages in MESSAGES
+        ]
+        grid.add_row(topology, *cells)
+    console.print(grid)
+    presets = Table("", "", box=None, show_header=False)
+    for name, method in METHODS.items():
+        about = method.summary if name == method.name else f"the same as {method.name}"
+        presets.add_row(f"  {name}", about)
+    console.print(presets, "")
+    _say(
+        "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "
+        "or --topology and --messages."
+    )
+    return 0
+
+
+def summary_table(summaries: Sequence[Summary]) -> Table:
+    """Task x method: final return with its interval over seeds, edge rate, minutes."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("task", "method"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("final return [95 %]", "edges", "seeds", "minutes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    task = None
+    for summary in summaries:
+        final = summary.final_return
+        interval = "" if math.isnan(final.low) else f" [{final.low:.2f}, {final.high:.2f}]"
+        all_finite = summary.finite == summary.seeds
+        table.add_row(
+            "" if summary.task == task else summary.task,
+            summary.method,
+            "-" if math.isnan(final.point) else f"{final.point:.2f}{interval}",
+            "-" if math.isnan(summary.edge_rate) else f"{summary.edge_rate:.0%}",
+            f"{summary.seeds}" if all_finite else f"{summary.finite} of {summary.seeds} finite",
+            f"{summary.minutes:.1f}",
+        )
+        task = summary.task
+    return table
+
+
+def check_task(name: str) -> None:
+    """Raise ConfigError for a task that does not exist."""
+    import jax_mpe
+
+    try:
+        jax_mpe.make(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def use_cache(wanted: bool) -> None:
+    """Let JAX keep compiled programs on disk. Call before it is imported; its own variables win."""
+    if not wanted:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+
+
+def _interrupted(result: RunResult) -> int:
+    print(
+        f"mgtopo: interrupted at episode {result.episode:,} of {result.config.episodes:,}; "
+        f"{result.folder} keeps what was recorded until there",
+        file=sys.stderr,
+    )
+    return INTERRUPTED
+
+
+def _console() -> Console:
+    # A pipe has no width; tables in it should not break their lines.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

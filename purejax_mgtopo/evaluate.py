@@ -1,0 +1,60 @@
+"""Noise-free episodes on fixed evaluation seeds, with sampled and with greedy gates; part of the training program."""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from purejax_mgtopo.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.rollout import rollout
+from purejax_mgtopo.types import Mode, Streams, Trajectory
+
+
+@flax.struct.dataclass
+class EvaluationMetrics:
+    """Means over the evaluation episodes of one seed."""
+
+    return_sampled: Float[Array, ""]
+    return_greedy: Float[Array, ""]
+    edge_rate: Float[Array, ""]
+    """Share of edges open, sampled gates."""
+    edge_rate_greedy: Float[Array, ""]
+
+
+def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -> Trajectory:
+    """The evaluation episodes themselves, ``[evaluation.episodes, ...]``: the same ones at every call."""
+    settings = algorithm.config.evaluation
+
+    def play(key: Array) -> Trajectory:
+        keys = Streams.split(key)
+        return rollout(
+            algorithm.env,
+            algorithm.team,
+            state.learner.policy,
+            state.rule.gates,
+            reset_key=keys.reset,
+            gate_key=keys.gate,
+            exploration_key=keys.exploration,
+            exploration=0.0,
+            mode=mode,
+        )
+
+    return jax.vmap(play)(jax.random.split(jax.random.key(settings.seed), settings.episodes))
+
+
+def evaluate(algorithm: Algorithm, state: LearnerState) -> EvaluationMetrics:
+    """Evaluate one seed's current parameters."""
+    sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED)
+    greedy = evaluation_episodes(algorithm, state, Mode.EVAL_GREEDY)
+
+    def episodic_return(episodes: Trajectory) -> Float[Array, ""]:
+        return jnp.mean(jnp.sum(episodes.reward, axis=-1))
+
+    return EvaluationMetrics(
+        return_sampled=episodic_return(sampled),
+        return_greedy=episodic_return(greedy),
+        edge_rate=jnp.mean(sampled.gates.decision),
+        edge_rate_greedy=jnp.mean(greedy.gates.decision),
+    )

@@ -1,0 +1,152 @@
+"""The networks of the paper's Tables 1 and 2 as small flax modules, for one agent each; agents are stacked outside.
+
+Kernels start as LeCun normal; the last layers of policy and critic are scaled by 0.1 (as in PIC's released code).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.initializers import lecun_normal, variance_scaling
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.types import PyTree
+
+SMALL_OUTPUT = 0.1
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU between them: ``[..., I] -> [..., features[-1]]``."""
+
+    features: Sequence[int]
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch J"]:
+        *hidden, output = self.features
+        for width in hidden:
+            x = nn.relu(nn.Dense(width)(x))
+        scaled = variance_scaling(self.output_scale**2, "fan_in", "truncated_normal")
+        return nn.Dense(output, kernel_init=scaled)(x)
+
+
+class LSTM(nn.Module):
+    """A long short-term memory whose input projections are taken for all steps at once, in one matmul.
+
+    Gates in the order input, forget, cell, output. Biases start at zero but for the forget gate's, which starts at one
+    (Jozefowicz et al. 2015). The recurrent kernel is LeCun normal like all others: an orthogonal one needs a QR
+    decomposition, whose LAPACK call can hang a CPU program that runs on several host devices.
+    """
+
+    hidden: int
+
+    def setup(self) -> None:
+        self.input = nn.Dense(4 * self.hidden, bias_init=_forget_bias)
+        self.recurrent = self.param("recurrent", lecun_normal(), (self.hidden, 4 * self.hidden))
+
+    def project(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch 4H"]:
+        """The inputs' share of the gates' pre-activations."""
+        return self.input(x)
+
+    def first(
+        self, projected: Float[Array, "*batch 4H"]
+    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
+        """A step from the zero state, which needs no recurrent matmul."""
+        i, _, g, o = jnp.split(projected, 4, axis=-1)
+        cell = nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(cell), cell
+
+    def step(
+        self,
+        hidden: Float[Array, "*batch H"],
+        cell: Float[Array, "*batch H"],
+        projected: Float[Array, "*batch 4H"],
+    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
+        """One step: the new hidden state and cell."""
+        i, f, g, o = jnp.split(projected + hidden @ self.recurrent, 4, axis=-1)
+        cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(cell), cell
+
+
+class Critic(nn.Module):
+    """Q(o, a) of all observations and actions: FC(H)-FC(H)-Linear(1) (Table 2).
+
+    The first layer is kept as two kernels, one for observations and one for actions, so that the counterfactual
+    values, which differ from one another in one agent's action only, share all of it but that action's columns.
+    """
+
+    hidden: int
+
+    def setup(self) -> None:
+        self.from_observations = nn.Dense(self.hidden, kernel_init=nn.initializers.zeros)
+        self.from_actions = nn.Dense(self.hidden, use_bias=False, kernel_init=nn.initializers.zeros)
+        self.rest = MLP((self.hidden, 1), output_scale=SMALL_OUTPUT)
+
+    def __call__(
+        self, observation: Float[Array, "*batch N O"], action: Float[Array, "*batch N A"]
+    ) -> Float[Array, "*batch"]:
+        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
+        return self.rest(nn.relu(first))[..., 0]
+
+    def counterfactual(
+        self,
+        observation: Float[Array, "B N O"],
+        action: Float[Array, "B N A"],
+        proposal: Float[Array, "B N A"],
+    ) -> Float[Array, "N B"]:
+        """Q with agent i's action replaced by its proposal and all others' kept, for each i (Eq. 2)."""
+        n, a = action.shape[-2:]
+        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
+        columns = self.from_actions.variables["params"]["kernel"].reshape(n, a, -1)
+        change = jnp.einsum("bna,nah->nbh", proposal - action, columns)
+        return self.rest(nn.relu(first + change))[..., 0]
+
+
+def init_critic(
+    key: Key[Array, ""], critic: Critic, agents: int, observation: int, action: int
+) -> PyTree:
+    """Parameters of `critic`; its two first kernels are drawn as the one LeCun-normal kernel that they make up."""
+    rest_key, first_key = jax.random.split(key)
+    params = critic.init(rest_key, jnp.zeros((agents, observation)), jnp.zeros((agents, action)))
+    split = agents * observation
+    kernel = lecun_normal()(first_key, (split + agents * action, critic.hidden))
+    params["params"]["from_observations"]["kernel"] = kernel[:split]
+    params["params"]["from_actions"]["kernel"] = kernel[split:]
+    return params
+
+
+def per_agent(
+    fn: Callable[..., Any], shared: bool, axes: int | Sequence[int] = -2
+) -> Callable[..., Any]:
+    """Lift ``fn(params, *inputs)`` from one agent to the team.
+
+    Parameters carry a leading agent axis unless `shared`; `axes` gives the agent axis of each input (one number
+    serves all). Outputs have the agent axis second to last.
+    """
+
+    def lifted(params: PyTree, *inputs: Any) -> Any:
+        where = [axes] * len(inputs) if isinstance(axes, int) else list(axes)
+        return jax.vmap(fn, in_axes=(None if shared else 0, *where), out_axes=-2)(params, *inputs)
+
+    return lifted
+
+
+def init_per_agent(
+    init: Callable[[Key[Array, ""]], PyTree], key: Key[Array, ""], agents: int, shared: bool
+) -> PyTree:
+    """Parameters for `per_agent`: stacked along a leading agent axis, each agent's drawn on its own."""
+    return init(key) if shared else jax.vmap(init)(jax.random.split(key, agents))
+
+
+def _joined(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch NF"]:
+    return rows.reshape(*rows.shape[:-2], -1)
+
+
+def _forget_bias(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    del key
+    hidden = shape[0] // 4
+    return jnp.zeros(shape, dtype or float).at[hidden : 2 * hidden].set(1.0)

@@ -1,0 +1,76 @@
+"""Where a run came from: versions, device, commit, command and start time."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import purejax_mgtopo
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "jumanji", "numpy")
+
+
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """What config.json says beside the configuration, ready for JSON."""
+    return {
+        "versions": versions(),
+        "device": device(),
+        "git": git(Path(purejax_mgtopo.__file__).parent),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv) if command is None else command,
+    }
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "purejax_mgtopo": purejax_mgtopo.__version__,
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def device() -> dict[str, Any] | None:
+    """The devices JAX runs on; None when nothing has started JAX, which a record never does."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """The commit of the checkout around `folder`, and whether tracked files differ from it."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # An installed copy may lie within somebody else's repository; only a tracked one counts.
+        ask("ls-files", "--error-unmatch", "config.py")
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None

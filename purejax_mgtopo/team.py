@@ -1,0 +1,134 @@
+"""A team that talks: encode, gate, aggregate, act, for any topology rule and any message interpreter."""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.messages import Interpreter
+from purejax_mgtopo.networks import MLP, SMALL_OUTPUT, init_per_agent, per_agent
+from purejax_mgtopo.topology import Rule
+from purejax_mgtopo.types import Carry, Gates, Mode, PyTree
+
+
+@flax.struct.dataclass
+class Policy:
+    """theta_pi: how messages are read, and how agents act."""
+
+    interpreter: PyTree
+    head: PyTree
+
+
+@flax.struct.dataclass
+class Step:
+    """What a team did at one step."""
+
+    action: Float[Array, "*batch N A"]
+    """In [-1, 1]."""
+    unsquashed: Float[Array, "*batch N A"]
+    """The action before tanh."""
+    feature: Float[Array, "*batch N F"]
+    gates: Gates
+
+
+class Team:
+    """The N agents' policies over a topology rule (axis A) and a message interpreter (axis B)."""
+
+    def __init__(
+        self,
+        config: Config,
+        rule: Rule,
+        interpreter: Interpreter,
+        num_agents: int,
+        observation_size: int,
+        action_size: int,
+    ) -> None:
+        self.rule = rule
+        self.interpreter = interpreter
+        self.num_agents = num_agents
+        self.shared = config.learner.share_parameters
+        self.memory = max(rule.memory, interpreter.latency)
+        hidden = config.learner.hidden
+        self._head = MLP((hidden, hidden, action_size), output_scale=SMALL_OUTPUT)
+        self._head_inputs = hidden + observation_size
+
+    def init(self, key: Key[Array, ""]) -> Policy:
+        """Fresh policy parameters."""
+        interpreter_key, head_key = jax.random.split(key)
+
+        def one(agent_key: Key[Array, ""]) -> PyTree:
+            return self._head.init(agent_key, jnp.zeros(self._head_inputs))
+
+        return Policy(
+            interpreter=self.interpreter.init(interpreter_key),
+            head=init_per_agent(one, head_key, self.num_agents, self.shared),
+        )
+
+    def initial_carry(self, batch: tuple[int, ...] = ()) -> Carry:
+        """The start of an episode: nothing was sent yet."""
+        message = jnp.zeros((*batch, self.num_agents, self.interpreter.message_size))
+        return Carry(message=message, topology=self.rule.initial_carry(batch))
+
+    def step(
+        self,
+        policy: Policy,
+        gates: PyTree,
+        observation: Float[Array, "*batch N O"],
+        carry: Carry,
+        tape: Float[Array, "*batch ..."],
+        mode: Mode,
+    ) -> tuple[Step, Carry]:
+        """One step of the whole team.
+
+        Args:
+            policy: theta_pi.
+            gates: theta_c, the rule's parameters.
+            observation: what each agent sees.
+            carry: from the previous step, or `initial_carry`.
+            tape: uniform random numbers, ``[*batch, *rule.tape_shape]``; all the randomness there is.
+            mode: why the team is asked.
+        """
+        feature, message = self.interpreter.encode(policy.interpreter, observation)
+        decided, memory = self.rule.gate(
+            gates, observation, feature, message, carry.topology, tape, mode
+        )
+        delivered = carry.message if self.interpreter.latency else message
+        if self.rule.silent:
+            heard = self.interpreter.alone(policy.interpreter, observation, feature)
+        else:
+            heard = self.interpreter.aggregate(
+                policy.interpreter, observation, feature, delivered, decided.decision
+            )
+        head_input = jnp.concatenate([heard, observation], axis=-1)
+        unsquashed = per_agent(self._head.apply, self.shared)(policy.head, head_input)
+        step = Step(jnp.tanh(unsquashed), unsquashed, feature, decided)
+        return step, Carry(message=message, topology=memory)
+
+    def recall(
+        self,
+        policy: Policy,
+        gates: PyTree,
+        observation: Float[Array, "B h+1 N O"],
+        begins: Float[Array, "B h+1"],
+        tape: Float[Array, "B h+1 ..."],
+        mode: Mode,
+    ) -> Step:
+        """The last step of a window, the ones before it run only to rebuild what the team remembers.
+
+        `begins` marks steps that start an episode: memory is cleared before them.
+        """
+        batch, length = begins.shape
+        carry = self.initial_carry((batch,))
+        for h in range(length):
+            fresh = begins[:, h]
+
+            def cleared(memory: Array, fresh: Array = fresh) -> Array:
+                return memory * (1 - fresh.reshape(-1, *(1,) * (memory.ndim - 1)))
+
+            if self.memory:
+                carry = jax.tree.map(cleared, carry)
+            step, carry = self.step(policy, gates, observation[:, h], carry, tape[:, h], mode)
+        return step

@@ -1,0 +1,301 @@
+"""What every task promises: jumanji's interface, the time limit, names, snapshots, keys, dtypes."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import jumanji
+import numpy as np
+import pytest
+from jumanji.testing.env_not_smoke import check_env_does_not_smoke, check_env_specs_does_not_smoke
+from jumanji.types import StepType
+from jumanji.wrappers import AutoResetWrapper, VmapAutoResetWrapper, VmapWrapper
+
+import jax_mpe
+
+TASKS = (*jax_mpe.registered_tasks(), "navigation_N2_l1", "navigation_N10_l4")
+SMALL = ("navigation_N3_l3", "toy_crossed_goals", "toy_follow_holder", "toy_public")
+
+
+def actions_like(env, *lead, seed=0):
+    shape = (*lead, env.num_agents, env.action_size)
+    return jax.random.uniform(jax.random.key(seed), shape, minval=-1.0)
+
+
+def episode(env, key, actions):
+    """First and later time steps of one episode, and all its states."""
+
+    def step(state, action):
+        state, timestep = env.step(state, action)
+        return state, (state, timestep)
+
+    state, first = env.reset(key)
+    return first, jax.lax.scan(step, state, actions)[1]
+
+
+@functools.cache
+def lanes(name):
+    """Four episodes of 27 steps, two steps beyond the end, with snapshots and what comes back from them."""
+    env = jax_mpe.make(name)
+
+    def one(key, actions):
+        first, (states, rest) = episode(env, key, actions)
+        snapshots = jax.vmap(env.compress)(states)
+        restored = jax.vmap(env.restore)(snapshots, states.step_count)
+        observe = jax.vmap(env.observe)
+        return first, states, rest, snapshots, restored, observe(states), observe(restored)
+
+    keys = jax.random.split(jax.random.key(3), 4)
+    return jax.jit(jax.vmap(one))(keys, actions_like(env, 4, 27))
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_passes_jumanjis_own_checks(name):
+    env = jumanji.make("jax_mpe-v0", name=name)
+    check_env_does_not_smoke(env)
+    check_env_specs_does_not_smoke(env)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
+    env = jax_mpe.make(name)
+    assert env.name == name
+    assert env.horizon == 25
+    first, _, rest, _, _, views, _ = lanes(name)
+    np.testing.assert_array_equal(first.step_type, [StepType.FIRST] * 4)
+    np.testing.assert_array_equal(first.reward, [0.0] * 4)
+    np.testing.assert_array_equal(first.discount, [1.0] * 4)
+    np.testing.assert_array_equal(first.observation.step_count, [0] * 4)
+    # two steps beyond the end: still last, still no termination
+    np.testing.assert_array_equal(rest.last(), [[False] * 24 + [True] * 3] * 4)
+    np.testing.assert_array_equal(rest.mid(), [[True] * 24 + [False] * 3] * 4)
+    np.testing.assert_array_equal(rest.discount, np.ones((4, 27)))
+    np.testing.assert_array_equal(rest.observation.step_count, [np.arange(1, 28)] * 4)
+    assert np.isfinite(rest.reward).all()
+    assert rest.reward.dtype == rest.discount.dtype == views.dtype == jnp.float32
+    np.testing.assert_array_equal(views, rest.observation.agents_view)
+    view = (env.num_agents, env.observation_size)
+    assert views.shape == (4, 27, *view)
+    assert env.observation_spec.agents_view.shape == view
+    env.observation_spec.validate(jax.tree.map(lambda x: x[0], first.observation))
+    env.action_spec.validate(jnp.zeros((env.num_agents, env.action_size)))
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("navigation_N3_l3", 14),
+        ("navigation_N6_l1", 16),
+        ("navigation_N6_l6", 26),
+        ("navigation_N10_l4", 30),
+        ("toy_crossed_goals", 7),
+        ("toy_follow_holder", 9),
+        ("toy_public", 11),
+    ],
+)
+def test_observation_widths(name, width):
+    assert jax_mpe.make(name).observation_size == width
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_snapshot_restores_the_observation_exactly(name):
+    env = jax_mpe.make(name)
+
+    _, states, _, snapshots, restored, views, views_of_restored = lanes(name)
+    np.testing.assert_array_equal(views_of_restored, views)
+    assert_same(restored.replace(key=states.key), states)
+    assert snapshots.moving.ndim == snapshots.fixed.ndim == 3
+    assert snapshots.moving.dtype == snapshots.fixed.dtype == jnp.float32
+    if name.startswith("navigation"):
+        assert snapshots.moving.shape[-1] == 4 * env.num_agents
+        assert snapshots.fixed.shape[-1] == 2 * env.num_agents
+    else:
+        assert (snapshots.moving.shape[-1], snapshots.fixed.shape[-1]) == (env.num_agents, 0)
+    np.testing.assert_array_equal(
+        snapshots.fixed, np.broadcast_to(snapshots.fixed[:, :1], snapshots.fixed.shape)
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_jit_vmap_and_scan_agree_with_plain_steps(name):
+    env = jax_mpe.make(name)
+    keys, actions = jax.random.split(jax.random.key(9), 3), actions_like(env, 3, 6, seed=1)
+    batched = jax.jit(jax.vmap(lambda k, a: episode(env, k, a)))(keys, actions)
+    step = jax.jit(env.step)
+    for lane in range(3):
+        state, timestep = env.reset(keys[lane])
+        np.testing.assert_allclose(
+            batched[0].observation.agents_view[lane], timestep.observation.agents_view, rtol=1e-6
+        )
+        for t in range(6):
+            state, timestep = step(state, actions[lane, t])
+            states, timesteps = jax.tree.map(lambda x, at=(lane, t): x[at], batched[1])
+            np.testing.assert_array_equal(
+                jax.random.key_data(states.key), jax.random.key_data(state.key)
+            )
+            for a, b in zip(
+                jax.tree.leaves((states.replace(key=()), timesteps)),
+                jax.tree.leaves((state.replace(key=()), timestep)),
+                strict=True,
+            ):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_same_key_same_episode_other_key_other_episode(name):
+    env = jax_mpe.make(name)
+    run = jax.jit(lambda key: episode(env, key, actions_like(env, 25)))
+    one, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
+    assert_same(one, again)
+    assert not np.array_equal(one[1][1].reward, other[1][1].reward)
+    raw = run(jax.random.PRNGKey(1))
+    assert_same(raw[1][1], one[1][1])  # a raw key is the same key
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_works_in_jumanjis_wrappers(name):
+    env = jax_mpe.make(name)
+    wrapped = AutoResetWrapper(env, next_obs_in_extras=True)
+    state, timestep = jax.jit(wrapped.reset)(jax.random.key(0))
+    step = jax.jit(wrapped.step)
+    starts = []
+    for t in range(51):
+        state, timestep = step(state, actions_like(env))
+        assert bool(timestep.last()) == (t in (24, 49))
+        if timestep.last():
+            assert int(state.step_count) == 0
+            assert int(timestep.extras["next_obs"].step_count) == 25
+            starts.append(np.asarray(timestep.observation.agents_view))
+    assert int(state.step_count) == 1
+    if name.startswith("navigation"):
+        assert not np.array_equal(*starts)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    for many in (VmapWrapper(env), VmapAutoResetWrapper(env)):
+        play = jax.jit(lambda keys, actions, many=many: many.step(many.reset(keys)[0], actions))
+        _, timestep = play(keys, actions_like(env, 4))
+        assert timestep.observation.agents_view.shape == (4, env.num_agents, env.observation_size)
+        assert timestep.reward.shape == (4,)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_float64_throughout_under_x64(name):
+    with jax.enable_x64(True):
+        env = jax_mpe.make(name)
+        first, (states, rest) = jax.jit(lambda k: episode(env, k, actions_like(env, 25)))(
+            jax.random.key(0)
+        )
+        for tree in (first, rest):
+            assert tree.reward.dtype == tree.discount.dtype == jnp.float64
+            assert tree.observation.agents_view.dtype == jnp.float64
+            assert tree.observation.step_count.dtype == jnp.int32
+            assert tree.step_type.dtype == jnp.int8
+        last = jax.tree.map(lambda x: x[-1], states)
+        snapshot = env.compress(last)
+        assert snapshot.moving.dtype == snapshot.fixed.dtype == jnp.float64
+        np.testing.assert_array_equal(
+            env.observe(env.restore(snapshot, last.step_count)), env.observe(last)
+        )
+
+
+def test_tasks_are_values():
+    one, same = jax_mpe.make("navigation_N3_l2"), jax_mpe.Navigation(3, 2)
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != jax_mpe.make("navigation_N3_l3")
+    assert jax_mpe.make("toy_public") != jax_mpe.make("toy_crossed_goals")
+    traces = []
+
+    def width(env, key):
+        traces.append(env)
+        return env.reset(key)[1].observation.agents_view
+
+    for env in (one, same):
+        jax.jit(width, static_argnums=0)(env, jax.random.key(0))
+    assert len(traces) == 1
+
+
+def test_a_task_can_be_made_inside_a_jitted_function():
+    view = jax.jit(
+        lambda key: jax_mpe.make("navigation_N3_l1").reset(key)[1].observation.agents_view
+    )
+    assert view(jax.random.key(0)).shape == (3, 10)
+
+
+def test_registered_names_and_jumanji():
+    assert jax_mpe.registered_tasks()[:3] == (
+        "navigation_N3_l3",
+        "navigation_N6_l1",
+        "navigation_N6_l6",
+    )
+    assert set(SMALL) <= set(jax_mpe.registered_tasks())
+    for name in jax_mpe.registered_tasks():
+        assert jumanji.make(f"{name}-v0") == jax_mpe.make(name)
+    assert jumanji.make("jax_mpe-v0", name="navigation_N4_l2") == jax_mpe.Navigation(4, 2)
+    before = jumanji.registered_environments()
+    jax_mpe._register_with_jumanji()  # as when the package is reloaded
+    assert jumanji.registered_environments() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("navigaton_N3_l3", "did you mean 'navigation_N3_l3'"),
+        ("navigation_N3", "did you mean 'navigation_N3_l3'"),
+        ("navigation_N6_l1x", "did you mean 'navigation_N6_l1'"),
+        ("toy_crosed_goals", "did you mean 'toy_crossed_goals'"),
+        ("toy_public_N3", "did you mean 'toy_public'"),
+        ("", "unknown task ''"),
+        ("navigation_N3_l4", "l must be from 1 to 3, not 4"),
+        ("navigation_N3_l0", "l must be from 1 to 3, not 0"),
+        ("navigation_N1_l1", "at least 2 agents, not N = 1"),
+        ("navigation_N0_l0", "at least 2 agents, not N = 0"),
+    ],
+)
+def test_wrong_names_get_one_clear_line(name, words):
+    with pytest.raises(ValueError) as error:
+        jax_mpe.make(name)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_stands_alone_and_its_annotations_hold():
+    """In a process of its own: no import of the learner, and every annotated shape checked at run time."""
+    code = """
+import sys
+from jaxtyping import install_import_hook
+with install_import_hook("jax_mpe", "beartype.beartype"):
+    import jax_mpe
+import jax, jax.numpy as jnp
+
+def use(env, key, width):
+    state, _ = env.reset(key)
+    state, _ = env.step(state, jnp.zeros((env.num_agents, width)))
+    return env.observe(env.restore(env.compress(state), state.step_count)), env.measures(state)
+
+# Shapes are known while tracing, so nothing needs to be compiled.
+for name in (*jax_mpe.registered_tasks(), "navigation_N10_l4"):
+    env = jax_mpe.make(name)
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):
+        jax.eval_shape(lambda key: use(env, key, 2), key)
+    try:
+        jax.eval_shape(lambda key: use(env, key, 3), key)
+    except Exception as error:
+        assert "type" in str(error).lower(), error
+    else:
+        raise SystemExit("a wrong action shape passed")
+assert not any(module.startswith("purejax_mgtopo") for module in sys.modules)
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "fine", done.stderr[-2000:]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from purejax_mgtopo.config import (
+    Config,
+    ConfigError,
+    LearnerConfig,
+    flatten,
+    override,
+    unknown_name,
+    with_method,
+)
+from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+
+
+def test_paper_defaults() -> None:
+    flat = flatten(Config())
+    assert (flat["learner.hidden"], flat["learner.batch_size"], flat["learner.target_rate"]) == (
+        128,
+        256,
+        0.01,
+    )
+    assert (flat["updates_per_iteration"], flat["meta.learning_rate"]) == (10, 5e-5)
+
+
+def test_flatten_and_override_are_inverse() -> None:
+    config = with_method(Config(seeds=3, episodes=200), "commnet")
+    assert override(Config(), flatten(config)) == config
+
+
+def test_override_checks_only_the_result() -> None:
+    config = override(Config(), {"learner.replay_transitions": 100, "learner.batch_size": 50})
+    assert config.learner.batch_size == 50
+    with pytest.raises(ConfigError, match="learner.batch_size"):
+        override(Config(), {"learner.replay_transitions": 100})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learner.hiden": 3}, "did you mean 'learner.hidden'"),
+        ({"learner": 3}, "unknown setting 'learner'"),
+        ({"seeds": "8"}, "seeds must be of type int"),
+        ({"seeds": True}, "seeds must be of type int"),
+        ({"seeds": 2.0}, "seeds must be of type int"),
+        ({"learner.share_parameters": 1}, "must be of type bool"),
+        ({"message.latency": 2}, "must be one of 0, 1"),
+        ({"message.latency": False}, "must be one of 0, 1"),
+        ({"topology": "metta"}, "did you mean 'meta'"),
+        ({"messages": "lstmm"}, "did you mean 'lstm'"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"episodes": 150}, "the nearest is 200"),
+        ({"chunk_episodes": 15}, "multiple of updates_per_iteration"),
+        ({"evaluation.every": 150}, "multiple of chunk_episodes"),
+        ({"learner.discount": 1.0}, "learner.discount must lie"),
+        ({"learner.discount": float("nan")}, "learner.discount must lie"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        override(Config(), changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_int_may_stand_for_a_float() -> None:
+    value = override(Config(), {"learner.discount": 0}).learner.discount
+    assert value == 0.0
+    assert type(value) is float
+
+
+def test_presets_are_points_of_the_grid() -> None:
+    for name, method in METHODS.items():
+        config = with_method(Config(), name)
+        assert config.topology in TOPOLOGIES
+        assert config.messages in MESSAGES
+        assert config.method == method.name  # an alias answers by its first name
+
+
+def test_any_point_of_the_grid_has_a_name() -> None:
+    config = with_method(Config(), "stgs+commnet")
+    assert (config.topology, config.messages) == ("stgs", "commnet")
+    assert config.method == "stgs+commnet"
+    with pytest.raises(ConfigError, match="did you mean 'commnet'"):
+        with_method(Config(), "stgs+comnet")
+    with pytest.raises(ConfigError, match="did you mean 'reinforce'"):
+        with_method(Config(), "reinforced")
+
+
+def test_sharing_parameters_leaves_the_preset() -> None:
+    shared = dataclasses.replace(Config(), learner=LearnerConfig(share_parameters=True))
+    assert shared.method == "meta+lstm"
+
+
+def test_a_long_list_of_names_is_left_out() -> None:
+    assert "(known: a, b)" in str(unknown_name("letter", "c", "ab"))
+    assert "(known" not in str(unknown_name("setting", "sedes", flatten(Config())))

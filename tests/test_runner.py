@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from fake_population import FakePopulation, small
+
+from purejax_mgtopo import record
+from purejax_mgtopo.config import Config, ConfigError
+from purejax_mgtopo.progress import SilentReporter, Tick
+from purejax_mgtopo.recipe import Setting, parse_recipe
+from purejax_mgtopo.record import RunError, Status
+from purejax_mgtopo.runner import train
+from purejax_mgtopo.sweeps import sweep
+
+
+class Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.ticks: list[Tick] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def tick(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+
+
+def test_a_run_leaves_complete_records(tmp_path: Path) -> None:
+    reporter = Notes()
+    result = train(small(), tmp_path / "run", reporter=reporter, population_factory=FakePopulation)
+    assert (result.episode, result.interrupted, result.non_finite) == (40, False, 0)
+    assert result.figure is not None
+    assert result.figure.read_bytes()[:4] == b"\x89PNG"
+    assert reporter.notes == []
+    assert [tick.episode for tick in reporter.ticks] == [10, 20, 30, 40]
+
+    events = list(record.read_events(tmp_path / "run"))
+    assert [event["event"] for event in events] == [
+        "start",
+        "compiled",
+        "chunk",
+        "chunk",
+        "evaluation",
+        "chunk",
+        "chunk",
+        "evaluation",
+        "end",
+    ]
+    chunk = events[2]
+    assert (chunk["episode"], chunk["env_steps"], chunk["non_finite"]) == (10, 25 * 50, 0)
+    assert chunk["train_return"] == pytest.approx(np.mean([0, 1, 2]) - 10 + 0.1 - 1)
+    assert chunk["episodes_per_second"] > 0
+
+    table = parquet.read_table(tmp_path / "run" / "metrics.parquet").to_pydict()
+    assert table["episode"] == [20] * 3 + [40] * 3
+    np.testing.assert_allclose(table["return_sampled"][:3], [-9.8, -8.8, -7.8], rtol=1e-6)
+    # Training columns are means over both chunks since the last evaluation.
+    np.testing.assert_allclose(table["train_return"][:3], [-10.85, -9.85, -8.85], rtol=1e-6)
+    assert table["edge_rate"] == [0.25] * 6  # the evaluation's, not the training's
+    assert table["train_edge_rate"] == [0.75] * 6
+    assert table["edge_rate_greedy"] == [0.5] * 6
+    assert "edge_rate_sampled" not in table
+    assert table["critic_loss"] == [2] * 6
+
+
+def test_a_broken_seed_is_counted_and_kept_out_of_means(tmp_path: Path) -> None:
+    reporter = Notes()
+    result = train(
+        small(),
+        tmp_path,
+        reporter=reporter,
+        population_factory=lambda config: FakePopulation(config, broken_seed=1),
+    )
+    assert result.non_finite == 1
+    assert result.figure is not None
+    assert reporter.ticks[-1].non_finite == 1
+    assert reporter.ticks[-1].train_return == pytest.approx(np.mean([0, 2]) - 10 + 0.4 - 1)
+    assert parquet.read_table(tmp_path / "metrics.parquet")["finite"].to_pylist()[:3] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_run_in_the_way_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    train(small(), tmp_path, reporter=Notes(), population_factory=FakePopulation)
+
+    def never(config: Config) -> FakePopulation:
+        raise AssertionError("built")
+
+    with pytest.raises(RunError, match="already holds a finished run"):
+        train(small(), tmp_path, reporter=Notes(), population_factory=never)
+
+
+def test_an_unknown_task_is_a_config_error_and_leaves_no_folder(tmp_path: Path) -> None:
+    def refuse(config: Config) -> FakePopulation:
+        raise ValueError("unknown task 'nav'")
+
+    with pytest.raises(ConfigError, match="unknown task"):
+        train(small(), tmp_path / "run", reporter=Notes(), population_factory=refuse)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failure_is_recorded(tmp_path: Path) -> None:
+    def fail(chunk: int) -> None:
+        if chunk == 3:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(
+            small(),
+            tmp_path,
+            reporter=Notes(),
+            population_factory=lambda config: FakePopulation(config, before_chunk=fail),
+        )
+    last = list(record.read_events(tmp_path))[-1]
+    assert (last["event"], last["episode"]) == ("failed", 30)
+    assert "out of memory" in last["error"]
+    assert record.status(tmp_path) is Status.UNFINISHED
+    assert len(record.load_run(tmp_path).episodes) == 1  # the first evaluation is kept
+
+
+def _press(chunk: int) -> None:
+    if chunk == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def pressing(config: Config) -> FakePopulation:
+    return FakePopulation(config, before_chunk=_press)
+
+
+def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> None:
+    reporter, before = Notes(), signal.getsignal(signal.SIGINT)
+    result = train(small(), tmp_path, reporter=reporter, population_factory=pressing)
+    assert (result.interrupted, result.episode, result.figure) == (True, 30, None)
+    assert list(record.read_events(tmp_path))[-1]["event"] == "interrupted"
+    assert record.status(tmp_path) is Status.UNFINISHED
+    assert len(record.load_run(tmp_path).episodes) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    assert reporter.notes == ["stopping after this chunk; press Ctrl-C again to quit at once"]
+
+
+def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import ctypes, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from fake_population import FakePopulation, small
+        from purejax_mgtopo import train
+
+        def stuck(chunk):
+            if chunk == 2:
+                print("stuck", flush=True)
+                mutex = ctypes.create_string_buffer(64)
+                libc = ctypes.CDLL(None)
+                libc.pthread_mutex_lock(mutex)
+                libc.pthread_mutex_lock(mutex)  # as a deadlocked XLA: in C, deaf to signals
+        train(small(), {str(tmp_path / "run")!r},
+              population_factory=lambda config: FakePopulation(config, before_chunk=stuck))
+    """)
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "press Ctrl-C again" in shown
+    assert "quit at episode 20" in shown
+    assert len(record.load_run(tmp_path / "run").episodes) == 1
+
+
+RECIPE = {
+    "question": "Which?",
+    "tasks": ["toy_public"],
+    "methods": ["none", "meta"],
+    "seeds": 3,
+    "config": {"episodes": 40, "chunk_episodes": 10, "evaluation": {"every": 20}},
+}
+
+
+def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
+    reporter, built = Notes(), []
+
+    def build(config: Config) -> FakePopulation:
+        built.append(config.method)
+        return FakePopulation(config)
+
+    first = sweep(recipe, reporter=reporter, population_factory=build)
+    assert built == ["none", "meta"]
+    assert first.folder == tmp_path / "results"
+    assert first.figure == tmp_path / "results" / "figures" / "curves.png"
+    assert first.figure.exists()
+    summary = first.summaries[1]
+    assert (summary.task, summary.method, summary.finite) == ("toy_public", "meta", 3)
+    assert summary.final_return.point == pytest.approx(-8.6)
+    assert summary.final_return.low <= -8.6 <= summary.final_return.high
+    assert summary.edge_rate == pytest.approx(0.25)
+    assert summary.minutes > 0
+
+    again = sweep(recipe, reporter=reporter, population_factory=build)
+    assert built == ["none", "meta"]
+    assert again.summaries == first.summaries
+    assert sum("already finished" in note for note in reporter.notes) == 2
+
+
+def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
+    sweep(recipe, reporter=Notes(), population_factory=FakePopulation)
+    wider = parse_recipe(RECIPE, tmp_path / "recipe.toml")
+    built: list[Config] = []
+    changes = [Setting("seeds", 2), Setting("learner.hidden", 64)]
+    with pytest.raises(RunError, match=r"seeds 3 -> 2; learner.hidden 128 -> 64; .*--out"):
+        sweep(
+            wider,
+            changes=changes,
+            reporter=Notes(),
+            population_factory=lambda config: built.append(config) or FakePopulation(config),  # type: ignore[func-returns-value]
+        )
+    assert built == []
+    other = sweep(
+        wider,
+        tmp_path / "other",
+        changes=changes,
+        reporter=Notes(),
+        population_factory=FakePopulation,
+    )
+    assert [summary.seeds for summary in other.summaries] == [2, 2]
+
+
+def test_an_interrupted_sweep_starts_that_run_again_and_loses_nothing(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
+
+    def second_is_pressed(config: Config) -> FakePopulation:
+        return pressing(config) if config.method == "meta" else FakePopulation(config)
+
+    stopped = sweep(recipe, reporter=Notes(), population_factory=second_is_pressed)
+    assert stopped.interrupted is not None
+    assert [summary.method for summary in stopped.summaries] == ["none"]
+    reporter = Notes()
+    whole = sweep(recipe, reporter=reporter, population_factory=FakePopulation)
+    assert whole.interrupted is None
+    assert [summary.method for summary in whole.summaries] == ["none", "meta"]
+    aside = tmp_path / "results" / "toy_public" / "meta.interrupted-1"
+    assert len(record.load_run(aside).episodes) == 1
+    assert any("was interrupted; moved to" in note for note in reporter.notes)
+
+
+def test_a_misspelt_task_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE | {"tasks": ["toy_public", "toy_publik"]}, tmp_path / "r.toml")
+
+    def check(task: str) -> None:
+        if task == "toy_publik":
+            raise ConfigError("unknown task")
+
+    with pytest.raises(ConfigError, match="unknown task"):
+        sweep(recipe, reporter=Notes(), population_factory=FakePopulation, check_task=check)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_too_short_for_an_evaluation_has_records_but_no_picture(tmp_path: Path) -> None:
+    config = dataclasses.replace(small(), episodes=10)
+    reporter = Notes()
+    result = train(config, tmp_path, reporter=reporter, population_factory=FakePopulation)
+    assert result.figure is None
+    assert reporter.notes == [
+        "no picture: no evaluation came within 10 episodes; evaluation.every is 20"
+    ]
+    assert record.load_run(tmp_path).episodes.shape == (0,)
+    assert json.loads((tmp_path / "config.json").read_text())["settings"]["episodes"] == 10
+
+
+def test_a_picture_that_fails_costs_a_line_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError("no matplotlib")
+
+    monkeypatch.setattr("purejax_mgtopo.curves.draw_curves", fail)
+    reporter = Notes()
+    result = train(small(), tmp_path, reporter=reporter, population_factory=FakePopulation)
+    assert result.figure is None
+    assert reporter.notes == ["no picture: ImportError: no matplotlib"]
+    assert record.status(tmp_path) is Status.FINISHED
