@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.config import ConfigError
+from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.curves import Summary
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
 from purejax_mgtopo.progress import make_reporter
 from purejax_mgtopo.recipe import Setting, load_recipe, parse_setting
 from purejax_mgtopo.runner import RunResult, train
+from purejax_mgtopo.startup import configure_platform, use_cache
 from purejax_mgtopo.sweeps import sweep
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ INTERRUPTED = 130
 def train_command(command: Train) -> int:
     assert command.out is not None  # the parser has seen to it
     use_cache(not command.no_cache)
-    check_task(command.config.task)
+    check_tasks([command.config])
     reporter = make_reporter()
     try:
         name = f"{command.config.task}/{command.method or command.config.method}"
@@ -51,13 +50,12 @@ def sweep_command(command: Sweep) -> int:
         if value is not None:
             changes.append(Setting(name, value))
     recipe = load_recipe(command.recipe)
-    recipe.runs(changes)  # a mistake in it should not wait for JAX to start
+    runs = recipe.runs(changes)  # a mistake in it should not wait for JAX to start
     use_cache(not command.no_cache)
+    check_tasks([run.config for run in runs])  # nor a misspelt task for the runs before it
     reporter = make_reporter()
     try:
-        result = sweep(
-            recipe, command.out, changes=changes, reporter=reporter, check_task=check_task
-        )
+        result = sweep(recipe, command.out, changes=changes, reporter=reporter)
     finally:
         reporter.close()
     if result.summaries:
@@ -143,24 +141,16 @@ def summary_table(summaries: Sequence[Summary]) -> Table:
     return table
 
 
-def check_task(name: str) -> None:
-    """Raise ConfigError for a task that does not exist."""
+def check_tasks(configs: Sequence[Config]) -> None:
+    """Raise ConfigError for a task that does not exist. This starts JAX."""
+    configure_platform(configs[0])
     import jax_mpe
 
-    try:
-        jax_mpe.make(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def use_cache(wanted: bool) -> None:
-    """Let JAX keep compiled programs on disk. Call before it is imported; its own variables win."""
-    if not wanted:
-        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    for name in dict.fromkeys(config.task for config in configs):
+        try:
+            jax_mpe.make(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _interrupted(result: RunResult) -> int:

@@ -71,6 +71,78 @@ class LSTM(nn.Module):
         cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(cell), cell
 
+    def backward(
+        self, projected: Float[Array, "T 4H"], keep: Float[Array, " T"]
+    ) -> Float[Array, "T H"]:
+        """Hidden states over a sequence read from its end to its start, from the zero state.
+
+        `keep` multiplies the state before each step: 0 forgets all that came (later in time) before.
+        """
+        return reversed_scan(self.recurrent, projected, keep)
+
+
+def _cell(
+    recurrent: Float[Array, "H 4H"],
+    projected: Float[Array, " 4H"],
+    hidden: Float[Array, " H"],
+    cell: Float[Array, " H"],
+) -> tuple[Array, ...]:
+    """One LSTM step with everything its derivative needs: hidden, cell, the four gates, tanh(cell)."""
+    i, f, g, o = jnp.split(projected + hidden @ recurrent, 4)
+    i, f, g, o = nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
+    cell = f * cell + i * g
+    squashed = jnp.tanh(cell)
+    return o * squashed, cell, i, f, g, o, squashed
+
+
+@jax.custom_vjp
+def reversed_scan(
+    recurrent: Float[Array, "H 4H"], projected: Float[Array, "T 4H"], keep: Float[Array, " T"]
+) -> Float[Array, "T H"]:
+    """An LSTM over a sequence from its end to its start; see `LSTM.backward`. Reverse-mode only, `keep` is data.
+
+    The derivative in the recurrent kernel is one matmul over all steps. Left to itself, a scan's derivative adds a
+    rank-one matrix of the kernel's size at each of the T steps, which costs more than all the rest.
+    """
+    return _reversed_scan_forward(recurrent, projected, keep)[0]
+
+
+def _reversed_scan_forward(recurrent: Array, projected: Array, keep: Array) -> tuple:
+    def step(state: tuple, inputs: tuple) -> tuple:
+        hidden, cell = (inputs[1] * s for s in state)
+        after, new_cell, *gates = _cell(recurrent, inputs[0], hidden, cell)
+        return (after, new_cell), (after, hidden, cell, *gates)
+
+    zero = jnp.zeros(recurrent.shape[0], projected.dtype)
+    _, (after, *saved) = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
+    return after, (recurrent, keep, tuple(saved))
+
+
+def _reversed_scan_backward(residuals: tuple, d_after: Float[Array, "T H"]) -> tuple:
+    recurrent, keep, saved = residuals
+
+    def step(state: tuple, inputs: tuple) -> tuple:
+        d_hidden, d_cell = state
+        d_out, kept, (_, cell, i, f, g, o, squashed) = inputs
+        d_hidden = d_hidden + d_out
+        d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
+        d_gates = jnp.concatenate(
+            [
+                d_cell * g * i * (1 - i),
+                d_cell * cell * f * (1 - f),
+                d_cell * i * (1 - g * g),
+                d_hidden * squashed * o * (1 - o),
+            ]
+        )
+        return (kept * (recurrent @ d_gates), kept * d_cell * f), d_gates
+
+    zero = jnp.zeros_like(d_after[0])
+    _, d_projected = jax.lax.scan(step, (zero, zero), (d_after, keep, saved))
+    return saved[0].T @ d_projected, d_projected, jnp.zeros_like(keep)
+
+
+reversed_scan.defvjp(_reversed_scan_forward, _reversed_scan_backward)
+
 
 class Critic(nn.Module):
     """Q(o, a) of all observations and actions: FC(H)-FC(H)-Linear(1) (Table 2).

@@ -9,7 +9,6 @@ A *lane* is a seed inside the program. Every device holds the same number of lan
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -62,15 +61,6 @@ class ChunkReport:
     training: Mapping[str, NDArray]
     evaluation: Mapping[str, NDArray] | None
     finite: NDArray
-
-
-def configure_platform(config: Config) -> None:
-    """On CPU, make one device of every core. To be called before JAX starts; later it has no effect."""
-    cores = config.devices or len(os.sched_getaffinity(0))
-    try:
-        jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:
-        pass  # JAX runs already, with the devices it has
 
 
 def seed_axis(config: Config) -> str:
@@ -148,7 +138,8 @@ class Population:
         return state, LaneReport(training, evaluation, jnp.all(jnp.stack(finite)))
 
     def _evaluates(self, episode: Any) -> Any:
-        return episode % self.config.evaluation.every == 0
+        """Every so often, and after the last chunk."""
+        return (episode % self.config.evaluation.every == 0) | (episode >= self.config.episodes)
 
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -24,14 +25,18 @@ class Tick:
     train_return: float
     edge_rate: float
     rate: float
-    """Training episodes per second, all seeds together."""
+    """Training episodes per second, all seeds together; NaN while it is not known yet."""
     seconds_left: float
+    """NaN likewise."""
     non_finite: int
     """Seeds frozen because they left the finite numbers."""
 
 
 class Reporter(Protocol):
-    """Shows runs one after another: begin, compiled, tick ..., end. `note` may come at any time."""
+    """Shows runs one after another: begin, compiled, tick ..., end. `note` may come at any time.
+
+    `compiled` comes with the first chunk, whose call compiles the program.
+    """
 
     def begin(self, name: str, episodes: int, seeds: int) -> None: ...
     def compiled(self, seconds: float) -> None: ...
@@ -71,7 +76,7 @@ class LineReporter:
         self._say(f"compiling for {seeds} seed{'s' * (seeds != 1)} ...")
 
     def compiled(self, seconds: float) -> None:
-        self._say(f"compiled in {seconds:.1f} s")
+        self._say(f"compiled, and the first chunk done, after {seconds:.1f} s")
 
     def tick(self, tick: Tick) -> None:
         now = self._clock()
@@ -79,11 +84,13 @@ class LineReporter:
         if not due and tick.episode < self._episodes:
             return
         self._last = now
-        left = f"  {duration(tick.seconds_left)} left" if tick.episode < self._episodes else ""
+        rate = "" if math.isnan(tick.rate) else f"  {tick.rate:,.0f} episodes/s"
+        running = tick.episode < self._episodes and not math.isnan(tick.seconds_left)
+        left = f"  {duration(tick.seconds_left)} left" if running else ""
         lost = f"  {tick.non_finite} non-finite" if tick.non_finite else ""
         self._say(
             f"episode {tick.episode:,}/{self._episodes:,}  return {tick.train_return:.2f}"
-            f"  edges {tick.edge_rate:.0%}  {tick.rate:,.0f} episodes/s{left}{lost}"
+            f"  edges {tick.edge_rate:.0%}{rate}{left}{lost}"
         )
 
     def end(self, outcome: str) -> None:
@@ -136,7 +143,7 @@ class BarReporter:
 
     def compiled(self, seconds: float) -> None:
         self._stop_counting()
-        self._update(total=self._episodes, completed=0, text=f"compiled in {seconds:.1f} s")
+        self._update(total=self._episodes, completed=0, text=f"compiled after {seconds:.1f} s")
 
     def tick(self, tick: Tick) -> None:
         self._tick = tick
@@ -162,7 +169,8 @@ class BarReporter:
         self._progress.stop()
 
     def _text(self, tick: Tick, time: str, after: str = "left") -> str:
-        width, rate = len(f"{self._episodes:,}"), f"{tick.rate:,.0f}"
+        width = len(f"{self._episodes:,}")
+        rate = "-" if math.isnan(tick.rate) else f"{tick.rate:,.0f}"
         if self._wide:
             text = (
                 f"{tick.episode:>{width},}/{self._episodes:,}  return {tick.train_return:8.2f}  "

@@ -24,8 +24,15 @@ def provenance(command: str | None = None) -> dict[str, Any]:
         "device": device(),
         "git": git(Path(purejax_mgtopo.__file__).parent),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv) if command is None else command,
+        "command": command_line() if command is None else command,
     }
+
+
+def command_line() -> str:
+    """What was typed, under the command's own name however it was started."""
+    script, *words = sys.argv
+    own = Path(script).name in ("mgtopo", "__main__.py")
+    return shlex.join(["mgtopo" if own else script, *words])
 
 
 def versions() -> dict[str, str | None]:

@@ -21,6 +21,7 @@ from purejax_mgtopo.interrupt import StopRequest
 from purejax_mgtopo.metrics import columns_of, fields_of
 from purejax_mgtopo.progress import Reporter, Tick, duration, make_reporter
 from purejax_mgtopo.record import FIGURES, RunRecord, load_run, refuse_existing
+from purejax_mgtopo.startup import configure_platform
 from purejax_mgtopo.watchdog import Watchdog
 
 
@@ -66,10 +67,10 @@ class RunResult:
 
 def build_population(config: Config) -> Trainable:
     """The real program. JAX starts here and not before."""
-    from purejax_mgtopo import population
+    configure_platform(config)
+    from purejax_mgtopo.population import Population
 
-    population.configure_platform(config)
-    return population.Population(config)
+    return Population(config)
 
 
 def train(
@@ -117,6 +118,8 @@ class _Loop:
         self._episode = 0
         self._non_finite = 0
         self._began = self._last = time.monotonic()
+        self._steady: tuple[float, int] | None = None
+        """When the first chunk was done, and its last episode."""
 
     def run(self, population: Trainable) -> RunResult:
         config, record, reporter = self._config, self._record, self._reporter
@@ -128,10 +131,8 @@ class _Loop:
             try:
                 state = population.init()
                 watchdog.beat()
-                compiled = time.monotonic() - self._began
-                self._last = self._started = time.monotonic()
-                record.event("compiled", wall=round(compiled, 3))
-                reporter.compiled(compiled)
+                self._last = time.monotonic()
+                record.event("initialised", wall=round(self._last - self._began, 3))
                 while self._episode < config.episodes and not stop.requested:
                     state, report = population.advance(state)
                     watchdog.beat()
@@ -150,6 +151,10 @@ class _Loop:
         now = time.monotonic()
         wall, self._last = now - self._last, now
         self._episode = int(report.episode)
+        if self._steady is None:
+            # The first call of a program compiles it, so that speed is measured from here on.
+            self._steady = (now, self._episode)
+            self._reporter.compiled(now - self._began)
         finite = np.asarray(report.finite, dtype=bool)
         self._non_finite = int(finite.size - finite.sum())
         training = fields_of(report.training)
@@ -158,8 +163,8 @@ class _Loop:
             episode=self._episode,
             train_return=_mean(training["train_return"], finite),
             edge_rate=_mean(training["edge_rate"], finite),
-            rate=self._episode * config.seeds / max(now - self._started, 1e-9),
-            seconds_left=(config.episodes - self._episode) * (now - self._started) / self._episode,
+            rate=self._rate(),
+            seconds_left=(config.episodes - self._episode) * config.seeds / self._rate(),
             non_finite=self._non_finite,
         )
         record.event(
@@ -196,10 +201,10 @@ class _Loop:
         summary = {"episode": self._episode, "non_finite": self._non_finite, "wall": seconds}
         self._record.event("end" if done else "interrupted", **summary)
         figure = self._draw() if done else None
-        rate = self._episode * self._config.seeds / max(self._last - self._started, 1e-9)
+        speed = "" if math.isnan(self._rate()) else f" ({self._rate():,.0f} episodes/s)"
         self._reporter.end(
             f"{'finished' if done else 'interrupted'} after {self._episode:,} episodes x "
-            f"{self._config.seeds} seeds in {duration(seconds)} ({rate:,.0f} episodes/s)"
+            f"{self._config.seeds} seeds in {duration(seconds)}{speed}"
         )
         return RunResult(
             folder=self._record.folder,
@@ -210,6 +215,13 @@ class _Loop:
             non_finite=self._non_finite,
             figure=figure,
         )
+
+    def _rate(self) -> float:
+        """Episodes per second over all seeds since the first chunk; NaN before the second."""
+        if self._steady is None or self._steady[1] == self._episode:
+            return math.nan
+        since, first = self._steady
+        return (self._episode - first) * self._config.seeds / max(self._last - since, 1e-9)
 
     def _draw(self) -> Path | None:
         folder = self._record.folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,6 @@ def sweep(
     changes: Iterable[Setting] = (),
     reporter: Reporter | None = None,
     population_factory: Factory = build_population,
-    check_task: Callable[[str], None] | None = None,
     command: str | None = None,
 ) -> SweepResult:
     """Run `recipe`, each run in ``<out>/<task>/<method>``; out is ``results`` beside the recipe.
@@ -53,17 +52,12 @@ def sweep(
 
     Args:
         changes: overrides from the command line; they win.
-        check_task: raises for an unknown task, so that a misspelt one is refused before the first
-            run, not hours later.
 
     Raises ConfigError or RunError, each in one line.
     """
     folder = out or recipe.path.parent / RESULTS
     runs = recipe.runs(changes)
     states = {run.name: _state(run, folder) for run in runs}
-    for task in recipe.tasks:
-        if check_task is not None:
-            check_task(task)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     with contextlib.ExitStack() as stack:

@@ -102,10 +102,14 @@ class Team:
             heard = self.interpreter.aggregate(
                 policy.interpreter, observation, feature, delivered, decided.decision
             )
-        head_input = jnp.concatenate([heard, observation], axis=-1)
-        unsquashed = per_agent(self._head.apply, self.shared)(policy.head, head_input)
+        unsquashed = per_agent(self._act, self.shared)(policy.head, heard, observation)
         step = Step(jnp.tanh(unsquashed), unsquashed, feature, decided)
         return step, Carry(message=message, topology=memory)
+
+    def _act(
+        self, head: PyTree, heard: Float[Array, "*batch H"], observation: Float[Array, "*batch O"]
+    ) -> Float[Array, "*batch A"]:
+        return self._head.apply(head, jnp.concatenate([heard, observation], axis=-1))
 
     def recall(
         self,

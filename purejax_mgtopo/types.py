@@ -134,10 +134,11 @@ def fill_diagonal(edges: Float[Array, "*batch N N-1"]) -> Float[Array, "*batch N
     return flat.reshape(*batch, n, n)
 
 
-def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch N N-1 F"]:
-    """For each agent the rows of all other agents, in ascending index."""
-    n = rows.shape[-2]
-    return jnp.stack(
-        [jnp.concatenate([rows[..., :i, :], rows[..., i + 1 :, :]], axis=-2) for i in range(n)],
-        axis=-3,
-    )
+def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "N N-1 *batch F"]:
+    """For each agent (first axis) the rows of all other agents, in ascending index (second axis).
+
+    Agents lead, so that stacked networks read contiguous blocks.
+    """
+    first = jnp.moveaxis(rows, -2, 0)
+    n = first.shape[0]
+    return jnp.stack([jnp.concatenate([first[:i], first[i + 1 :]]) for i in range(n)])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fake_population import FakePopulation
 
-from purejax_mgtopo import cli, commands, record
-from purejax_mgtopo.config import Config
+from purejax_mgtopo import cli, commands, record, startup
+from purejax_mgtopo.config import Config, ConfigError
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +30,7 @@ def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program is a fake, and no task is looked up: these tests are about the command."""
     for function in (commands.train, commands.sweep):
         monkeypatch.setitem(function.__kwdefaults__ or {}, "population_factory", FakePopulation)
-    monkeypatch.setattr(commands, "check_task", lambda name: None)
+    monkeypatch.setattr(commands, "check_tasks", lambda configs: None)
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
         monkeypatch.setenv(name, "")  # registered, so that what a command sets is undone
         monkeypatch.delenv(name)
@@ -189,6 +189,42 @@ def test_sweep_ends_with_a_table_and_a_picture(
     assert (config.seeds, config.learner.hidden) == (5, 8)
 
 
+def test_a_misspelt_task_is_refused_before_the_first_run(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(configs: list[Config]) -> None:
+        assert [config.task for config in configs] == ["toy_public"] * 2
+        raise ConfigError("unknown task")
+
+    monkeypatch.setattr(commands, "check_tasks", refuse)
+    assert cli.main(["sweep", str(recipe)]) == 2
+    assert capsys.readouterr().err == "mgtopo: error: unknown task\n"
+    assert not (recipe / "results").exists()
+
+
+@pytest.mark.parametrize("said", [None, "5"])
+def test_starting_jax_leaves_one_device_per_core(said: str | None) -> None:
+    """Were it configured later, a CPU would be one device and a run as slow as one core."""
+    script = (
+        "from purejax_mgtopo.commands import check_tasks\n"
+        "from purejax_mgtopo.config import Config, ConfigError\n"
+        "check_tasks([Config(task='toy_public', devices=3)])\n"
+        "import jax\n"
+        f"assert len(jax.devices()) == {said or 3}, jax.devices()\n"
+        "try: check_tasks([Config(task='toy_publik')])\n"
+        "except ConfigError as error: assert 'toy_public' in str(error)\n"
+        "else: raise SystemExit('no error')"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "envs"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        environment.pop(name, None)
+    environment |= {} if said is None else {"JAX_NUM_CPU_DEVICES": said}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unexpected_error_is_one_line_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,16 +254,16 @@ def test_the_compilation_cache_is_on_unless_refused(
 ) -> None:
     monkeypatch.delenv("MGTOPO_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    commands.use_cache(True)
+    startup.use_cache(True)
     folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
     assert folder == str(tmp_path / "purejax_mgtopo" / "xla")
     monkeypatch.setenv("MGTOPO_CACHE_DIR", "elsewhere")
-    commands.use_cache(True)
+    startup.use_cache(True)
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == folder  # the user's own setting wins
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    commands.use_cache(True)
+    startup.use_cache(True)
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
-    commands.use_cache(False)
+    startup.use_cache(False)
     assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
 

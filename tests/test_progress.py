@@ -33,11 +33,22 @@ def test_lines_are_rare_but_first_and_last_always_come() -> None:
     reporter.end("finished")
     assert stream.getvalue().splitlines() == [
         "toy/meta: compiling for 8 seeds ...",
-        "toy/meta: compiled in 12.3 s",
+        "toy/meta: compiled, and the first chunk done, after 12.3 s",
         "toy/meta: episode 100/1,000  return -12.35  edges 42%  1,234 episodes/s  1:23 left",
         "toy/meta: episode 600/1,000  return -12.35  edges 42%  1,234 episodes/s  1:23 left",
         "toy/meta: episode 1,000/1,000  return -12.35  edges 42%  1,234 episodes/s  1 non-finite",
         "toy/meta: finished",
+    ]
+
+
+def test_a_speed_that_is_not_known_yet_is_left_out() -> None:
+    stream = io.StringIO()
+    reporter = LineReporter(stream)
+    reporter.begin("toy/meta", 1000, 1)
+    reporter.tick(Tick(100, -1.0, 0.5, math.nan, math.nan, 0))
+    assert stream.getvalue().splitlines() == [
+        "toy/meta: compiling for 1 seed ...",
+        "toy/meta: episode 100/1,000  return -1.00  edges 50%",
     ]
 
 

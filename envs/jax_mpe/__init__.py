@@ -1,8 +1,9 @@
 """Cooperative particle tasks as native JAX environments with the jumanji interface.
 
-`jax_mpe.make("navigation_N3_l3")` makes a task; `jax_mpe.registered_tasks()` lists those with a name of their own.
-Importing the package also registers them with jumanji: `jumanji.make("navigation_N3_l3-v0")`. Any other size goes
-through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
+`jax_mpe.make("navigation_N3_l3")` makes a task; `jax_mpe.registered_tasks()` lists those with a
+name of their own. Importing the package also registers them with jumanji:
+`jumanji.make("navigation_N3_l3-v0")`. Any other size goes through `jumanji.make("jax_mpe-v0",
+name="navigation_N4_l2")`.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def make(name: str) -> Scenario[Any]:
     """Make a task by its name.
 
     Args:
-        name: one of `registered_tasks()`, or any size by the grammar `<scenario>_N<int>[_l<int>]`, with N agents of
-            which each sees the l nearest landmarks.
+        name: one of `registered_tasks()`, or any size by the grammar `<scenario>_N<int>[_l<int>]`,
+            with N agents of which each sees the l nearest landmarks.
 
     Raises:
         ValueError: in one line, if there is no such task, or not in that size.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,17 +11,24 @@ from jaxtyping import Array, Bool, Float
 from jumanji.types import TimeStep
 from jumanji.wrappers import VmapWrapper
 
-from .scenario import Observation
+from .scenario import Observation, Scenario
 
 
 class BatchAutoReset(VmapWrapper):
-    """Steps E environments and resets those that are done, with the results of jumanji's `VmapAutoResetWrapper`.
+    """Steps E environments at once and resets those that are done.
 
-    Under vmap, jumanji's per-environment condition becomes a select: every environment draws a new episode at
-    every step and throws nearly all of them away. Here the condition is asked once for the whole batch, so a
-    step in which no episode ends draws nothing. With episodes that start together, that is 24 steps of 25.
-    Do not vmap over `step` again: that would turn the condition back into a select.
+    The results are those of jumanji's `VmapAutoResetWrapper`, the cost is not. Under vmap,
+    jumanji's per-environment condition becomes a select: every environment draws a new episode at
+    every step and throws nearly all of them away. Here the condition is asked once for the whole
+    batch, so a step in which no episode ends draws nothing. With episodes that start together, that
+    is 24 steps of 25. Do not vmap over `step` again: that would turn the condition back into a
+    select.
     """
+
+    _env: Any  # a `Scenario`
+
+    def __init__(self, env: Scenario[Any]) -> None:
+        super().__init__(env)
 
     def step(self, state: Any, action: Float[Array, "E N 2"]) -> tuple[Any, TimeStep[Observation]]:
         """Take one step in each environment.
@@ -30,8 +38,9 @@ class BatchAutoReset(VmapWrapper):
             action: one joint action for each environment.
 
         Returns:
-            The states, new episodes included, and the time steps. Where an episode ended, `last()` is true, reward and
-            discount are those of its end, and the observation is the first of the new episode.
+            The states, new episodes included, and the time steps. Where an episode ended, `last()`
+            is true, reward and discount are those of its end, and the observation is the first of
+            the new episode.
         """
         state, timestep = super().step(state, action)
         done = timestep.last()
@@ -40,7 +49,7 @@ class BatchAutoReset(VmapWrapper):
         )
         # Observed once, after the resets: the compiler then drops the observation made by `step`.
         view = jax.vmap(self._env.observe)(state)
-        return state, timestep.replace(observation=Observation(view, state.step_count))
+        return state, replace(timestep, observation=Observation(view, state.step_count))
 
     def _reset_where(self, done: Bool[Array, " E"], state: Any) -> Any:
         def one(done: Bool[Array, ""], state: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -45,26 +45,29 @@ class NavigationState:
 class Navigation(Scenario[NavigationState]):
     """Cover every landmark and do not collide.
 
-    - observation: `agents_view` [N, 4 + 2 l + 2 (N - 1)]. Agent i sees its velocity (2), its position (2), the
-      l landmarks nearest to it, nearest first, ties by index (2 l), and the other agents by ascending index
-      (2 (N - 1)); landmarks and agents relative to its own position.
+    - observation: `agents_view` [N, 4 + 2 l + 2 (N - 1)]. Agent i sees its velocity (2), its
+      position (2), the l landmarks nearest to it, nearest first, ties by index (2 l), and the other
+      agents by ascending index (2 (N - 1)); landmarks and agents relative to its own position.
     - action: [N, 2] in [-1, 1], a force of 5 times the action on a body of mass 1.
-    - reward: of the state after the step; minus the sum over landmarks of the distance to the nearest agent, minus
-      the number of colliding ordered pairs (distance below the sum of the radii; a colliding pair counts 2).
-    - state: `NavigationState`. Agents start at rest; agents and landmarks are drawn uniformly in the arena, whose
-      half-width is 1 for N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise (constant density; see
-      `arena_half_width`). Nothing stops an agent from leaving the arena.
+    - reward: of the state after the step; minus the sum over landmarks of the distance to the
+      nearest agent, minus the number of colliding ordered pairs (distance below the sum of the
+      radii; a colliding pair counts 2).
+    - state: `NavigationState`. Agents start at rest; agents and landmarks are drawn uniformly in
+      the arena, whose half-width is 1 for N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise (constant
+      density; see `arena_half_width`). Nothing stops an agent from leaving the arena.
 
     An episode is truncated after 25 steps.
 
-    Source: Zhang & Chen 2021, with rewards, sizes and arenas as in PIC (Liu et al. 2019). How the dialects differ:
+    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019); rows 38 and
+    39 of the project's methods. How the dialects differ:
 
-    - OpenAI's MPE (simple_spread): each agent is penalised for its own collisions, and itself among them, and all
-      N landmarks and a silent channel of 2 (N - 1) zeros are seen, in index order.
-    - PIC: its N = 6 version sums the distance term over agents; its arenas at other N differ.
-    - PettingZoo (mpe2) and JaxMARL: move by the old velocity *before* updating it; reward each agent with half of its own
-      collisions plus half of the distance term; observe all landmarks and the silent channel. JaxMARL's episode
-      has 26 steps and ends as a termination.
+    - OpenAI's MPE (simple_spread, Lowe et al. 2017): the rewards of the agents are summed, so the
+      distance term counts N times, and an agent counts as in contact with itself; agents see all
+      landmarks in index order and a silent channel of 2 (N - 1) zeros.
+    - PIC: its N = 6 version sums over agents and counts an agent as in contact with itself.
+    - PettingZoo (mpe2) and JaxMARL: move by the old velocity *before* updating it; reward each
+      agent with half of its own collisions plus half of the distance term; observe all landmarks
+      and the silent channel. JaxMARL's episode has 26 steps and ends as a termination.
     """
 
     num_agents: int = 3
@@ -79,8 +82,8 @@ class Navigation(Scenario[NavigationState]):
             raise ValueError(f"navigation needs at least 2 agents, not N = {self.num_agents}")
         if not 1 <= self.num_visible <= self.num_agents:
             raise ValueError(
-                f"navigation with N = {self.num_agents} has {self.num_agents} landmarks, so l must be from 1 to "
-                f"{self.num_agents}, not {self.num_visible}"
+                f"navigation with N = {self.num_agents} has {self.num_agents} landmarks, "
+                f"so l must be from 1 to {self.num_agents}, not {self.num_visible}"
             )
         super().__post_init__()
 
@@ -120,7 +123,7 @@ class Navigation(Scenario[NavigationState]):
         position, velocity = world_step(
             self.bodies, state.agent_position, state.agent_velocity, ACCELERATION * action
         )
-        return state.replace(agent_position=position, agent_velocity=velocity)
+        return replace(state, agent_position=position, agent_velocity=velocity)
 
     def observe(self, state: NavigationState) -> Float[Array, "N O"]:
         position = state.agent_position
@@ -176,8 +179,8 @@ def relative_to_others(position: Float[Array, "N 2"]) -> Float[Array, "N N-1 2"]
 def nearest(relative: Float[Array, "N L 2"], count: int) -> Float[Array, "N {count} 2"]:
     """The `count` shortest vectors of each row, shortest first, ties by index.
 
-    Each vector is put in the place that its rank names, found by comparing all pairs. L is small, and a
-    sort is eight times slower than this in a batched program on a CPU.
+    Each vector is put in the place that its rank names, found by comparing all pairs. L is small,
+    and a sort is eight times slower than this in a batched program on a CPU.
     """
     length = squared_norm(relative)
     total = relative.shape[1]
@@ -186,7 +189,9 @@ def nearest(relative: Float[Array, "N L 2"], count: int) -> Float[Array, "N {cou
     for k in range(1, total):
         nearer = [length[:, j] <= length[:, k] for j in range(k)]
         nearer += [length[:, j] < length[:, k] for j in range(k + 1, total)]
-        rank = sum(one.astype(jnp.int32) for one in nearer)
+        rank = sum(
+            (one.astype(jnp.int32) for one in nearer), jnp.zeros_like(length[:, 0], jnp.int32)
+        )
         here = rank[:, None] == np.arange(count)
         placed = jnp.where(here[..., None], relative[:, k : k + 1], placed)
     return placed

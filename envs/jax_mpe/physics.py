@@ -1,8 +1,8 @@
 """One step of the particle world: contact forces, damping, speed limits, motion.
 
-The world is the one of Lowe et al. 2017 (OpenAI's multi-agent particle environments), in the order of
-its first release: velocity first, then position. Every property of a body is a Python number, so a
-body that cannot move or cannot collide costs nothing in the compiled program.
+The world is the one of Lowe et al. 2017 (OpenAI's multi-agent particle environments), in the order
+of its first release: velocity first, then position. Every property of a body is a Python number, so
+a body that cannot move or cannot collide costs nothing in the compiled program.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def norm(vector: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
 def safe_sqrt(squared: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Square root whose gradient at 0 is zero rather than NaN."""
-    # The inner select keeps sqrt away from 0, where its derivative is infinite: an outer select alone
-    # would still turn inf * 0 into NaN in the backward pass.
+    # The inner select keeps sqrt away from 0, where its derivative is infinite: an outer select
+    # alone would still turn inf * 0 into NaN in the backward pass.
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
@@ -107,9 +107,9 @@ def safe_sqrt(squared: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 def contact_forces(bodies: Bodies, position: Float[Array, "B 2"]) -> Float[Array, "B 2"]:
     """Sum of the contact forces on each body.
 
-    Body a is pushed away from b by `100 * (d / |d|) * k * log(1 + exp(-(|d| - (r_a + r_b)) / k))`, where
-    d is the position of a relative to b and k the contact margin. Two bodies at exactly the same place
-    have no direction to be pushed in: their force is zero, and so is its gradient.
+    Body a is pushed away from b by `100 * (d / |d|) * k * log(1 + exp(-(|d| - (r_a + r_b)) / k))`,
+    where d is the position of a relative to b and k the contact margin. Two bodies at exactly the
+    same place have no direction to be pushed in: their force is zero, and so is its gradient.
 
     Args:
         bodies: static properties of the B bodies.
@@ -120,9 +120,9 @@ def contact_forces(bodies: Bodies, position: Float[Array, "B 2"]) -> Float[Array
     """
     radius = np.array(bodies.radius)
     force = jnp.zeros_like(position)
-    # A loop over partners, each acting on all bodies at once, computes every pair twice; in a batched
-    # program on a CPU it is still faster than to gather the pairs and to scatter their forces. A body is
-    # its own partner too, at distance 0 and hence without effect.
+    # A loop over partners, each acting on all bodies at once, computes every pair twice; in a
+    # batched program on a CPU it is still faster than to gather the pairs and to scatter their
+    # forces. A body is its own partner too, at distance 0 and hence without effect.
     for partner in range(len(bodies)):
         if bodies.collides[partner]:
             apart = position - position[partner]

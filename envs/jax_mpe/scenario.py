@@ -17,7 +17,7 @@ from jumanji.types import StepType, TimeStep, restart
 
 HORIZON = 25  # steps in an episode of every task of the paper
 
-# Half-widths that the paper's tasks take from PIC (Liu et al. 2019); they do not follow one formula.
+# The paper's tasks; these values do not follow one formula.
 _PAPER_HALF_WIDTH = {3: 1.0, 6: 1.5}
 
 
@@ -51,8 +51,8 @@ StateT = TypeVar("StateT", bound=Any)
 def arena_half_width(num_agents: int) -> float:
     """Half of the side of the square in which bodies start, in units of length.
 
-    N = 3 and N = 6 are the paper's values, 1 and 1.5. Any other N keeps the density of agents of N = 3,
-    hence sqrt(N / 3); note that this rule would give 1.41 rather than 1.5 for N = 6.
+    N = 3 and N = 6 are the paper's values, 1 and 1.5. Any other N keeps the density of agents that
+    N = 3 has, hence sqrt(N / 3); note that this rule would give 1.41 rather than 1.5 for N = 6.
     """
     return _PAPER_HALF_WIDTH.get(num_agents, math.sqrt(num_agents / 3))
 
@@ -61,14 +61,10 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     """A cooperative task for N agents with continuous actions and one team reward.
 
     A task is a frozen dataclass of hyper-parameters that derives from this class and fills in
-    `initial_state`, `advance`, `observe` and `reward`, and lists in `moving_fields` and `fixed_fields`
-    the fields of its state that observations depend on. Equal hyper-parameters make equal tasks, with
-    equal hashes, so a task may be a static argument of `jax.jit`.
+    `initial_state`, `advance`, `observe` and `reward`, and lists in `moving_fields` and
+    `fixed_fields` the fields of its state that observations depend on. Equal hyper-parameters make
+    equal tasks, with equal hashes, so a task may be a static argument of `jax.jit`.
     """
-
-    name: Any
-    num_agents: int
-    horizon: int
 
     action_size: ClassVar[int] = 2
     moving_fields: ClassVar[tuple[str, ...]]
@@ -82,12 +78,27 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
 
     @property
     @abc.abstractmethod
+    def name(self) -> str:
+        """As `jax_mpe.make` reads it."""
+
+    @property
+    @abc.abstractmethod
+    def num_agents(self) -> int:
+        """Number N of agents."""
+
+    @property
+    @abc.abstractmethod
+    def horizon(self) -> int:
+        """Steps in an episode."""
+
+    @property
+    @abc.abstractmethod
     def observation_size(self) -> int:
         """Width O of one agent's observation."""
 
     @abc.abstractmethod
     def initial_state(self, key: PRNGKeyArray) -> StateT:
-        """The state at the start of an episode, with `step_count` 0 and a fresh `key` of its own."""
+        """The state at the start of an episode: `step_count` 0, and a fresh `key` of its own."""
 
     @abc.abstractmethod
     def advance(self, state: StateT, action: Float[Array, "N 2"]) -> StateT:
@@ -134,14 +145,16 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
             action: one row for each agent; values beyond [-1, 1] are clipped.
 
         Returns:
-            The next state and its time step. The time step that reaches the horizon is a truncation:
-            `last()` is true and the discount stays 1, because these tasks never end by themselves.
+            The next state and its time step. The time step that reaches the horizon is a
+            truncation: `last()` is true and the discount stays 1, because these tasks never end by
+            themselves.
         """
         action = jnp.clip(jnp.asarray(action, float), -1.0, 1.0)
         advanced = self.advance(state, action)
         next_state = advanced.replace(step_count=state.step_count + 1)
+        kind: Any = jnp.where(next_state.step_count >= self.horizon, StepType.LAST, StepType.MID)
         timestep = TimeStep(
-            step_type=jnp.where(next_state.step_count >= self.horizon, StepType.LAST, StepType.MID),
+            step_type=kind,
             reward=self.reward(state, action, next_state),
             discount=jnp.ones((), float),
             observation=self._observation(next_state),
@@ -157,9 +170,10 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         )
 
     def restore(self, snapshot: Snapshot, step_count: Int[Array, ""] | int) -> StateT:
-        """Rebuild a state for `observe`, which it gives the same result as the original, bit for bit.
+        """Rebuild a state of which `observe` sees exactly what it saw of the original.
 
-        The key is a constant one, so stepping a restored state does not continue the original's randomness.
+        The key is a constant one: stepping a restored state does not continue the original's
+        randomness.
 
         Args:
             snapshot: from `compress`.

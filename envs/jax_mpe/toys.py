@@ -1,7 +1,7 @@
 """Acceptance toys: tiny tasks whose best return with and without messages is known exactly.
 
-An episode is 25 independent rounds. A round is one step, scored on its own, after which everything is
-drawn anew; learn them with a discount of 0. Optima are for one round.
+An episode is 25 independent rounds. A round is one step, scored on its own, after which everything
+is drawn anew; learn them with a discount of 0. Optima are for one round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def _squared(vector: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
 @pytree(frozen=True)
 class GoalsState:
-    """Attributes: key: draws the next round. step_count: rounds played, []. goal: corner of each agent, [2] int."""
+    """Attributes: key: draws the next round. step_count: rounds played, []. goal: corner of each
+    agent, [2] int."""
 
     key: Array
     step_count: Array
@@ -45,13 +46,17 @@ class GoalsState:
 class CrossedGoals(Scenario[GoalsState]):
     """Toy A: each agent knows the other's goal, not its own.
 
-    - observation: [2, 7]. One-hot of the *partner's* goal corner (4), time / horizon (1), one-hot of the agent (2).
+    - observation: [2, 7]. One-hot of the *partner's* goal corner (4), time / horizon (1), one-hot
+      of the agent (2).
     - action: [2, 2] in [-1, 1], the place where the agent claims its goal is.
-    - reward: `-1/2 sum_i |a_i - c_{g_i}|^2` of the round that the action answers, corners at (+-0.8, +-0.8).
+    - reward: `-1/2 sum_i |a_i - c_{g_i}|^2` of the round that the action answers, corners at
+      (+-0.8, +-0.8).
     - state: `GoalsState`; both goals are drawn uniformly and anew after each step.
 
-    Best without messages -1.28 (both stay at the centre), with messages 0. Truncated after 25 rounds.
-    Source: project specification, methods section 6 (latency 0); it has no counterpart in the particle worlds.
+    Best without messages -1.28 (both stay at the centre), with messages 0. Truncated after 25
+    rounds.
+    Source: project specification, methods section 6 (latency 0); it has no counterpart in the
+    particle worlds.
     """
 
     horizon: int = HORIZON
@@ -88,12 +93,13 @@ class CrossedGoals(Scenario[GoalsState]):
 class Public(CrossedGoals):
     """Toy C: as `CrossedGoals`, but everyone sees everything.
 
-    - observation: [2, 11]. One-hot of the agent's own goal (4), of the partner's (4), time / horizon (1), one-hot of
-      the agent (2).
+    - observation: [2, 11]. One-hot of the agent's own goal (4), of the partner's (4), time /
+      horizon (1), one-hot of the agent (2).
     - action, reward, state: as in `CrossedGoals`.
 
-    Best with or without messages 0, so a learned gate must not beat `none` by more than noise. Truncated after 25
-    rounds. Source: project specification, methods section 6; it has no counterpart in the particle worlds.
+    Best with or without messages 0, so a learned gate must not beat `none` by more than noise.
+    Truncated after 25 rounds. Source: project specification, methods section 6; it has no
+    counterpart in the particle worlds.
     """
 
     name: ClassVar[str] = "toy_public"
@@ -110,7 +116,8 @@ class Public(CrossedGoals):
 
 @pytree(frozen=True)
 class HolderState:
-    """Attributes: key: draws the next round. step_count: rounds played, []. corner: of agents 1 and 2, [2] int.
+    """Attributes: key: draws the next round. step_count: rounds played, []. corner: of agents 1 and
+    2, [2] int.
     holder: 1 or 2, the agent that agent 0 must follow, [] int.
     """
 
@@ -122,17 +129,19 @@ class HolderState:
 
 @dataclass(frozen=True)
 class FollowHolder(Scenario[HolderState]):
-    """Toy B: agent 0 must copy the action of the holder, and only one of two agents is worth listening to.
+    """Toy B: agent 0 must copy the action of the holder, and only one of two agents is worth
+    listening to.
 
-    - observation: [3, 9]. One-hot of the agent's own corner (4; zeros for agent 0), one-hot of the holder among
-      agents 1 and 2 (2), one-hot of the agent (3).
+    - observation: [3, 9]. One-hot of the agent's own corner (4; zeros for agent 0), one-hot of the
+      holder among agents 1 and 2 (2), one-hot of the agent (3).
     - action: [3, 2] in [-1, 1].
-    - reward: `-|a_0 - a_h|^2 - |a_1 - c_1|^2 - |a_2 - c_2|^2` of the round that the action answers; a_h is the holder's
-      *action*. The price of an edge is the learner's affair.
+    - reward: `-|a_0 - a_h|^2 - |a_1 - c_1|^2 - |a_2 - c_2|^2` of the round that the action answers;
+      a_h is the holder's *action*. The price of an edge is the learner's affair.
     - state: `HolderState`; corners and holder are drawn uniformly and anew after each step.
 
-    Best without messages -0.64 (the holder meets agent 0 half-way to the centre), with messages 0. Truncated after
-    25 rounds. Source: project specification, methods section 6; it has no counterpart in the particle worlds.
+    Best without messages -0.64 (the holder meets agent 0 half-way to the centre), with messages 0.
+    Truncated after 25 rounds. Source: project specification, methods section 6; it has no
+    counterpart in the particle worlds.
     """
 
     horizon: int = HORIZON

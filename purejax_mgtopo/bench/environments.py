@@ -1,14 +1,16 @@
 """Environment steps per second of our navigation and of JaxMARL's simple_spread, with equal work.
 
-Both sides run in one jitted scan: each environment splits its own key at each step, draws a joint action uniformly in
-[-1, 1]^(N x 2) from it, steps, and starts a new episode where one ended. All observations and rewards are added to a
-checksum that is returned, so none of them is dead code. The physics, the number of agents and of landmarks, and what the
-agents see are the same up to the dialects (JaxMARL's observation also has a silent channel of 2 (N - 1) zeros, its episode
-has 26 steps, and its step takes a key, which it is given from the same split). For JaxMARL the action is written as
-(noop, left, right, down, up), as its continuous action space wants it.
+Both sides run in one jitted scan: each environment splits its own key at each step, draws a joint
+action uniformly in [-1, 1]^(N x 2) from it, steps, and starts a new episode where one ended. All
+observations and rewards are added to a checksum that is returned, so none of them is dead code. The
+physics, the number of agents and of landmarks, and what the agents see are the same up to the
+dialects (JaxMARL's observation also has a silent channel of 2 (N - 1) zeros, its episode has 26
+steps, and its step takes a key, which it is given from the same split). For JaxMARL the action is
+written as (noop, left, right, down, up), as its continuous action space wants it.
 
-`ours` uses `jax_mpe.BatchAutoReset`, which draws new episodes only in steps in which some episode ends.
-`ours_jumanji` uses jumanji's `VmapAutoResetWrapper`, which, like JaxMARL, draws one for every environment at every step.
+`ours` uses `jax_mpe.BatchAutoReset`, which draws new episodes only in steps in which some episode
+ends. `ours_jumanji` uses jumanji's `VmapAutoResetWrapper`, which, like JaxMARL, draws one for every
+environment at every step.
 """
 
 from __future__ import annotations
@@ -22,9 +24,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jumanji.wrappers import VmapAutoResetWrapper
-
 import jax_mpe
+from jumanji.wrappers import VmapAutoResetWrapper
 
 Loop = Callable[[Any], Any]
 
@@ -63,7 +64,8 @@ def measure(
         num_envs_list: numbers of parallel environments; one row each.
         num_agents: N, with as many landmarks, all of them seen.
         seconds: about how long one timed run lasts.
-        repeats: timed runs of each side, interleaved so that other load on the machine hits all sides alike.
+        repeats: timed runs of each side, interleaved so that other load on the machine hits all
+            sides alike.
     """
     return [_row(num_envs, num_agents, seconds, repeats) for num_envs in num_envs_list]
 
@@ -185,9 +187,8 @@ def _actions(keys: Any, shape: tuple[int, int]) -> Any:
 
 def main() -> None:
     """Print the table."""
-    print(
-        f"{'envs':>6} {'ours':>12} {'ours+jumanji':>13} {'JaxMARL':>12} {'ratio':>7} {'(jumanji)':>9}"
-    )
+    heads = ("envs", "ours", "ours+jumanji", "JaxMARL", "ratio", "(jumanji)")
+    print("{:>6} {:>12} {:>13} {:>12} {:>7} {:>9}".format(*heads))
     for row in measure():
         theirs = "none" if row.jaxmarl is None else f"{row.jaxmarl:,.0f}"
         ratios = [f"{r:.1f}" if r else "-" for r in (row.ratio, row.ratio_jumanji)]

@@ -51,7 +51,7 @@ class ObservationLSTM:
     ) -> Float[Array, "*batch N H"]:
         """The last hidden state of each agent's LSTM over what it received."""
         del observation, feature
-        read = per_agent(self._read, self.shared, axes=(-3, -2))
+        read = per_agent(self._read, self.shared, axes=(0, -2))
         return read(params, others(delivered), edges)
 
     def alone(
@@ -67,17 +67,19 @@ class ObservationLSTM:
     def _read(
         self,
         params: PyTree,
-        sequence: Float[Array, "*batch N-1 O"],
+        sequence: Float[Array, "N-1 *batch O"],
         received: Float[Array, "*batch N-1"],
     ) -> Float[Array, "*batch H"]:
-        projected = self._lstm.apply(params, sequence, method="project")
-        hidden, cell = self._lstm.apply(params, projected[..., 0, :], method="first")
+        flat = sequence.reshape(-1, self.message_size)
+        projected = self._lstm.apply(params, flat, method="project")
+        # A split, not indexing: its derivative is a concatenation instead of a sum of padded arrays.
+        steps = jnp.split(projected, self.num_agents - 1)
+        steps = [step.reshape(*received.shape[:-1], -1) for step in steps]
+        hidden, cell = self._lstm.apply(params, steps[0], method="first")
         hidden, cell = hidden * received[..., :1], cell * received[..., :1]
         # Unrolled: the loop is short, and XLA then fuses each step's gates into one kernel.
-        for j in range(1, self.num_agents - 1):
-            new_hidden, new_cell = self._lstm.apply(
-                params, hidden, cell, projected[..., j, :], method="step"
-            )
+        for j, step in enumerate(steps[1:], start=1):
+            new_hidden, new_cell = self._lstm.apply(params, hidden, cell, step, method="step")
             keep = received[..., j : j + 1]
             hidden = keep * new_hidden + (1 - keep) * hidden
             cell = keep * new_cell + (1 - keep) * cell

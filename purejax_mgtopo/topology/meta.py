@@ -42,15 +42,8 @@ class BackwardLSTM(nn.Module):
     def __call__(
         self, x: Float[Array, "T X"], done: Float[Array, " T"]
     ) -> Float[Array, "T outputs"]:
-        def step(state: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple:
-            projected, d = inputs
-            # Nothing after an episode's end tells about what came before it.
-            hidden, cell = self.lstm.step(*(s * (1 - d) for s in state), projected)
-            return (hidden, cell), hidden
-
-        projected = self.lstm.project(x)
-        zero = jnp.zeros(self.hidden, projected.dtype)
-        _, hidden = jax.lax.scan(step, (zero, zero), (projected, done), reverse=True)
+        # Nothing after an episode's end tells about what came before it.
+        hidden = self.lstm.backward(self.lstm.project(x), 1 - done)
         return self.head(nn.relu(self.body(hidden)))
 
 

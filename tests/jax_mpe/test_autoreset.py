@@ -4,11 +4,10 @@ import importlib.util
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 import pytest
 from jumanji.wrappers import VmapAutoResetWrapper
-
-import jax_mpe
 
 ENVS, STEPS = 5, 60
 

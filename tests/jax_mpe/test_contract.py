@@ -6,14 +6,13 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import jumanji
 import numpy as np
 import pytest
 from jumanji.testing.env_not_smoke import check_env_does_not_smoke, check_env_specs_does_not_smoke
 from jumanji.types import StepType
 from jumanji.wrappers import AutoResetWrapper, VmapAutoResetWrapper, VmapWrapper
-
-import jax_mpe
 
 TASKS = (*jax_mpe.registered_tasks(), "navigation_N2_l1", "navigation_N10_l4")
 SMALL = ("navigation_N3_l3", "toy_crossed_goals", "toy_follow_holder", "toy_public")
@@ -37,7 +36,8 @@ def episode(env, key, actions):
 
 @functools.cache
 def lanes(name):
-    """Four episodes of 27 steps, two steps beyond the end, with snapshots and what comes back from them."""
+    """Four episodes of 27 steps, two steps beyond the end, with snapshots and what comes back from
+    them."""
     env = jax_mpe.make(name)
 
     def one(key, actions):
@@ -119,6 +119,9 @@ def test_snapshot_restores_the_observation_exactly(name):
     if name.startswith("navigation"):
         assert snapshots.moving.shape[-1] == 4 * env.num_agents
         assert snapshots.fixed.shape[-1] == 2 * env.num_agents
+        parts = (states.agent_position, states.agent_velocity)
+        moving = np.concatenate([part.reshape(4, 27, -1) for part in parts], axis=-1)
+        np.testing.assert_array_equal(snapshots.moving, moving)
     else:
         assert (snapshots.moving.shape[-1], snapshots.fixed.shape[-1]) == (env.num_agents, 0)
     np.testing.assert_array_equal(
@@ -270,7 +273,8 @@ def test_wrong_names_get_one_clear_line(name, words):
 
 
 def test_stands_alone_and_its_annotations_hold():
-    """In a process of its own: no import of the learner, and every annotated shape checked at run time."""
+    """In a process of its own: no import of the learner, and every annotated shape checked at run
+    time."""
     code = """
 import sys
 from jaxtyping import install_import_hook

@@ -1,23 +1,24 @@
 """Parity with PettingZoo's mpe2 (simple_spread), a third party's code, wherever the dialects agree.
 
-Same: force of an action, contact forces, damping, masses, the new velocity, the distance term, the number of collisions,
-the relative positions, and the choice of the nearest landmarks.
+Same: force of an action, contact forces, damping, masses, the new velocity, the distance term, the
+number of collisions, the relative positions, and the choice of the nearest landmarks.
 
 Different, and tested as such:
-- mpe2 moves a body by its *old* velocity, then updates the velocity; we (with OpenAI's first release) move it by the new.
-- mpe2 gives each agent half the distance term minus half its own collisions; ours is one team reward, equal to the
-  distance term plus every agent's collision term.
-- mpe2's observation has a silent channel at its end, and all landmarks in index order unless asked for the nearest.
+- mpe2 moves a body by its *old* velocity, then updates the velocity; we (with OpenAI's first
+  release) move it by the new.
+- mpe2 gives each agent half the distance term minus half its own collisions; ours is one team
+  reward, equal to the distance term plus every agent's collision term.
+- mpe2's observation has a silent channel at its end, and all landmarks in index order unless asked
+  for the nearest.
 - mpe2's action is (noop, left, right, down, up) in [0, 1]; ours is the net force in [-1, 1].
 - mpe2 divides by a zero distance for coincident bodies (NaN); ours has no force there.
 """
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 import pytest
-
-import jax_mpe
 
 spread = pytest.importorskip("mpe2.simple_spread.simple_spread")
 partial_view = pytest.importorskip("mpe2._mpe_utils.partial_observability")

@@ -4,11 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 import pytest
-
-import jax_mpe
 from jax_mpe.navigation import nearest
+
 from tests.oracles import mpe_numpy
 
 EPISODES = 500
@@ -17,7 +17,8 @@ TASKS = ("navigation_N2_l1", "navigation_N3_l3", "navigation_N6_l1", "navigation
 
 @functools.cache
 def episodes(name):
-    """500 random episodes as float64 NumPy: states [E, 26, ..], time steps [E, 26, ..], actions [E, 25, N, 2]."""
+    """500 random episodes as float64 NumPy: states [E, 26, ..], time steps [E, 26, ..], actions [E,
+    25, N, 2]."""
     env = jax_mpe.make(name)
 
     def one(key):
@@ -60,8 +61,8 @@ def test_500_episodes_equal_the_oracle_step_by_step(name):
     )
     np.testing.assert_array_equal(state.step_count, np.tile(np.arange(26), (EPISODES, 1)))
 
-    # Reward and observation are of the state reached; its float32 values are given to the oracle, since a distance
-    # within rounding of the contact threshold would otherwise count differently.
+    # Reward and observation are of the state reached; its float32 values are given to the oracle,
+    # since a distance within rounding of the contact threshold would otherwise count differently.
     reached = rows(state.agent_position[:, 1:]), rows(state.landmark_position[:, 1:])
     close(rows(timestep.reward[:, 1:]), mpe_numpy.navigation_reward(*reached))
     np.testing.assert_array_equal(timestep.reward[:, 0], 0)
@@ -146,7 +147,8 @@ def test_observation_by_hand_with_a_tie():
     np.testing.assert_allclose(
         env.observe(state),
         [
-            # velocity, position, landmarks by distance (1 before 2 at equal distance), others by index
+            # velocity, position, landmarks by distance (1 before 2 at equal distance), others by
+            # index
             [0.5, -0.5, 0, 0, 0, 1, 0, -1, 1, 0, 0, 2],
             [0, 0, 1, 0, -1, 1, -1, -1, -1, 0, -1, 2],
             [0.25, 0, 0, 2, 0, -1, 0, -3, 0, -2, 1, -2],
@@ -166,7 +168,8 @@ def test_nearest_equals_a_stable_sort():
 
 def test_reward_and_measures_by_hand():
     env = jax_mpe.make("navigation_N3_l1")
-    # At rest and, with the pair 0.29 apart, in contact; the landmarks are far away from agents 0 and 1.
+    # At rest and, with the pair 0.29 apart, in contact; the landmarks are far away from agents 0
+    # and 1.
     state = make_state(env, [[0, 0], [0.29, 0], [5, 5]], [[5, 5.0625], [5, 5.5], [0, 0]])
     reward = env.reward(state, jnp.zeros((3, 2)), state)
     assert float(reward) == pytest.approx(-(0.0625 + 0.5 + 0.0) - 2.0, abs=1e-6)

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 import pytest
-
-import jax_mpe
 from jax_mpe import Bodies
+
 from tests.oracles import mpe_numpy
 
 # A predator-and-prey world with a ball: every property differs between some two bodies.

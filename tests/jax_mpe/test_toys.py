@@ -4,10 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 import pytest
-
-import jax_mpe
 from jax_mpe import CORNERS
 
 TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_public")
@@ -16,7 +15,8 @@ EPISODES = 800  # 20,000 rounds
 
 @functools.cache
 def play(name, policy):
-    """States before each round and rewards, [E, 25, ..]; `policy(view [N, O]) -> [N, 2]`, or of the state."""
+    """States before each round and rewards, [E, 25, ..]; `policy(view [N, O]) -> [N, 2]`, or of the
+    state."""
     env = jax_mpe.make(name)
 
     def one(key):
@@ -83,7 +83,8 @@ def test_scripted_policies_reach_the_stated_returns(name, policy, optimum, toler
 
 
 def test_no_constant_without_messages_beats_minus_1_28_in_toy_a():
-    # What agent i sees is independent of its own goal, so its best action is one constant: search the square.
+    # What agent i sees is independent of its own goal, so its best action is one constant: search
+    # the square.
     state, _ = play("toy_crossed_goals", stay)
     goals = np.asarray(CORNERS)[np.asarray(state.goal)].reshape(-1, 2, 2)
     grid = np.linspace(-1, 1, 21)
@@ -126,7 +127,8 @@ def test_follow_holder_reward_is_about_the_holders_action():
         holder=jnp.asarray(2, jnp.int32),
     )
     action = jnp.array([[0.5, 0.5], [-0.8, 0.2], [0.5, 0.3]])
-    #          |a0 - a2|^2 = 0.04; agent 1 misses (-.8, -.8) by 1 in y; agent 2 misses (.8, .8) by (.3, .5)
+    #          |a0 - a2|^2 = 0.04; agent 1 misses (-.8, -.8) by 1 in y; agent 2 misses (.8, .8) by
+    # (.3, .5)
     wanted = -0.04 - 1.0 - (0.09 + 0.25)
     assert float(env.step(state, action)[1].reward) == pytest.approx(wanted, rel=1e-5)
     assert float(env.reward(state, action, state)) == pytest.approx(wanted, rel=1e-5)

@@ -1,7 +1,8 @@
-"""The particle world once more, in plain float64 NumPy: slow, explicit, derived from the equations alone.
+"""The particle world once more, in plain float64 NumPy: slow, explicit, derived from the equations
+alone.
 
-Leading axes are episodes. Bodies, pairs, landmarks and agents are Python loops on purpose, so that nothing here
-shares its structure with the code under test.
+Leading axes are episodes. Bodies, pairs, landmarks and agents are Python loops on purpose, so that
+nothing here shares its structure with the code under test.
 """
 
 from __future__ import annotations

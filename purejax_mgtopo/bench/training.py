@@ -1,0 +1,97 @@
+"""Training episodes per second over all seeds, and the time until the first chunk is trained.
+
+One measurement is one process, because the number of host devices is fixed once JAX runs:
+``python -m purejax_mgtopo.bench.training --method none --task navigation_N3_l3 --seeds 2``. Whether
+compiled programs are found on disk is up to the caller, through JAX_COMPILATION_CACHE_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import time
+from typing import Any
+
+from purejax_mgtopo.config import Config, EvaluationConfig, with_method
+
+CHUNK = 20
+"""Episodes between two looks at the clock: two meta-iterations."""
+
+REFERENCE_GFLOP = {3: 1.1, 6: 5.5}
+"""Cost of one training episode of `meta` by number of agents, as the plain algorithm spends it. A
+fixed figure, so that work which the program saves counts as speed."""
+
+
+def cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def reference_rate(task: str, episodes_per_second: float) -> float:
+    """Reference GFLOP/s of training `meta` on `task`. Raises ValueError where none is known."""
+    agents = re.search(r"_N(\d+)", task)
+    if agents is None or int(agents[1]) not in REFERENCE_GFLOP:
+        raise ValueError(f"no reference cost is known for {task!r}")
+    return REFERENCE_GFLOP[int(agents[1])] * episodes_per_second
+
+
+def benchmark_config(method: str, task: str, seeds: int) -> Config:
+    """The method's defaults, with no evaluation before the measurement ends."""
+    never = EvaluationConfig(every=10**9)
+    config = Config(task=task, seeds=seeds, chunk_episodes=CHUNK, episodes=10**9, evaluation=never)
+    return with_method(config, method)
+
+
+def measure(method: str, task: str, seeds: int, seconds: float) -> dict[str, Any]:
+    """Train for about `seconds`, at least three chunks, after one that is not counted.
+
+    `episodes_per_second` counts the episodes of all seeds. `compile_seconds` is the time from the
+    configuration to the end of the first chunk, warm-up episodes included, less one usual chunk.
+    """
+    from purejax_mgtopo import population
+
+    config = benchmark_config(method, task, seeds)
+    start = time.perf_counter()
+    population.configure_platform(config)
+    program = population.Population(config)
+    state = program.init()
+    state, _ = program.advance(state)
+    first = time.perf_counter() - start
+
+    durations: list[float] = []
+    while sum(durations) < seconds or len(durations) < 3:
+        start = time.perf_counter()
+        state, report = program.advance(state)  # waits for the report, which comes last
+        durations.append(time.perf_counter() - start)
+    if not report.finite.all():
+        raise FloatingPointError(f"{method} on {task} left the finite numbers")
+    return {
+        "method": method,
+        "task": task,
+        "seeds": seeds,
+        "devices": program.mesh.size,
+        "episodes_per_second": CHUNK * seeds * len(durations) / sum(durations),
+        "compile_seconds": first - statistics.median(durations),
+    }
+
+
+def main() -> None:
+    """Measure in this process and print one line of JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--method", default="none")
+    parser.add_argument("--task", default="navigation_N3_l3")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    flags = parser.parse_args()
+    # Must be known before JAX starts, which importing the environments' base (jumanji) already does.
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(flags.seeds, cores())))
+    print(json.dumps(measure(flags.method, flags.task, flags.seeds, flags.seconds)))
+
+
+if __name__ == "__main__":
+    main()

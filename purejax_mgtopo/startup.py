@@ -1,0 +1,44 @@
+"""What must be settled before JAX starts, for it cannot be changed afterwards.
+
+Importing jumanji, and so any environment, starts JAX: call these before `population` or `jax_mpe`
+is imported for the first time.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from purejax_mgtopo.config import Config
+
+
+def configure_platform(config: Config) -> bool:
+    """On CPU, make one device of every core; False when it is too late or the user has decided."""
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return False
+    if "JAX_NUM_CPU_DEVICES" in os.environ:
+        return False
+    import jax
+
+    try:
+        jax.config.update("jax_num_cpu_devices", config.devices or cores())
+    except RuntimeError:  # JAX runs already, with the devices it has
+        return False
+    return True
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_cache(wanted: bool) -> None:
+    """Let JAX keep compiled programs on disk; the user's own variables win."""
+    if not wanted:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))

@@ -1,0 +1,21 @@
+"""Settings that must stand before JAX starts, and shape checks in every test."""
+
+import faulthandler
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    # Two devices, so that what is to be spread over devices can be tested on one machine.
+    two = "--xla_force_host_platform_device_count=2"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {two}".strip()
+cache = Path(os.environ.get("XDG_CACHE_HOME", tempfile.gettempdir())) / "purejax_mgtopo_tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import jaxtyping  # noqa: E402
+
+# Before the first import of either package: every test then also checks shapes at every boundary.
+jaxtyping.install_import_hook(["purejax_mgtopo", "jax_mpe"], "shape_checks.checked")
+faulthandler.dump_traceback_later(280, exit=False)
