@@ -1,1 +1,286 @@
-"""Measurements of speed: `mgtopo bench`."""
+"""Measurements of speed: `mgtopo bench`.
+
+Every figure comes from a process of its own, because the number of JAX's host devices is fixed once
+it runs. Sides of a ratio are measured in turns, so that other load on the machine hits both; each
+figure is a median over the turns. Nothing heavy is imported before the arguments are parsed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Part = Literal["environments", "training", "matmul", "compile"]
+PARTS: tuple[Part, ...] = get_args(Part)
+META_TASKS = ("navigation_N3_l3", "navigation_N6_l6")
+INSTALL = "pip install 'purejax_mgtopo[bench]'"
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Measure this machine: environment steps/s, training episodes/s, compile times."""
+
+    parts: tuple[Part, ...] = PARTS
+    """What to measure: environments against JaxMARL, training against PyTorch, training against the
+    machine's rate of float32 matmul, and compile times."""
+    seconds: float = 5.0
+    """About how long one measurement lasts, without its start."""
+    turns: int = 3
+    """How often each is repeated; the median counts."""
+    task: str = "navigation_N3_l3"
+    """What is trained in the parts `training` and `compile`."""
+    seeds: int = 0
+    """Trained at once, on our side; 0 takes one for each core."""
+    json: Path | None = None
+    """A file for all figures."""
+
+
+def main(settings: BenchSettings | Sequence[str] = ()) -> None:
+    """Measure and print; `settings` may also be the words of a command line."""
+    if not isinstance(settings, BenchSettings):
+        import tyro
+
+        settings = tyro.cli(BenchSettings, prog="mgtopo bench", args=list(settings))
+    from rich.console import Console
+
+    console = Console()
+    results: dict[str, Any] = {"machine": machine(), "settings": asdict(settings)}
+    console.print(describe(results["machine"]))
+    for part in settings.parts:
+        measure, tables = _PARTS[part]
+        results[part] = measure(settings, console.print)
+        for table in tables(results[part]):
+            console.print(table)
+        if settings.json is not None:  # now, so that nothing is lost should the next part fail
+            settings.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was before."""
+    from purejax_mgtopo.startup import cores
+
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text().splitlines()
+        names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        model = next(names, model)
+    versions = {}
+    for package in ("jax", "jaxlib", "torch", "jaxmarl"):
+        if importlib.util.find_spec(package) is not None:
+            versions[package] = importlib.metadata.version(package)
+    return {"cpu": model, "cores": cores(), "load": os.getloadavg()[0], "versions": versions}
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The machine in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    line = f"{found['cpu']}, {found['cores']} cores, {versions}; load before: {found['load']:.1f}"
+    if found["load"] > 0.5:
+        line += " (other programs run: absolute figures will be too low)"
+    return line
+
+
+def measure_environments(settings: BenchSettings, note: Callable[[str], None]) -> list[dict]:
+    """Steps per second against JaxMARL's, in equal work."""
+    if importlib.util.find_spec("jaxmarl") is None:
+        note(f"JaxMARL is missing, so ours stands alone; {INSTALL}")
+    call = f"measure(seconds={settings.seconds / 5}, repeats={settings.turns})"
+    code = (
+        "import dataclasses, json; from purejax_mgtopo.bench import environments;"
+        f"print(json.dumps([dataclasses.asdict(row) for row in environments.{call}]))"
+    )
+    return _result(_start("-c", code))
+
+
+def measure_training(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+    """Episodes per second of `none` and of the same learner in PyTorch, a process for each core."""
+    from purejax_mgtopo.startup import cores
+
+    styles = ["plain", "tuned"]
+    if importlib.util.find_spec("torch") is None:
+        note(f"PyTorch is missing, so ours stands alone; {INSTALL}")
+        styles = []
+    elif not settings.task.startswith("navigation_"):
+        note(f"PyTorch's side has no {settings.task}, so ours stands alone")
+        styles = []
+    turns = []
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(settings.turns):
+            turn = {"ours": _train(settings, "none", settings.task, cache)["episodes_per_second"]}
+            for style in styles:
+                turn[style] = _train_in_torch(settings, style, cores())
+            turns.append(turn)
+    return {
+        "task": settings.task,
+        "processes": cores(),
+        "turns": turns,
+        "episodes_per_second": {name: _median(turns, name) for name in turns[0]},
+        "ratio": {s: statistics.median(turn["ours"] / turn[s] for turn in turns) for s in styles},
+    }
+
+
+def measure_matmul(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+    """`meta` at the reference cost of an episode, against float32 matmul."""
+    from purejax_mgtopo.bench.training import reference_rate
+    from purejax_mgtopo.startup import cores
+
+    del note
+    turns = []
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(settings.turns):
+            turn = {}
+            for devices in sorted({1, cores()}):
+                flags = ("--devices", str(devices), "--seconds", str(settings.seconds / 3))
+                result = _result(_start("-m", f"{__name__}.matmul", *flags))
+                for size, rate in result["gflop_per_second"].items():
+                    turn[f"{size} on {result['devices']}"] = rate
+            best = max(turn.values())
+            for task in META_TASKS:
+                rate = _train(settings, "meta", task, cache)["episodes_per_second"]
+                turn[task] = rate
+                turn[f"share {task}"] = reference_rate(task, rate) / best
+            turns.append(turn)
+    medians = {name: _median(turns, name) for name in turns[0]}
+    rates = {name: rate for name, rate in medians.items() if " on " in name}
+    return {
+        "turns": turns,
+        "gflop_per_second": rates,
+        "best": max(rates.values()),
+        "episodes_per_second": {task: medians[task] for task in META_TASKS},
+        "share": {task: medians[f"share {task}"] for task in META_TASKS},
+    }
+
+
+def measure_compile(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds until the first chunk, with and without compiled programs on disk."""
+    del note
+    found: dict[str, Any] = {"task": settings.task}
+    for method in ("none", "meta"):
+        with tempfile.TemporaryDirectory() as cache:
+            cold, warm = (_train(settings, method, settings.task, cache, 0) for _ in range(2))
+        found[method] = {"cold": cold["compile_seconds"], "warm": warm["compile_seconds"]}
+    return found
+
+
+def environment_tables(rows: list[dict]) -> list[Table]:
+    """For the result of `measure_environments`."""
+    table = _table("Environment steps/s", "environments", "ours", "jumanji's reset", "JaxMARL")
+    table.add_column("ratio (target 5x from 64 on)", justify="right")
+    for row in rows:
+        rates = (row["ours"], row["ours_jumanji"], row["jaxmarl"])
+        cells = ("-" if rate is None else f"{rate:,.0f}" for rate in rates)
+        table.add_row(f"{row['num_envs']:,}", *cells, _times(row["ratio"]))
+    return [table]
+
+
+def training_tables(found: dict[str, Any]) -> list[Table]:
+    """For the result of `measure_training`."""
+    table = _table(f"Training `none` on {found['task']}", "", "episodes/s", "ours is faster by")
+    names = {"ours": "ours, all seeds"}
+    names["plain"] = f"PyTorch as usually written, {found['processes']} processes (target 3x)"
+    names["tuned"] = f"PyTorch tuned by hand, {found['processes']} processes"
+    for name, rate in found["episodes_per_second"].items():
+        table.add_row(names[name], f"{rate:,.1f}", _times(found["ratio"].get(name)))
+    return [table]
+
+
+def matmul_tables(found: dict[str, Any]) -> list[Table]:
+    """For the result of `measure_matmul`."""
+    rates = _table("float32 matmul in JAX", "size, devices", "GFLOP/s")
+    for name, rate in found["gflop_per_second"].items():
+        rates.add_row(name.replace(" on ", ", "), f"{rate:,.0f}")
+    table = _table("Training `meta` at reference cost", "", "episodes/s", "GFLOP/s")
+    table.add_column("of matmul (target 60 %)", justify="right")
+    for task, rate in found["episodes_per_second"].items():
+        share = found["share"][task]
+        table.add_row(task, f"{rate:,.1f}", f"{share * found['best']:,.0f}", f"{share:.0%}")
+    return [rates, table]
+
+
+def compile_tables(found: dict[str, Any]) -> list[Table]:
+    """For the result of `measure_compile`."""
+    title = f"Seconds until {found['task']} trains"
+    table = _table(title, "", "cold (target 20 for `meta`)", "warm")
+    for method in ("none", "meta"):
+        table.add_row(method, *(f"{found[method][state]:.1f}" for state in ("cold", "warm")))
+    return [table]
+
+
+_PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
+    "environments": (measure_environments, environment_tables),
+    "training": (measure_training, training_tables),
+    "matmul": (measure_matmul, matmul_tables),
+    "compile": (measure_compile, compile_tables),
+}
+
+
+def _train(
+    settings: BenchSettings, method: str, task: str, cache: str, seconds: float | None = None
+) -> dict[str, Any]:
+    from purejax_mgtopo.startup import cores
+
+    seconds = settings.seconds if seconds is None else seconds
+    flags = ("--method", method, "--task", task, "--seconds", str(seconds))
+    seeds = ("--seeds", str(settings.seeds or cores()))
+    process = _start("-m", f"{__name__}.training", *flags, *seeds, JAX_COMPILATION_CACHE_DIR=cache)
+    return _result(process)
+
+
+def _train_in_torch(settings: BenchSettings, style: str, processes: int) -> float:
+    flags = ("--task", settings.task, "--style", style, "--seconds", str(settings.seconds))
+    module = f"{__name__}.torch_maddpg"
+    running = [
+        _start("-m", module, *flags, "--seed", str(seed), OMP_NUM_THREADS="1")
+        for seed in range(processes)
+    ]
+    return sum(_result(process)["episodes_per_second"] for process in running)
+
+
+def _start(*words: str, **environment: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, *words]
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment
+    )
+
+
+def _result(process: subprocess.Popen[str]) -> Any:
+    """What the process printed last, as JSON. Raises RuntimeError where it failed."""
+    output, errors = process.communicate()
+    if process.returncode:
+        last = (errors.strip() or f"exit code {process.returncode}").splitlines()[-1]
+        raise RuntimeError(f"a measurement failed: {last}")
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def _median(turns: list[dict[str, float]], name: str) -> float:
+    return statistics.median(turn[name] for turn in turns)
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.1f}x"
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 import time
 from typing import Any
 
 from purejax_mgtopo.config import Config, EvaluationConfig, with_method
+from purejax_mgtopo.startup import configure_platform
 
 CHUNK = 20
 """Episodes between two looks at the clock: two meta-iterations."""
@@ -23,13 +23,6 @@ CHUNK = 20
 REFERENCE_GFLOP = {3: 1.1, 6: 5.5}
 """Cost of one training episode of `meta` by number of agents, as the plain algorithm spends it. A
 fixed figure, so that work which the program saves counts as speed."""
-
-
-def cores() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def reference_rate(task: str, episodes_per_second: float) -> float:
@@ -50,32 +43,38 @@ def benchmark_config(method: str, task: str, seeds: int) -> Config:
 def measure(method: str, task: str, seeds: int, seconds: float) -> dict[str, Any]:
     """Train for about `seconds`, at least three chunks, after one that is not counted.
 
-    `episodes_per_second` counts the episodes of all seeds. `compile_seconds` is the time from the
-    configuration to the end of the first chunk, warm-up episodes included, less one usual chunk.
+    `episodes_per_second` counts the episodes of all seeds; `per_cpu_second`, by the processor time
+    that was spent, says more where other programs run on the same cores. `compile_seconds` is the
+    time from the configuration to the end of the first chunk, warm-up episodes included, less one
+    usual chunk.
     """
-    from purejax_mgtopo import population
-
     config = benchmark_config(method, task, seeds)
+    configure_platform(config)
+    from purejax_mgtopo.population import Population  # starts JAX
+
     start = time.perf_counter()
-    population.configure_platform(config)
-    program = population.Population(config)
+    program = Population(config)
     state = program.init()
     state, _ = program.advance(state)
     first = time.perf_counter() - start
 
     durations: list[float] = []
+    cpu = time.process_time()
     while sum(durations) < seconds or len(durations) < 3:
         start = time.perf_counter()
         state, report = program.advance(state)  # waits for the report, which comes last
         durations.append(time.perf_counter() - start)
+    cpu = time.process_time() - cpu
     if not report.finite.all():
         raise FloatingPointError(f"{method} on {task} left the finite numbers")
+    episodes = CHUNK * seeds * len(durations)
     return {
         "method": method,
         "task": task,
         "seeds": seeds,
         "devices": program.mesh.size,
-        "episodes_per_second": CHUNK * seeds * len(durations) / sum(durations),
+        "episodes_per_second": episodes / sum(durations),
+        "per_cpu_second": episodes / cpu,
         "compile_seconds": first - statistics.median(durations),
     }
 
@@ -88,8 +87,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0)
     flags = parser.parse_args()
-    # Must be known before JAX starts, which importing the environments' base (jumanji) already does.
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(flags.seeds, cores())))
     print(json.dumps(measure(flags.method, flags.task, flags.seeds, flags.seconds)))
 
 

@@ -100,8 +100,14 @@ def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: i
     )
 
 
+def play_keys(key: jax.Array) -> dict[str, jax.Array]:
+    """The three keys of a rollout."""
+    names = ("reset_key", "gate_key", "exploration_key")
+    return dict(zip(names, jax.random.split(key, 3), strict=True))
+
+
 def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
-    """`tree` with noise on every leaf, so that no bias is zero; NumPy arrays in the precision that is on."""
+    """`tree` as NumPy arrays with noise on every leaf, so that no bias is zero."""
     rng = np.random.default_rng(seed)
     dtype = jnp.zeros(()).dtype
     return jax.tree.map(

@@ -145,7 +145,7 @@ def test_observation_by_hand_with_a_tie():
         velocity=[[0.5, -0.5], [0, 0], [0.25, 0]],
     )
     np.testing.assert_allclose(
-        env.observe(state),
+        jax.jit(env.observe)(state),
         [
             # velocity, position, landmarks by distance (1 before 2 at equal distance), others by
             # index
@@ -163,7 +163,9 @@ def test_nearest_equals_a_stable_sort():
     order = np.argsort((vectors**2).sum(-1), axis=-1, kind="stable")
     wanted = np.take_along_axis(vectors, order[..., None], axis=1)
     for count in (1, 2, 6):
-        np.testing.assert_array_equal(nearest(jnp.asarray(vectors), count), wanted[:, :count])
+        np.testing.assert_array_equal(
+            jax.jit(nearest, static_argnums=1)(vectors, count), wanted[:, :count]
+        )
 
 
 def test_reward_and_measures_by_hand():
@@ -171,9 +173,9 @@ def test_reward_and_measures_by_hand():
     # At rest and, with the pair 0.29 apart, in contact; the landmarks are far away from agents 0
     # and 1.
     state = make_state(env, [[0, 0], [0.29, 0], [5, 5]], [[5, 5.0625], [5, 5.5], [0, 0]])
-    reward = env.reward(state, jnp.zeros((3, 2)), state)
+    reward = jax.jit(env.reward)(state, jnp.zeros((3, 2)), state)
     assert float(reward) == pytest.approx(-(0.0625 + 0.5 + 0.0) - 2.0, abs=1e-6)
-    measures = env.measures(state)
+    measures = jax.jit(env.measures)(state)
     assert float(measures["landmarks_covered"]) == 2.0
     assert float(measures["collisions"]) == 2.0
 

@@ -19,6 +19,9 @@ MIXED = (
 )
 
 
+forces = jax.jit(jax_mpe.contact_forces, static_argnums=0)
+
+
 def as_oracle(bodies):
     columns = (bodies.radius, bodies.mass, bodies.max_speed, bodies.movable, bodies.collides)
     return [mpe_numpy.Body(*row) for row in zip(*columns, strict=True)]
@@ -59,20 +62,16 @@ def test_contact_force_by_hand():
     bodies = Bodies.alike(1, radius=0.1) + Bodies.alike(1, radius=0.2)
     position = jnp.array([[0.0, 0.0], [0.0, 0.25]])
     # 0.05 deep, which is 50 margins, so that the softplus is the depth itself: 100 * 0.05
-    np.testing.assert_allclose(
-        jax_mpe.contact_forces(bodies, position), [[0, -5], [0, 5]], rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(forces(bodies, position), [[0, -5], [0, 5]], rtol=1e-5, atol=1e-6)
     touching = jnp.array([[0.0, 0.0], [0.3, 0.0]])
     push = 100 * 1e-3 * np.log(2)
-    np.testing.assert_allclose(
-        jax_mpe.contact_forces(bodies, touching), [[-push, 0], [push, 0]], rtol=1e-3
-    )
+    np.testing.assert_allclose(forces(bodies, touching), [[-push, 0], [push, 0]], rtol=1e-3)
 
 
 def test_contacts_keep_the_momentum():
     bodies = Bodies.alike(4, radius=0.15)
     position, _, _ = random_world(bodies, worlds=100)
-    total = jax.vmap(lambda p: jax_mpe.contact_forces(bodies, p))(position).sum(axis=1)
+    total = jax.vmap(lambda p: forces(bodies, p))(position).sum(axis=1)
     np.testing.assert_allclose(total, 0, atol=1e-5)
 
 
@@ -80,18 +79,18 @@ def test_bodies_that_do_not_collide_neither_push_nor_are_pushed():
     ghost = Bodies.alike(1, radius=0.2, collides=False)
     pair = Bodies.alike(2, radius=0.1)
     crowd = jnp.array([[0.0, 0.0], [0.15, 0.0], [0.01, 0.02]])
-    force = jax_mpe.contact_forces(pair + ghost, crowd)
+    force = forces(pair + ghost, crowd)
     np.testing.assert_array_equal(force[2], 0)
-    np.testing.assert_array_equal(force[:2], jax_mpe.contact_forces(pair, crowd[:2]))
+    np.testing.assert_array_equal(force[:2], forces(pair, crowd[:2]))
     assert float(force[1, 0]) > 1
     free = Bodies.alike(3, radius=0.1, collides=False)
-    np.testing.assert_array_equal(jax_mpe.contact_forces(free, crowd), 0)
+    np.testing.assert_array_equal(forces(free, crowd), 0)
 
 
 def test_coincident_bodies_have_zero_force_and_finite_gradient():
     bodies = Bodies.alike(3, radius=0.15, max_speed=1.0)
     position = jnp.array([[0.1, 0.2], [0.1, 0.2], [0.15, 0.2]])
-    force = jax_mpe.contact_forces(bodies, position)
+    force = forces(bodies, position)
     assert np.isfinite(force).all()
     np.testing.assert_allclose(force[0], force[1])  # nothing between the two, the third pushes both
     assert float(force[0, 0]) < -20
@@ -100,7 +99,7 @@ def test_coincident_bodies_have_zero_force_and_finite_gradient():
         step = jax_mpe.world_step(bodies, position, velocity, jnp.zeros((3, 2)))
         return sum(jnp.sum(jnp.sin(x)) for x in step)
 
-    for gradient in jax.grad(summed, argnums=(0, 1))(position, jnp.zeros((3, 2))):
+    for gradient in jax.jit(jax.grad(summed, argnums=(0, 1)))(position, jnp.zeros((3, 2))):
         assert np.isfinite(gradient).all()
 
 
@@ -120,7 +119,7 @@ def test_gradient_equals_central_differences_in_float64():
         def summed(*inputs):
             return sum(jnp.sum(jnp.sin(x)) for x in jax_mpe.world_step(MIXED, *inputs))
 
-        gradients = jax.grad(summed, argnums=(0, 1, 2))(*inputs)
+        gradients = jax.jit(jax.grad(summed, argnums=(0, 1, 2)))(*inputs)
         run = jax.jit(summed)
         step = 1e-6
         for which, gradient in enumerate(gradients):

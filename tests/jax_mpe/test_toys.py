@@ -140,12 +140,12 @@ def test_observations_by_hand():
         key=jax.random.key(0), step_count=count, goal=jnp.array([1, 3], jnp.int32)
     )
     np.testing.assert_allclose(
-        jax_mpe.make("toy_crossed_goals").observe(goals),
+        jax.jit(jax_mpe.make("toy_crossed_goals").observe)(goals),
         [[0, 0, 0, 1, 0.2, 1, 0], [0, 1, 0, 0, 0.2, 0, 1]],
         rtol=1e-6,
     )
     np.testing.assert_allclose(
-        jax_mpe.make("toy_public").observe(goals),
+        jax.jit(jax_mpe.make("toy_public").observe)(goals),
         [[0, 1, 0, 0, 0, 0, 0, 1, 0.2, 1, 0], [0, 0, 0, 1, 0, 1, 0, 0, 0.2, 0, 1]],
         rtol=1e-6,
     )
@@ -156,7 +156,7 @@ def test_observations_by_hand():
         holder=jnp.asarray(1, jnp.int32),
     )
     np.testing.assert_array_equal(
-        jax_mpe.make("toy_follow_holder").observe(holder),
+        jax.jit(jax_mpe.make("toy_follow_holder").observe)(holder),
         [
             [0, 0, 0, 0, 1, 0, 1, 0, 0],
             [0, 0, 1, 0, 1, 0, 0, 1, 0],

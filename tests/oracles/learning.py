@@ -1,15 +1,13 @@
-"""The learning core once more, from the specification and with plain loops; shares no code with the package.
+"""The learning core once more, by plain loops; shares no code with the package.
 
-Functions of parameters are written with the array module that they are given, so that JAX can
-differentiate what NumPy can run.
+Functions of parameters that take an array module `xp` can be differentiated by JAX as well.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -59,50 +57,53 @@ def n_step_return(reward: Any, value: Any, discount: float, n: int) -> np.ndarra
     return result
 
 
-def credit(eta: Any, gates: list[Any], tau: dict[str, Any], discount: float, cost: float) -> list:
-    """What eta says of each step's edges: T vectors, edges in the order (i, j)."""
+def credit(eta: Any, gates: list[Any], tau: Any, discount: float, cost: float) -> np.ndarray:
+    """What eta says of each step's edges, [T, N(N-1)], edges in the order (i, j)."""
     steps, agents = tau["decision"].shape[:2]
     units = eta["lstm"]["recurrent"].shape[0]
-    hidden, cell = jnp.zeros(units), jnp.zeros(units)
-    said = [None] * steps
+    hidden, cell = np.zeros(units), np.zeros(units)
+    said = [np.empty(0)] * steps
     for t in reversed(range(steps)):
         reward = tau["reward"][t] - cost * tau["decision"][t].sum()
-        probability = [
-            sigmoid(mlp(gates[i], tau["observation"][t, i], jnp), jnp) for i in range(agents)
-        ]
-        x = jnp.concatenate([jnp.stack([reward, 1.0 * (t == steps - 1), discount]), *probability])
-        hidden, cell = lstm_step(eta["lstm"], hidden, cell, x, jnp)
-        said[t] = dense(eta["head"], jnp.maximum(dense(eta["body"], hidden), 0))
-    return said
+        probability = [sigmoid(mlp(gates[i], tau["observation"][t, i])) for i in range(agents)]
+        x = np.concatenate([[reward, 1.0 * (t == steps - 1), discount], *probability])
+        hidden, cell = lstm_step(eta["lstm"], hidden, cell, x)
+        said[t] = dense(eta["head"], np.maximum(dense(eta["body"], hidden), 0))
+    return np.stack(said)
 
 
-def log_chance(logit: Any, decision: float) -> Any:
-    p = sigmoid(logit, jnp)
-    return jnp.log(p) if decision else jnp.log(1 - p)
-
-
-def score(gates: list[Any], weight: list, tau: dict[str, Any]) -> Any:
-    """(1/T) sum_t sum_ij log c(I_t^ij | o_t^i) weight_t^ij."""
+def score_gradient(gates: list[Any], weight: np.ndarray, tau: dict[str, Any]) -> list[Any]:
+    """Of ``(1/T) sum_t sum_ij log c(I_t^ij | o_t^i) weight_t^ij``, by backpropagation by hand."""
     steps, agents = tau["decision"].shape[:2]
-    total = 0.0
-    for t in range(steps):
-        for i in range(agents):
-            logits = mlp(gates[i], tau["observation"][t, i], jnp)
-            for j in range(agents - 1):
-                chance = log_chance(logits[j], tau["decision"][t, i, j])
-                total = total + chance * weight[t][i * (agents - 1) + j]
-    return total / steps
+    gradient = []
+    for i in range(agents):
+        layers = [gates[i][name] for name in sorted(gates[i])]
+        total = [{name: np.zeros(np.shape(x)) for name, x in layer.items()} for layer in layers]
+        for t in range(steps):
+            inputs = [tau["observation"][t, i]]
+            for layer in layers[:-1]:
+                inputs.append(np.maximum(dense(layer, inputs[-1]), 0))
+            p = sigmoid(dense(layers[-1], inputs[-1]))
+            edges = slice(i * (agents - 1), (i + 1) * (agents - 1))
+            delta = (tau["decision"][t, i] - p) * weight[t, edges] / steps
+            for at in reversed(range(len(layers))):
+                total[at]["kernel"] += np.outer(inputs[at], delta)
+                total[at]["bias"] += delta
+                delta = (layers[at]["kernel"] @ delta) * (inputs[at] > 0)
+        gradient.append(dict(zip(sorted(gates[i]), total, strict=True)))
+    return gradient
 
 
-def mean_entropy(gates: list[Any], tau: dict[str, Any]) -> Any:
-    """(1/T) sum_t sum_ij H(P_t^ij)."""
-    steps, agents = tau["decision"].shape[:2]
-    total = 0.0
-    for t in range(steps):
-        for i in range(agents):
-            p = sigmoid(mlp(gates[i], tau["observation"][t, i], jnp), jnp)
-            total = total - jnp.sum(p * jnp.log(p) + (1 - p) * jnp.log(1 - p))
-    return total / steps
+def rmsprop(gates: list, nu: list, gradient: list, rate: float, decay: float, eps: float) -> tuple:
+    """One step up the gradient, epsilon inside the root: new parameters and nu."""
+    new_gates, new_nu = copy.deepcopy(gates), copy.deepcopy(nu)
+    for agent, slopes in enumerate(gradient):
+        for layer, name in [(key, name) for key in slopes for name in slopes[key]]:
+            g = slopes[layer][name]
+            v = decay * nu[agent][layer][name] + (1 - decay) * g**2
+            new_nu[agent][layer][name] = v
+            new_gates[agent][layer][name] = gates[agent][layer][name] + rate * g / np.sqrt(v + eps)
+    return new_gates, new_nu
 
 
 def meta_objective(
@@ -110,7 +111,7 @@ def meta_objective(
     gates: list[Any],
     nu: list[Any],
     taus: list[dict[str, Any]],
-    advantages: Any,
+    advantages: np.ndarray,
     *,
     discount: float,
     rate: float,
@@ -119,17 +120,19 @@ def meta_objective(
     beta: float,
     cost: float,
     blend: bool,
-) -> Any:
-    """J(eta) of the method's specification, section 2.5; `gates` and `nu` hold one tree for each agent."""
+) -> float:
+    """J(eta), Eqs. 5 to 9; `gates` and `nu` hold one tree for each agent."""
     values = []
     for k in range(1, len(taus)):
         said = credit(eta, gates, taus[k - 1], discount, cost)
-        gradient = jax.grad(score)(gates, said, taus[k - 1])
-        nu = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, nu, gradient)
-        gates = jax.tree.map(
-            lambda p, g, v: p + rate * g / jnp.sqrt(v + epsilon), gates, gradient, nu
-        )
-        edges = taus[k]["decision"][0].size
-        shared = [[advantage] * edges for advantage in advantages[k - 1]]
-        values.append(score(gates, shared, taus[k]) + beta * mean_entropy(gates, taus[k]))
-    return sum(values) / len(values) if blend else values[-1]
+        gradient = score_gradient(gates, said, taus[k - 1])
+        gates, nu = rmsprop(gates, nu, gradient, rate, decay, epsilon)
+        steps, agents, senders = taus[k]["decision"].shape
+        total = 0.0
+        for t, i, j in np.ndindex(steps, agents, senders):
+            p = sigmoid(mlp(gates[i], taus[k]["observation"][t, i]))[j]
+            log_c = np.log(p) if taus[k]["decision"][t, i, j] else np.log(1 - p)
+            entropy = -p * np.log(p) - (1 - p) * np.log(1 - p)
+            total += log_c * advantages[k - 1][t] + beta * entropy
+        values.append(total / steps)
+    return float(np.mean(values)) if blend else values[-1]

@@ -1,0 +1,123 @@
+"""Replay: what is written where, what is drawn, and that observations come back exactly."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import algorithm, assert_same, jit, made_up_trajectory, play_keys
+from scipy.stats import chisquare
+
+from purejax_mgtopo.replay import Replay
+from purejax_mgtopo.rollout import rollout
+from purejax_mgtopo.types import Mode
+
+HORIZON, CAPACITY, EPISODES = 25, 4, 3
+CODE = HORIZON  # the reward of step t of episode e, CODE e + t, says where a transition comes from
+
+
+@functools.cache
+def episodes(task):
+    """Three real episodes with large random actions, rewards replaced by their place."""
+    made = algorithm("none", task)
+    policy = jit(made.team.init)(jax.random.key(0))
+
+    def play(key):
+        return rollout(
+            made.env, made.team, policy, (), exploration=1.0, mode=Mode.ROLLOUT, **play_keys(key)
+        )
+
+    taus = jit(jax.vmap(play))(jax.random.split(jax.random.key(1), EPISODES))
+    place = CODE * jnp.arange(EPISODES)[:, None] + jnp.arange(HORIZON)
+    return made.env, taus.replace(reward=place.astype(float))
+
+
+@functools.cache
+def filled(task, memory, batch=1500):
+    env, taus = episodes(task)
+    replay = Replay(env, CAPACITY * HORIZON, batch, memory)
+    ring = replay.init()
+    for e in range(EPISODES):
+        ring = replay.add(ring, jnp.asarray(e), jax.tree.map(lambda x, e=e: x[e], taus))
+    return replay, ring, taus
+
+
+@pytest.mark.parametrize("memory", [0, 2])
+@pytest.mark.parametrize("task", ["navigation_N3_l2", "toy_crossed_goals", "toy_follow_holder"])
+def test_windows_are_the_stored_observations_bit_for_bit(task, memory):
+    """A wrong step count or landmark, an action beside another's, a window over an episode's edge."""
+    replay, ring, taus = filled(task, memory)
+    window = jit(replay.sample)(ring, jnp.asarray(EPISODES), jax.random.key(2))
+    assert window.observation.shape[1] == memory + 2
+    episode, step = np.divmod(np.asarray(window.reward).astype(int), CODE)
+    assert len(set(zip(episode, step, strict=True))) == EPISODES * HORIZON  # every transition
+    taus = jax.tree.map(np.asarray, taus)
+    np.testing.assert_array_equal(window.action, taus.action[episode, step])
+    for h in range(memory + 2):
+        when = step - memory + h
+        np.testing.assert_array_equal(window.begins[:, h], when <= 0)
+        np.testing.assert_array_equal(
+            window.observation[:, h], taus.observation[episode, np.maximum(when, 0)]
+        )
+
+
+def test_draws_are_uniform_over_what_was_written():
+    """An empty slot drawn, the newest episode left out, the last step never drawn."""
+    replay, ring, _ = filled("toy_crossed_goals", 0, batch=6000)
+    ring = ring.replace(reward=ring.reward.at[EPISODES:].set(-1.0))  # not written yet
+    sample = jit(replay.sample)
+    place = np.asarray(sample(ring, jnp.asarray(EPISODES), jax.random.key(3)).reward).astype(int)
+    assert place.min() >= 0
+    assert chisquare(np.bincount(place, minlength=EPISODES * HORIZON)).pvalue > 1e-3
+    place = np.asarray(sample(ring, jnp.asarray(1), jax.random.key(3)).reward).astype(int)
+    assert place.max() < HORIZON
+
+
+def test_the_oldest_episode_is_overwritten_and_all_are_drawn():
+    replay, ring, taus = filled("toy_crossed_goals", 0)
+    newest = jax.tree.map(lambda x: x[0], taus)
+    for stored in range(EPISODES, CAPACITY + 2):  # slots 3, 0, 1
+        ring = replay.add(
+            ring, jnp.asarray(stored), newest.replace(reward=jnp.full(HORIZON, 1000.0 + stored))
+        )
+    np.testing.assert_array_equal(ring.reward[:, 0], [1004, 1005, 2 * CODE, 1003])
+    window = jit(replay.sample)(ring, jnp.asarray(CAPACITY + 2), jax.random.key(4))
+    drawn = np.unique(np.asarray(window.reward))
+    assert set(drawn) == {1003, 1004, 1005, *(2 * CODE + np.arange(HORIZON))}
+
+
+def test_the_ring_keeps_each_episode_whole():
+    _, ring, taus = filled("navigation_N3_l2", 0)
+    for name in ("moving", "fixed", "action", "reward"):
+        np.testing.assert_array_equal(getattr(ring, name)[:EPISODES], getattr(taus, name))
+
+
+@pytest.mark.parametrize(("clock_axis", "slices"), [(None, True), (0, False)])
+def test_a_batched_write_is_a_slice_as_long_as_seeds_share_the_clock(clock_axis, slices):
+    """A scatter is a loop over seeds, or atomics; the second case shows that the test sees one."""
+    env, taus = episodes("toy_crossed_goals")
+    replay = Replay(env, CAPACITY * HORIZON, 4, 0)
+    rings = jax.tree.map(lambda x: jnp.stack([x] * EPISODES), replay.init())
+    clock = jnp.zeros((EPISODES,) if clock_axis == 0 else (), jnp.int32)
+    add = jit(jax.vmap(replay.add, in_axes=(0, clock_axis, 0)))
+    program = add.lower(rings, clock, taus).compile().as_text()
+    assert "dynamic-update-slice(" in program
+    assert (" scatter(" not in program and " while(" not in program) == slices
+
+
+def test_a_ring_holds_whole_episodes():
+    env, _ = episodes("toy_crossed_goals")
+    assert Replay(env, 100, 4, 0).capacity == 4
+    assert Replay(env, 124, 4, 0).capacity == 4
+    assert Replay(env, 7, 4, 0).capacity == 1
+
+
+def test_adding_is_pure():
+    env, _ = episodes("toy_crossed_goals")
+    replay = Replay(env, 100, 4, 0)
+    ring = replay.init()
+    tau = made_up_trajectory(0, HORIZON, 2, env.observation_size)
+    tau = tau.replace(moving=jnp.ones((HORIZON + 1, 2)), fixed=jnp.zeros(0))
+    replay.add(ring, jnp.asarray(0), tau)
+    assert_same(ring, replay.init())
