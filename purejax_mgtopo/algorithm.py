@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import flax.struct
@@ -127,8 +128,8 @@ class Algorithm:
         )
         rule, outer = self.rule.outer_update(start.rule, state.rule, trajectories)  # lines 12, 13
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics = metrics.replace(rule=metrics.rule.merged(outer))
-        return state.replace(rule=rule), metrics
+        metrics = replace(metrics, rule=metrics.rule.merged(outer))
+        return replace(state, rule=rule), metrics
 
     def _play(self, learner: ActorCritic, gates: Any, keys: Streams) -> Trajectory:
         return rollout(
@@ -144,11 +145,11 @@ class Algorithm:
         )
 
     def _first_trajectory(self, state: LearnerState, clock: Clock) -> LearnerState:
-        """tau(0): the previous iteration's tau(K), which the same parameters played, unless a fresh one is asked for."""
+        """tau(0): the last iteration's tau(K), which the same parameters played, or a fresh one if asked for."""
         if not self.config.meta.fresh_trajectory:
             return state
-        keys = Streams.split(jax.random.fold_in(state.streams.initial, clock.episode))
-        return state.replace(trajectory=self._play(state.learner, state.rule.gates, keys))
+        keys = Streams.split(jax.random.fold_in(state.streams.first_trajectory, clock.episode))
+        return replace(state, trajectory=self._play(state.learner, state.rule.gates, keys))
 
 
 def _entropy(probability: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

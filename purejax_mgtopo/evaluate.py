@@ -41,7 +41,9 @@ def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -
             mode=mode,
         )
 
-    return jax.vmap(play)(jax.random.split(jax.random.key(settings.seed), settings.episodes))
+    # Folded first, for the children of the bare key are the streams of the training seed of that number.
+    key = jax.random.fold_in(jax.random.key(settings.seed), 2**31)
+    return jax.vmap(play)(jax.random.split(key, settings.episodes))
 
 
 def evaluate(algorithm: Algorithm, state: LearnerState) -> EvaluationMetrics:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,9 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.networks import Critic, init_critic
+from purejax_mgtopo.networks import Critic, apply, init_critic
 from purejax_mgtopo.team import Policy, Team
-from purejax_mgtopo.types import Mode, PyTree, Window
+from purejax_mgtopo.types import Mode, PyTree, Window, random_tape
 
 
 @flax.struct.dataclass
@@ -74,14 +76,14 @@ class Maddpg:
             tape,
             Mode.TARGET,
         )
-        value = self.critic.apply(target.critic, window.observation[:, -1], step.action)
+        value = apply(self.critic, target.critic, window.observation[:, -1], step.action)
         return jax.lax.stop_gradient(window.reward + self.settings.discount * value)
 
     def critic_loss(
         self, critic: PyTree, window: Window, target: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """Mean squared TD error (Eq. 1)."""
-        value = self.critic.apply(critic, window.observation[:, -2], window.action)
+        value = apply(self.critic, critic, window.observation[:, -2], window.action)
         return jnp.mean(jnp.square(value - target))
 
     def policy_loss(
@@ -100,7 +102,8 @@ class Maddpg:
             self._tape(window, key),
             Mode.REPLAY,
         )
-        values = self.critic.apply(
+        values = apply(
+            self.critic,
             jax.lax.stop_gradient(critic),
             window.observation[:, -2],
             window.action,
@@ -118,7 +121,7 @@ class Maddpg:
         loss, gradient = jax.value_and_grad(self.critic_loss)(learner.critic, window, y)
         updates, optimizer = self._critic_optimizer.update(gradient, learner.critic_optimizer)
         critic = optax.apply_updates(learner.critic, updates)
-        return learner.replace(critic=critic, critic_optimizer=optimizer), loss
+        return replace(learner, critic=critic, critic_optimizer=optimizer), loss
 
     def update_policy(
         self, learner: ActorCritic, gates: PyTree, window: Window, key: Key[Array, ""]
@@ -129,16 +132,16 @@ class Maddpg:
         )
         updates, optimizer = self._policy_optimizer.update(gradient, learner.policy_optimizer)
         policy = optax.apply_updates(learner.policy, updates)
-        return learner.replace(policy=policy, policy_optimizer=optimizer), gate_gradient, loss
+        return replace(learner, policy=policy, policy_optimizer=optimizer), gate_gradient, loss
 
     def track(self, target: Targets, learner: ActorCritic, gates: PyTree) -> Targets:
         """Polyak: ``target <- target + rate (online - target)``."""
         online = Targets(policy=learner.policy, gates=gates, critic=learner.critic)
         return optax.incremental_update(online, target, self.settings.target_rate)
 
-    def _tape(self, window: Window, key: Key[Array, ""]) -> Float[Array, "B h+1 ..."]:
+    def _tape(self, window: Window, key: Key[Array, ""]) -> Float[Array, "B L ..."]:
         batch, length = window.begins.shape
-        return jax.random.uniform(key, (batch, length - 1, *self.team.rule.tape_shape))
+        return random_tape(key, (batch, length - 1, *self.team.rule.tape_shape))
 
 
 def _clipped_adam(learning_rate: float, clip: float) -> optax.GradientTransformation:

@@ -48,12 +48,12 @@ class LSTM(nn.Module):
         self.input = nn.Dense(4 * self.hidden, bias_init=_forget_bias)
         self.recurrent = self.param("recurrent", lecun_normal(), (self.hidden, 4 * self.hidden))
 
-    def project(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch 4H"]:
+    def project(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch {4*self.hidden}"]:
         """The inputs' share of the gates' pre-activations."""
         return self.input(x)
 
     def first(
-        self, projected: Float[Array, "*batch 4H"]
+        self, projected: Float[Array, "*batch {4*self.hidden}"]
     ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
         """A step from the zero state, which needs no recurrent matmul."""
         i, _, g, o = jnp.split(projected, 4, axis=-1)
@@ -64,7 +64,7 @@ class LSTM(nn.Module):
         self,
         hidden: Float[Array, "*batch H"],
         cell: Float[Array, "*batch H"],
-        projected: Float[Array, "*batch 4H"],
+        projected: Float[Array, "*batch {4*self.hidden}"],
     ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
         """One step: the new hidden state and cell."""
         i, f, g, o = jnp.split(projected + hidden @ self.recurrent, 4, axis=-1)
@@ -72,7 +72,7 @@ class LSTM(nn.Module):
         return nn.sigmoid(o) * jnp.tanh(cell), cell
 
     def backward(
-        self, projected: Float[Array, "T 4H"], keep: Float[Array, " T"]
+        self, projected: Float[Array, "T 4*H"], keep: Float[Array, " T"]
     ) -> Float[Array, "T H"]:
         """Hidden states over a sequence read from its end to its start, from the zero state.
 
@@ -82,8 +82,8 @@ class LSTM(nn.Module):
 
 
 def _cell(
-    recurrent: Float[Array, "H 4H"],
-    projected: Float[Array, " 4H"],
+    recurrent: Float[Array, "H 4*H"],
+    projected: Float[Array, " 4*H"],
     hidden: Float[Array, " H"],
     cell: Float[Array, " H"],
 ) -> tuple[Array, ...]:
@@ -97,7 +97,7 @@ def _cell(
 
 @jax.custom_vjp
 def reversed_scan(
-    recurrent: Float[Array, "H 4H"], projected: Float[Array, "T 4H"], keep: Float[Array, " T"]
+    recurrent: Float[Array, "H 4*H"], projected: Float[Array, "T 4*H"], keep: Float[Array, " T"]
 ) -> Float[Array, "T H"]:
     """An LSTM over a sequence from its end to its start; see `LSTM.backward`. Reverse-mode only, `keep` is data.
 
@@ -114,8 +114,9 @@ def _reversed_scan_forward(recurrent: Array, projected: Array, keep: Array) -> t
         return (after, new_cell), (after, hidden, cell, *gates)
 
     zero = jnp.zeros(recurrent.shape[0], projected.dtype)
-    _, (after, *saved) = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
-    return after, (recurrent, keep, tuple(saved))
+    outputs: tuple[Array, ...]
+    _, outputs = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
+    return outputs[0], (recurrent, keep, outputs[1:])
 
 
 def _reversed_scan_backward(residuals: tuple, d_after: Float[Array, "T H"]) -> tuple:
@@ -137,11 +138,17 @@ def _reversed_scan_backward(residuals: tuple, d_after: Float[Array, "T H"]) -> t
         return (kept * (recurrent @ d_gates), kept * d_cell * f), d_gates
 
     zero = jnp.zeros_like(d_after[0])
+    d_projected: Array
     _, d_projected = jax.lax.scan(step, (zero, zero), (d_after, keep, saved))
     return saved[0].T @ d_projected, d_projected, jnp.zeros_like(keep)
 
 
 reversed_scan.defvjp(_reversed_scan_forward, _reversed_scan_backward)
+
+
+def apply(module: nn.Module, params: PyTree, *inputs: Any, method: str | None = None) -> Any:
+    """``module.apply`` of arrays, typed as what it then returns: arrays, not the state of mutable collections."""
+    return module.apply(params, *inputs, method=method)
 
 
 class Critic(nn.Module):

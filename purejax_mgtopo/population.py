@@ -127,6 +127,7 @@ class Population:
             state, metrics = self.algorithm.iterate(state, clock)
             return (state, clock.advanced(config.updates_per_iteration)), metrics
 
+        metrics: UpdateMetrics
         (state, clock), metrics = jax.lax.scan(
             iterate, (state, clock), length=config.iterations_per_chunk
         )
@@ -164,5 +165,3 @@ def _named(metrics: Any) -> dict[str, Float[np.ndarray, " S"]]:
     """Leaves by the name of their field; nested groups dissolve."""
     leaves = jax.tree_util.tree_leaves_with_path(metrics)
     return {path[-1].name: np.asarray(leaf) for path, leaf in leaves}
-
-

@@ -8,7 +8,7 @@ from jax_mpe.scenario import Scenario
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.team import Policy, Team
-from purejax_mgtopo.types import Gates, Mode, PyTree, Trajectory
+from purejax_mgtopo.types import Gates, Mode, PyTree, Trajectory, random_tape
 
 
 def rollout(
@@ -41,7 +41,7 @@ def rollout(
     noise = (
         exploration * jax.random.normal(exploration_key, shape) if exploration else jnp.zeros(shape)
     )
-    tape = jax.random.uniform(gate_key, (env.horizon, *team.rule.tape_shape))
+    tape = random_tape(gate_key, (env.horizon, *team.rule.tape_shape))
     state, timestep = env.reset(reset_key)
 
     def step(carry: tuple, inputs: tuple) -> tuple:
@@ -55,8 +55,9 @@ def rollout(
         return (after, timestep.observation.agents_view, memory), (*seen, moving)
 
     start = (state, timestep.observation.agents_view, team.initial_carry())
-    (last, view, _), outputs = jax.lax.scan(step, start, (noise, tape))
-    observation, feature, action, reward, decided, moving = outputs
+    steps: tuple
+    (last, view, _), steps = jax.lax.scan(step, start, (noise, tape))
+    observation, feature, action, reward, decided, moving = steps
     end = env.compress(last)
     return Trajectory(
         observation=jnp.concatenate([observation, view[None]]),

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.messages import Interpreter
-from purejax_mgtopo.networks import MLP, SMALL_OUTPUT, init_per_agent, per_agent
+from purejax_mgtopo.networks import MLP, SMALL_OUTPUT, apply, init_per_agent, per_agent
 from purejax_mgtopo.topology import Rule
 from purejax_mgtopo.types import Carry, Gates, Mode, PyTree
 
@@ -109,15 +109,15 @@ class Team:
     def _act(
         self, head: PyTree, heard: Float[Array, "*batch H"], observation: Float[Array, "*batch O"]
     ) -> Float[Array, "*batch A"]:
-        return self._head.apply(head, jnp.concatenate([heard, observation], axis=-1))
+        return apply(self._head, head, jnp.concatenate([heard, observation], axis=-1))
 
     def recall(
         self,
         policy: Policy,
         gates: PyTree,
-        observation: Float[Array, "B h+1 N O"],
-        begins: Float[Array, "B h+1"],
-        tape: Float[Array, "B h+1 ..."],
+        observation: Float[Array, "B L N O"],
+        begins: Float[Array, "B L"],
+        tape: Float[Array, "B L ..."],
         mode: Mode,
     ) -> Step:
         """The last step of a window, the ones before it run only to rebuild what the team remembers.

@@ -12,6 +12,7 @@ are zero, and stay out of every log-probability, entropy and rate. Per-edge quan
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any
 
 import flax.struct
@@ -105,6 +106,7 @@ class Streams:
     replay: Key[Array, ""]
     replay_gate: Key[Array, ""]
     target_gate: Key[Array, ""]
+    first_trajectory: Key[Array, ""]
 
     @classmethod
     def split(cls, key: Key[Array, ""]) -> Streams:
@@ -142,3 +144,8 @@ def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "N N-1 *batch F"]:
     first = jnp.moveaxis(rows, -2, 0)
     n = first.shape[0]
     return jnp.stack([jnp.concatenate([first[:i], first[i + 1 :]]) for i in range(n)])
+
+
+def random_tape(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform numbers in [0, 1), drawn flat: thin trailing axes would keep a CPU from vectorising the draw."""
+    return jax.random.uniform(key, (math.prod(shape),)).reshape(shape)

@@ -179,12 +179,15 @@ def measure_compile(settings: BenchSettings, note: Callable[[str], None]) -> dic
 
 def environment_tables(rows: list[dict]) -> list[Table]:
     """For the result of `measure_environments`."""
-    table = _table("Environment steps/s", "environments", "ours", "jumanji's reset", "JaxMARL")
-    table.add_column("ratio (target 5x from 64 on)", justify="right")
+    columns = ("ours", "JaxMARL", "ratio (target 5x from 64 on)", "jumanji's reset", "ratio")
+    table = _table("Environment steps/s", "environments", *columns)
     for row in rows:
-        rates = (row["ours"], row["ours_jumanji"], row["jaxmarl"])
-        cells = ("-" if rate is None else f"{rate:,.0f}" for rate in rates)
-        table.add_row(f"{row['num_envs']:,}", *cells, _times(row["ratio"]))
+        ours, theirs, jumanji = (
+            "-" if row[name] is None else f"{row[name]:,.0f}"
+            for name in ("ours", "jaxmarl", "ours_jumanji")
+        )
+        ratios = _times(row["ratio"]), _times(row["ratio_jumanji"])
+        table.add_row(f"{row['num_envs']:,}", ours, theirs, ratios[0], jumanji, ratios[1])
     return [table]
 
 
@@ -201,14 +204,16 @@ def training_tables(found: dict[str, Any]) -> list[Table]:
 
 def matmul_tables(found: dict[str, Any]) -> list[Table]:
     """For the result of `measure_matmul`."""
+    from purejax_mgtopo.bench.training import reference_rate
+
     rates = _table("float32 matmul in JAX", "size, devices", "GFLOP/s")
     for name, rate in found["gflop_per_second"].items():
         rates.add_row(name.replace(" on ", ", "), f"{rate:,.0f}")
     table = _table("Training `meta` at reference cost", "", "episodes/s", "GFLOP/s")
     table.add_column("of matmul (target 60 %)", justify="right")
     for task, rate in found["episodes_per_second"].items():
-        share = found["share"][task]
-        table.add_row(task, f"{rate:,.1f}", f"{share * found['best']:,.0f}", f"{share:.0%}")
+        share = f"{found['share'][task]:.0%}"
+        table.add_row(task, f"{rate:,.1f}", f"{reference_rate(task, rate):,.0f}", share)
     return [rates, table]
 
 

@@ -5,7 +5,8 @@ To add one: write a file beside these with a class that fits `Interpreter`, and 
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
 
@@ -15,6 +16,7 @@ from purejax_mgtopo.messages.lstm import ObservationLSTM
 from purejax_mgtopo.types import PyTree
 
 
+@runtime_checkable
 class Interpreter(Protocol):
     """Pure functions of parameters; an instance holds sizes only.
 
@@ -57,7 +59,10 @@ class Interpreter(Protocol):
         ...
 
 
-INTERPRETERS = {"lstm": ObservationLSTM, "commnet": CommNet}
+INTERPRETERS: dict[str, Callable[[Config, int, int], Interpreter]] = {
+    "lstm": ObservationLSTM,
+    "commnet": CommNet,
+}
 
 
 def make_interpreter(config: Config, num_agents: int, observation_size: int) -> Interpreter:

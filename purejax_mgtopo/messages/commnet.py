@@ -26,7 +26,7 @@ class CommNet:
         self.num_agents = num_agents
         self.observation_size = observation_size
         self.message_size = config.learner.hidden
-        self.latency = config.message.latency
+        self.latency: int = config.message.latency
         self.rounds = config.message.rounds
         self.mean = config.message.aggregate == "mean"
         self.shared = config.learner.share_parameters

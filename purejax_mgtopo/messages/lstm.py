@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.networks import LSTM, init_per_agent, per_agent
+from purejax_mgtopo.networks import LSTM, apply, init_per_agent, per_agent
 from purejax_mgtopo.types import PyTree, others
 
 
@@ -21,7 +21,7 @@ class ObservationLSTM:
     def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
         self.num_agents = num_agents
         self.message_size = observation_size
-        self.latency = config.message.latency
+        self.latency: int = config.message.latency
         self.hidden = config.learner.hidden
         self.shared = config.learner.share_parameters
         self._lstm = LSTM(self.hidden)
@@ -67,19 +67,19 @@ class ObservationLSTM:
     def _read(
         self,
         params: PyTree,
-        sequence: Float[Array, "N-1 *batch O"],
-        received: Float[Array, "*batch N-1"],
+        sequence: Float[Array, "R *batch O"],
+        received: Float[Array, "*batch R"],
     ) -> Float[Array, "*batch H"]:
         flat = sequence.reshape(-1, self.message_size)
-        projected = self._lstm.apply(params, flat, method="project")
+        projected = apply(self._lstm, params, flat, method="project")
         # A split, not indexing: its derivative is a concatenation instead of a sum of padded arrays.
         steps = jnp.split(projected, self.num_agents - 1)
         steps = [step.reshape(*received.shape[:-1], -1) for step in steps]
-        hidden, cell = self._lstm.apply(params, steps[0], method="first")
+        hidden, cell = apply(self._lstm, params, steps[0], method="first")
         hidden, cell = hidden * received[..., :1], cell * received[..., :1]
         # Unrolled: the loop is short, and XLA then fuses each step's gates into one kernel.
         for j, step in enumerate(steps[1:], start=1):
-            new_hidden, new_cell = self._lstm.apply(params, hidden, cell, step, method="step")
+            new_hidden, new_cell = apply(self._lstm, params, hidden, cell, step, method="step")
             keep = received[..., j : j + 1]
             hidden = keep * new_hidden + (1 - keep) * hidden
             cell = keep * new_cell + (1 - keep) * cell

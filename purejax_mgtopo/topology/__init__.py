@@ -5,7 +5,8 @@ To add one: write a file beside these with a class that fits `Rule`, and add it 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
 
@@ -20,6 +21,7 @@ from purejax_mgtopo.types import Gates, Mode, PyTree, Trajectory
 __all__ = ["RULES", "Rule", "RuleMetrics", "make_rule"]
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Pure functions of a state; an instance holds sizes and settings only.
 
@@ -77,7 +79,7 @@ class Rule(Protocol):
         ...
 
 
-RULES = {
+RULES: dict[str, Callable[[Config, int, int], Rule]] = {
     "none": Nobody,
     "full": Full,
     "reinforce": Reinforce,

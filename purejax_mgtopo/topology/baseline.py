@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.networks import MLP
+from purejax_mgtopo.networks import MLP, apply
 from purejax_mgtopo.types import PyTree, Trajectory
 
 
@@ -71,7 +73,7 @@ class Baseline:
     ) -> Float[Array, "*batch"]:
         """V of joint observations."""
         joined = observation.reshape(*observation.shape[:-2], -1)
-        return self._network.apply(params, joined)[..., 0]
+        return apply(self._network, params, joined)[..., 0]
 
     def fit(
         self, state: BaselineState, trajectory: Trajectory, reward: Float[Array, " T"]
@@ -86,7 +88,7 @@ class Baseline:
         error, gradient = jax.value_and_grad(loss)(state.params)
         updates, optimizer = self._adam.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return state.replace(params=params, optimizer=optimizer), error
+        return replace(state, params=params, optimizer=optimizer), error
 
     def advantage(
         self, state: BaselineState, trajectory: Trajectory, reward: Float[Array, " T"]
@@ -97,7 +99,7 @@ class Baseline:
         raw = jax.lax.stop_gradient(returns - values[:-1])
         moments = state.moments.updated(raw, self.settings.moments_decay)
         result = moments.normalised(raw) if self.settings.normalise else raw
-        return result, state.replace(moments=moments)
+        return result, replace(state, moments=moments)
 
 
 def n_step_return(

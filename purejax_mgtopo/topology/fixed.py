@@ -23,7 +23,7 @@ class _Fixed:
 
     silent: bool
     memory = 0
-    tape_shape = (0,)
+    tape_shape: tuple[int, ...] = (0,)
 
     def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
         del config, observation_size

@@ -22,7 +22,7 @@ class EdgeGates:
         self.num_agents = num_agents
         self.observation_size = observation_size
         self.shared = config.learner.share_parameters
-        self.tape_shape = (num_agents, num_agents - 1)
+        self.tape_shape: tuple[int, ...] = (num_agents, num_agents - 1)
         hidden = config.learner.hidden
         self._network = MLP((hidden, hidden, num_agents - 1))
 

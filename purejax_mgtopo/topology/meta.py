@@ -7,6 +7,8 @@ of Eq. 7 has no such derivative.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -15,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config, MetaConfig
-from purejax_mgtopo.networks import LSTM
+from purejax_mgtopo.networks import LSTM, apply
 from purejax_mgtopo.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.topology.gates import (
     EdgeGates,
@@ -116,7 +118,7 @@ class MetaGradient(EdgeGates):
         ]
         if self.meta.append_decisions:
             columns.append(trajectory.gates.decision.reshape(steps, -1))
-        out = self._eta.apply(eta, jnp.concatenate(columns, axis=-1), done)
+        out = apply(self._eta, eta, jnp.concatenate(columns, axis=-1), done)
         return out.reshape(probability.shape)
 
     def inner_step(
@@ -141,7 +143,7 @@ class MetaGradient(EdgeGates):
             gate_gradient_norm=tree_norm(gradient),
             gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
         )
-        return state.replace(gates=gates, nu=nu), metrics.filled()
+        return replace(state, gates=gates, nu=nu), metrics.filled()
 
     def outer_update(
         self, start: MetaState, state: MetaState, trajectories: Trajectory
@@ -171,7 +173,7 @@ class MetaGradient(EdgeGates):
             meta_gradient_norm=tree_norm(gradient),
             eta_update_norm=tree_norm(updates),
         )
-        state = state.replace(baseline=baseline, eta=eta, eta_optimizer=eta_optimizer)
+        state = replace(state, baseline=baseline, eta=eta, eta_optimizer=eta_optimizer)
         return state, metrics.filled()
 
     def meta_objective(
@@ -209,5 +211,7 @@ class MetaGradient(EdgeGates):
         previous = jax.tree.map(lambda x: x[:-1], trajectories)
         following = jax.tree.map(lambda x: x[1:], trajectories)
         constants = jax.lax.stop_gradient((gates, nu))
+        # Recomputing a step is cheaper than keeping its K copies of everything the size of the gates.
+        replay = jax.checkpoint(replay)
         _, values = jax.lax.scan(replay, constants, (previous, following, advantages))
         return jnp.mean(values) if self.meta.blend_intermediate else values[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,6 @@ class Reinforce(EdgeGates):
 
         latest = jax.tree.map(lambda x: x[1:], trajectories)
         baseline, losses = jax.lax.scan(fit, state.baseline, latest)
-        return state.replace(baseline=baseline), RuleMetrics(
+        return replace(state, baseline=baseline), RuleMetrics(
             baseline_loss=jnp.mean(losses)
         ).filled()

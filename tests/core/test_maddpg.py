@@ -27,7 +27,7 @@ TASK, AGENTS = "toy_follow_holder", 3
 
 @functools.cache
 def parts(method="full", **changes):
-    """An algorithm, its learner and gates without zero biases, another learner as target, a window."""
+    """An algorithm, its learner and gates without zero biases, other targets, a window."""
     made = algorithm(method, TASK, **changes)
     learner = jit(made.maddpg.init)(jax.random.key(0))
     gates = scattered(jit(made.rule.init)(jax.random.key(1)).gates, 3)
@@ -108,7 +108,7 @@ def test_the_td_loss_is_the_mean_squared_error_at_the_transitions_start():
 
 @pytest.mark.parametrize("method", ["full", "commnet"])
 def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(method):
-    """Eq. 2: a gradient through others' new actions, a cut through messages, the penalty's weight."""
+    """Eq. 2: a gradient through others' new actions, a cut in messages, the penalty's weight."""
     made, learner, gates, _, window = parts(method)
     team, seen = made.team, window.observation[:, 0]
     carry = team.initial_carry((len(seen),))
