@@ -72,7 +72,7 @@ class LSTM(nn.Module):
         return nn.sigmoid(o) * jnp.tanh(cell), cell
 
     def backward(
-        self, projected: Float[Array, "T 4*H"], keep: Float[Array, " T"]
+        self, projected: Float[Array, "T {4*self.hidden}"], keep: Float[Array, " T"]
     ) -> Float[Array, "T H"]:
         """Hidden states over a sequence read from its end to its start, from the zero state.
 

@@ -7,19 +7,14 @@ import numpy as np
 import pytest
 from core_cases import algorithm, assert_same, is_same, jit, scattered
 
+from purejax_mgtopo.algorithm import LearnerState
 from purejax_mgtopo.evaluate import evaluate, evaluation_episodes
+from purejax_mgtopo.maddpg import ActorCritic
+from purejax_mgtopo.topology.reinforce import ReinforceState
 from purejax_mgtopo.types import Mode
 
 TASK, EPISODES, AGENTS = "toy_follow_holder", 3, 3
 MODES = (Mode.EVAL_SAMPLED, Mode.EVAL_GREEDY)
-
-
-class State:
-    """As much of a learner's state as an evaluation reads."""
-
-    def __init__(self, policy, gates):
-        self.learner = self.rule = self
-        self.policy, self.gates = policy, gates
 
 
 @functools.cache
@@ -29,7 +24,10 @@ def evaluated(seed):
 
     @jit
     def run(policy, gates):
-        state = State(policy, gates)
+        # As much of a state as an evaluation reads.
+        learner = ActorCritic(policy, *[None] * 3)
+        rule = ReinforceState(gates, *[None] * 2)
+        state = LearnerState(None, learner, rule, *[None] * 3)
         episodes = [evaluation_episodes(made, state, mode) for mode in MODES]
         observation = episodes[1].observation[:, :-1]
         carry = made.team.initial_carry(observation.shape[:2])
@@ -37,8 +35,8 @@ def evaluated(seed):
         again, _ = made.team.step(policy, gates, observation, carry, tape, Mode.EVAL_GREEDY)
         return episodes, evaluate(made, state), again.action
 
-    policy = scattered(made.team.init(jax.random.key(seed)), seed)
-    gates = scattered(made.rule.init(jax.random.key(seed)).gates, seed)
+    policy = scattered(jit(made.team.init)(jax.random.key(0)), seed)
+    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed)
     return run(policy, gates), lambda: run(policy, gates)
 
 
