@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.networks import Critic, apply, init_critic
+from purejax_mgtopo.networks import Critic, apply
 from purejax_mgtopo.team import Policy, Team
 from purejax_mgtopo.types import Mode, PyTree, Window, random_tape
 
@@ -41,8 +41,8 @@ class Maddpg:
     def __init__(self, config: Config, team: Team, observation_size: int, action_size: int) -> None:
         self.settings = config.learner
         self.team = team
-        self.sizes = (team.num_agents, observation_size, action_size)
-        self.critic = Critic(config.learner.hidden)
+        self.num_agents, self.sizes = team.num_agents, (observation_size, action_size)
+        self.critic = Critic(config.learner.hidden, team.num_agents * sum(self.sizes))
         self._policy_optimizer = _clipped_adam(
             config.learner.policy_learning_rate, config.learner.gradient_clip
         )
@@ -54,7 +54,8 @@ class Maddpg:
         """Fresh networks and optimisers."""
         policy_key, critic_key = jax.random.split(key)
         policy = self.team.init(policy_key)
-        critic = init_critic(critic_key, self.critic, *self.sizes)
+        example = (jnp.zeros((self.num_agents, size)) for size in self.sizes)
+        critic = self.critic.init(critic_key, *example)
         return ActorCritic(
             policy=policy,
             critic=critic,

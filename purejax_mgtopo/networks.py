@@ -151,6 +151,40 @@ def apply(module: nn.Module, params: PyTree, *inputs: Any, method: str | None = 
     return module.apply(params, *inputs, method=method)
 
 
+def part_of_dense(width: int, inputs: int, use_bias: bool) -> nn.Dense:
+    """A share of a dense layer whose `inputs` come in parts: its kernel is drawn as rows of the whole LeCun kernel."""
+
+    def rows(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        whole = lecun_normal()(key, (inputs, shape[1]), dtype or float)
+        return whole[: shape[0]]
+
+    return nn.Dense(width, use_bias=use_bias, kernel_init=rows)
+
+
+class Head(nn.Module):
+    """What an agent does about what it heard and saw: ``Concat[z, o]-FC(H)-FC(H)-Linear(A)`` (Table 2).
+
+    The first layer is kept as two kernels, so that an agent that never hears anything (None) multiplies no zeros.
+    """
+
+    hidden: int
+    inputs: int
+    outputs: int
+
+    def setup(self) -> None:
+        self.from_heard = part_of_dense(self.hidden, self.inputs, use_bias=False)
+        self.from_observation = part_of_dense(self.hidden, self.inputs, use_bias=True)
+        self.rest = MLP((self.hidden, self.outputs), output_scale=SMALL_OUTPUT)
+
+    def __call__(
+        self, heard: Float[Array, "*batch H"] | None, observation: Float[Array, "*batch O"]
+    ) -> Float[Array, "*batch A"]:
+        first = self.from_observation(observation)
+        if heard is not None:
+            first = first + self.from_heard(heard)
+        return self.rest(nn.relu(first))
+
+
 class Critic(nn.Module):
     """Q(o, a) of all observations and actions: FC(H)-FC(H)-Linear(1) (Table 2).
 
@@ -159,10 +193,11 @@ class Critic(nn.Module):
     """
 
     hidden: int
+    inputs: int
 
     def setup(self) -> None:
-        self.from_observations = nn.Dense(self.hidden, kernel_init=nn.initializers.zeros)
-        self.from_actions = nn.Dense(self.hidden, use_bias=False, kernel_init=nn.initializers.zeros)
+        self.from_observations = part_of_dense(self.hidden, self.inputs, use_bias=True)
+        self.from_actions = part_of_dense(self.hidden, self.inputs, use_bias=False)
         self.rest = MLP((self.hidden, 1), output_scale=SMALL_OUTPUT)
 
     def __call__(
@@ -183,19 +218,6 @@ class Critic(nn.Module):
         columns = self.from_actions.variables["params"]["kernel"].reshape(n, a, -1)
         change = jnp.einsum("bna,nah->nbh", proposal - action, columns)
         return self.rest(nn.relu(first + change))[..., 0]
-
-
-def init_critic(
-    key: Key[Array, ""], critic: Critic, agents: int, observation: int, action: int
-) -> PyTree:
-    """Parameters of `critic`; its two first kernels are drawn as the one LeCun-normal kernel that they make up."""
-    rest_key, first_key = jax.random.split(key)
-    params = critic.init(rest_key, jnp.zeros((agents, observation)), jnp.zeros((agents, action)))
-    split = agents * observation
-    kernel = lecun_normal()(first_key, (split + agents * action, critic.hidden))
-    params["params"]["from_observations"]["kernel"] = kernel[:split]
-    params["params"]["from_actions"]["kernel"] = kernel[split:]
-    return params
 
 
 def per_agent(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.messages import Interpreter
-from purejax_mgtopo.networks import MLP, SMALL_OUTPUT, apply, init_per_agent, per_agent
+from purejax_mgtopo.networks import Head, apply, init_per_agent, per_agent
 from purejax_mgtopo.topology import Rule
 from purejax_mgtopo.types import Carry, Gates, Mode, PyTree
 
@@ -52,20 +54,23 @@ class Team:
         self.shared = config.learner.share_parameters
         self.memory = max(rule.memory, interpreter.latency)
         hidden = config.learner.hidden
-        self._head = MLP((hidden, hidden, action_size), output_scale=SMALL_OUTPUT)
-        self._head_inputs = hidden + observation_size
+        self._head = Head(hidden, hidden + observation_size, action_size)
+        self._observation_size = observation_size
 
     def init(self, key: Key[Array, ""]) -> Policy:
         """Fresh policy parameters."""
         interpreter_key, head_key = jax.random.split(key)
+        interpreter = self.interpreter.init(interpreter_key, alone=self.rule.silent)
+        observation = jnp.zeros((self.num_agents, self._observation_size))
+        feature, message = self.interpreter.encode(interpreter, observation)
+        closed = jnp.zeros((self.num_agents, self.num_agents - 1))
+        example = (self._hear(interpreter, observation, feature, message, closed), observation)
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
-            return self._head.init(agent_key, jnp.zeros(self._head_inputs))
+            return self._head.init(agent_key, *jax.tree.map(lambda x: x[0], example))
 
-        return Policy(
-            interpreter=self.interpreter.init(interpreter_key),
-            head=init_per_agent(one, head_key, self.num_agents, self.shared),
-        )
+        head = init_per_agent(one, head_key, self.num_agents, self.shared)
+        return Policy(interpreter=interpreter, head=head)
 
     def initial_carry(self, batch: tuple[int, ...] = ()) -> Carry:
         """The start of an episode: nothing was sent yet."""
@@ -96,20 +101,23 @@ class Team:
             gates, observation, feature, message, carry.topology, tape, mode
         )
         delivered = carry.message if self.interpreter.latency else message
-        if self.rule.silent:
-            heard = self.interpreter.alone(policy.interpreter, observation, feature)
-        else:
-            heard = self.interpreter.aggregate(
-                policy.interpreter, observation, feature, delivered, decided.decision
-            )
-        unsquashed = per_agent(self._act, self.shared)(policy.head, heard, observation)
+        heard = self._hear(policy.interpreter, observation, feature, delivered, decided.decision)
+        act = per_agent(partial(apply, self._head), self.shared)
+        unsquashed = act(policy.head, heard, observation)
         step = Step(jnp.tanh(unsquashed), unsquashed, feature, decided)
         return step, Carry(message=message, topology=memory)
 
-    def _act(
-        self, head: PyTree, heard: Float[Array, "*batch H"], observation: Float[Array, "*batch O"]
-    ) -> Float[Array, "*batch A"]:
-        return apply(self._head, head, jnp.concatenate([heard, observation], axis=-1))
+    def _hear(
+        self,
+        params: PyTree,
+        observation: Float[Array, "*batch N O"],
+        feature: Float[Array, "*batch N F"],
+        delivered: Float[Array, "*batch N M"],
+        edges: Float[Array, "*batch N N-1"],
+    ) -> Float[Array, "*batch N H"] | None:
+        if self.rule.silent:
+            return self.interpreter.alone(params, observation, feature)
+        return self.interpreter.aggregate(params, observation, feature, delivered, edges)
 
     def recall(
         self,

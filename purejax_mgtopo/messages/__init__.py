@@ -28,8 +28,8 @@ class Interpreter(Protocol):
     message_size: int
     latency: int
 
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """Fresh parameters."""
+    def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
+        """Fresh parameters; only those that `alone` uses if nothing will ever be heard."""
         ...
 
     def encode(
@@ -54,8 +54,8 @@ class Interpreter(Protocol):
         params: PyTree,
         observation: Float[Array, "*batch N O"],
         feature: Float[Array, "*batch N F"],
-    ) -> Float[Array, "*batch N H"]:
-        """`aggregate` when no edge is ever open, without the work of reading nothing."""
+    ) -> Float[Array, "*batch N H"] | None:
+        """`aggregate` when no edge is ever open, without the work of reading nothing; None for zeros."""
         ...
 
 

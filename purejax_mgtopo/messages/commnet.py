@@ -33,15 +33,22 @@ class CommNet:
         self._encoder = nn.Dense(self.message_size)
         self._mix = nn.Dense(self.message_size, use_bias=False)
 
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """``{"encoder", "own": K kernels, "heard": K kernels}`` for each agent, stacked (one alone if shared)."""
+    def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
+        """``{"encoder", "own": K kernels, "heard": K kernels}`` for each agent, stacked (a single one if shared).
+
+        Without "heard" if nothing is.
+        """
         hidden = jnp.zeros(self.message_size)
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             encoder_key, own_key, heard_key = jax.random.split(agent_key, 3)
-            return {
+            params = {
                 "encoder": self._encoder.init(encoder_key, jnp.zeros(self.observation_size)),
                 "own": [self._mix.init(k, hidden) for k in jax.random.split(own_key, self.rounds)],
+            }
+            if alone:
+                return params
+            return params | {
                 "heard": [
                     self._mix.init(k, hidden) for k in jax.random.split(heard_key, self.rounds)
                 ],

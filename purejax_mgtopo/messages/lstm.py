@@ -26,8 +26,10 @@ class ObservationLSTM:
         self.shared = config.learner.share_parameters
         self._lstm = LSTM(self.hidden)
 
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """Parameters of one LSTM for each agent, stacked (one alone if shared)."""
+    def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
+        """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""
+        if alone:
+            return ()
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             return self._lstm.init(agent_key, jnp.zeros(self.message_size), method="project")
@@ -59,10 +61,9 @@ class ObservationLSTM:
         params: PyTree,
         observation: Float[Array, "*batch N O"],
         feature: Float[Array, "*batch N 0"],
-    ) -> Float[Array, "*batch N H"]:
+    ) -> None:
         """Zeros: the LSTM's state before its first input."""
-        del params, feature
-        return jnp.zeros((*observation.shape[:-1], self.hidden), observation.dtype)
+        del params, observation, feature
 
     def _read(
         self,
