@@ -134,6 +134,7 @@ def draw(
             upper.set_xticks(sorted({float(run.episodes[0]) for run in own}))
             upper.margins(x=0.5)
         upper.set_title(task, fontsize=10)
+        _focus(upper, own)
         _draw_references(upper, references.get(task, ()))
         if index % columns == 0:
             # Wrapped, so that it stays beside its own axes and off the edge rate's label.
@@ -145,7 +146,7 @@ def draw(
             lower.set_xlabel("training episodes", fontsize=9)
     _legend(figure, [_label(m, [r for r in runs if r.method == m]) for m in methods], styles, runs)
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(fill(title, int(11 * width)), fontsize=11)
     return figure
 
 
@@ -198,6 +199,29 @@ def _draw_curve(
             shift = ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
             for line in drawn:
                 line.set_transform(axes.transData + shift)
+
+
+def _focus(axes: Axes, runs: Sequence[Curve]) -> None:
+    """Keep the first quarter of training, where returns may be terrible, from flattening all that follows."""
+    late, early = [], []
+    for run in runs:
+        returns = np.asarray(run.returns)[finite_seeds(run.returns)[0]]
+        if len(run.episodes) < 8 or len(returns) == 0:
+            return
+        band = curve_interval(returns)
+        ends = band.point if len(returns) == 1 else np.stack([band.low, band.high])
+        cut = len(run.episodes) // 4
+        early.append(ends[..., :cut])
+        late.append(ends[..., cut:])
+    bottom, top = (float(f([f(part) for part in late])) for f in (np.min, np.max))
+    lowest = float(np.min([np.min(part) for part in early]))
+    room = max(top - bottom, 1e-9)
+    if top - lowest > 2.5 * room:
+        axes.set_ylim(bottom - 0.25 * room, top + 0.08 * room)
+        note = f"starts at {compact(lowest)}"
+        axes.annotate(
+            note, (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7, color="0.3",
+        )  # fmt: skip
 
 
 def _look(style: Style) -> dict[str, Any]:

@@ -18,8 +18,8 @@ class FixedState:
     gates: tuple[()] = ()
 
 
-class _Fixed:
-    """Every edge has the same, constant state."""
+class Fixed:
+    """Every edge has the same, constant state. Also a base for rules that decide without learning."""
 
     silent: bool
     memory = 0
@@ -70,13 +70,13 @@ class _Fixed:
         return state, RuleMetrics().filled()
 
 
-class Nobody(_Fixed):
+class Nobody(Fixed):
     """``C^i`` is always empty (paper, Section 4.1): MADDPG's default."""
 
     silent = True
 
 
-class Full(_Fixed):
+class Full(Fixed):
     """``C^i`` is always everybody else (paper, Section 4.1)."""
 
     silent = False
