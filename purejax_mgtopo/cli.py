@@ -107,9 +107,12 @@ def _dispatch(argv: list[str]) -> int:
     if not argv[0].startswith("-") and argv[0] not in _SUBCOMMANDS:
         raise unknown_name("command", argv[0], _SUBCOMMANDS)
     if argv[0] == "bench":  # it has a parser of its own
-        from purejax_mgtopo.bench import main as bench
+        from purejax_mgtopo import bench
 
-        return int(bench(argv[1:]) or 0)
+        with _one_line_errors():
+            settings = bench.parse(argv[1:])
+        bench.run(settings)
+        return 0
 
     command = parse(argv)
     from purejax_mgtopo import commands

@@ -1,6 +1,5 @@
 """Settings that must stand before JAX starts, and shape checks in every test."""
 
-import faulthandler
 import os
 import tempfile
 from pathlib import Path
@@ -16,6 +15,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jaxtyping  # noqa: E402
 
-# Before the first import of either package: every test then also checks shapes at every boundary.
-jaxtyping.install_import_hook(["purejax_mgtopo", "jax_mpe"], "shape_checks.checked")
-faulthandler.dump_traceback_later(280, exit=False)
+# What holds arrays; the host's side (command line, records, figures) has none.
+CHECKED = (
+    "algorithm evaluate maddpg messages networks population replay rollout team topology types"
+)
+# Before the first import of any: every test then also checks the shapes at their boundaries.
+jaxtyping.install_import_hook(
+    ["jax_mpe", *(f"purejax_mgtopo.{name}" for name in CHECKED.split())], "shape_checks.checked"
+)

@@ -51,10 +51,18 @@ class BenchSettings:
 
 def main(settings: BenchSettings | Sequence[str] = ()) -> None:
     """Measure and print; `settings` may also be the words of a command line."""
-    if not isinstance(settings, BenchSettings):
-        import tyro
+    run(settings if isinstance(settings, BenchSettings) else parse(settings))
 
-        settings = tyro.cli(BenchSettings, prog="mgtopo bench", args=list(settings))
+
+def parse(words: Sequence[str]) -> BenchSettings:
+    """Settings from the words of a command line."""
+    import tyro
+
+    return tyro.cli(BenchSettings, prog="mgtopo bench", args=list(words))
+
+
+def run(settings: BenchSettings) -> None:
+    """Measure and print."""
     from rich.console import Console
 
     console = Console()

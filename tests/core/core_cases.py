@@ -123,11 +123,12 @@ def play_keys(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
-    """`tree` as NumPy arrays with noise on every leaf, so that no bias is zero."""
+    """`tree` with noise on every leaf, so that no bias is zero; in the precision that is on."""
     rng = np.random.default_rng(seed)
     dtype = jnp.zeros(()).dtype
     return jax.tree.map(
-        lambda x: (np.asarray(x) + scale * rng.normal(size=x.shape)).astype(dtype), tree
+        lambda x: jnp.asarray((np.asarray(x) + scale * rng.normal(size=x.shape)).astype(dtype)),
+        tree,
     )
 
 

@@ -169,5 +169,5 @@ def test_eta_reads_the_future_only():
     def estimate(reward):
         return rule.advantage(eta, gates, tau.replace(reward=reward)).reshape(STEPS, -1)
 
-    depends = np.any(np.asarray(jit(jax.jacfwd(estimate))(tau.reward)) != 0, axis=1)
+    depends = np.any(np.asarray(jit(jax.jacrev(estimate))(tau.reward)) != 0, axis=1)
     np.testing.assert_array_equal(depends, np.triu(np.ones((STEPS, STEPS), bool)))

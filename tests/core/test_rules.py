@@ -109,11 +109,12 @@ def biased(gates, logit):
 
 def test_the_entropy_term_alone_raises_entropy():
     """The wrong sign of beta, or of eta's ascent; rewards and values are zero, hence advantages."""
-    config = small("meta", gates__learning_rate=0.05, meta__learning_rate=5e-3, meta__entropy=1.0)
+    config = small("meta", gates__learning_rate=1.0, meta__learning_rate=2e-2, meta__entropy=1.0)
     rule = MetaGradient(config, AGENTS, WIDTH)
     start = jit(rule.init)(jax.random.key(0))
     baseline = start.baseline.replace(params=jax.tree.map(jnp.zeros_like, start.baseline.params))
-    start = start.replace(gates=biased(start.gates, 2.5), baseline=baseline)
+    nu = jax.tree.map(jnp.ones_like, start.gates)  # so that steps grow with what eta says
+    start = start.replace(gates=biased(start.gates, 2.5), nu=nu, baseline=baseline)
     taus = made_up_trajectory(1, 8, AGENTS, WIDTH, lead=(3,))
     taus = taus.replace(reward=jnp.zeros_like(taus.reward))
     first, second, _ = (jax.tree.map(lambda x, k=k: x[k], taus) for k in range(3))
@@ -128,7 +129,7 @@ def test_the_entropy_term_alone_raises_entropy():
 
     eta = start.eta, start.eta_optimizer
     _, entropy = jit(lambda eta: jax.lax.scan(iteration, eta, None, length=60))(eta)
-    assert entropy[0] < 0.7
+    assert entropy[0] < 0.8
     assert entropy[-1] > 1.2, entropy[::6]
 
 
@@ -166,3 +167,44 @@ def test_only_straight_through_looks_at_the_policy_gradient(method):
     else:
         assert_same(one, other)
     assert is_same(one.gates, state.gates) == (method not in LEARNED or method == "stgs")
+
+
+@pytest.mark.parametrize("method", ["reinforce", "meta"])
+def test_an_outer_update_learns_from_the_trajectories_after_the_first(method):
+    """Lines 12 and 13: phi on tau(1..K) in order, then A by the new phi, then eta uphill, clipped."""
+    changes = {"meta__gradient_clip": 1e-3, "meta__learning_rate": 0.01}
+    rule = make_rule(small(method, **PRICED, **changes), AGENTS, WIDTH)
+    state = jit(rule.init)(jax.random.key(0))
+    taus = made_up_trajectory(1, STEPS, lead=(3,))
+    step = jax.tree.map(lambda x: 0.01 * jnp.ones_like(x), state.gates)
+    after = state.replace(gates=jax.tree.map(jnp.add, state.gates, step))
+
+    @jit
+    def by_parts(taus):
+        later = [jax.tree.map(lambda x, k=k: x[k], taus) for k in (1, 2)]
+        baseline, advantages = state.baseline, []
+        for tau in later:
+            baseline, _ = rule.baseline.fit(baseline, tau, rule.priced_reward(tau))
+        if method == "reinforce":
+            return after.replace(baseline=baseline)
+        for tau in later:
+            shared, baseline = rule.baseline.advantage(baseline, tau, rule.priced_reward(tau))
+            advantages.append(shared)
+        gradient = jax.grad(rule.meta_objective)(
+            state.eta, state.gates, state.nu, taus, jnp.stack(advantages)
+        )
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
+        clipped = jax.tree.map(lambda g: g * jnp.minimum(1.0, 1e-3 / norm), gradient)
+        eta = jax.tree.map(
+            lambda p, g: p + 0.01 * g / jnp.sqrt(0.1 * g**2 + 1e-8), state.eta, clipped
+        )
+        return after.replace(baseline=baseline, eta=eta)
+
+    expected = by_parts(taus)
+    actual, _ = jit(rule.outer_update)(state, after, taus)
+    assert_close(actual.baseline.params, expected.baseline.params, atol=1e-6)
+    assert_same(actual.gates, after.gates)
+    if method == "meta":
+        assert_close(actual.baseline.moments, expected.baseline.moments, rtol=1e-5)
+        assert_close(actual.eta, expected.eta, rtol=1e-4, atol=1e-5)
+        assert not is_same(actual.eta, state.eta)

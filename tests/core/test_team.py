@@ -17,8 +17,11 @@ def parts(method, seed=1, **changes):
     """An algorithm, a policy and gates with no zero biases, and one observation."""
     made = algorithm(method, TASK, **changes)
     policy = scattered(jit(made.team.init)(jax.random.key(0)), seed, 0.1)
-    for layer in ("Dense_0", "Dense_1"):
-        policy.head["params"][layer]["bias"] += 2.0  # no agent with dead units only
+    # So few units that, without a push, all of an agent's may be dead.
+    head = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 2.0 if "bias" in str(path) and x.shape[-1] > 2 else x, policy.head
+    )
+    policy = policy.replace(head=head)
     gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed + 1)
     rng = np.random.default_rng(seed)
     shape = (made.env.num_agents, made.env.observation_size)
