@@ -1,6 +1,6 @@
 """Communication and topology are really learned: the acceptance toys, whose best returns are known exactly.
 
-Slow (minutes each). Figures are printed: run with ``pytest -m slow -s tests/test_toys.py``.
+Slow (minutes each). Figures are printed: run with ``pytest -m slow -s tests/test_acceptance.py``.
 """
 
 from __future__ import annotations
