@@ -50,7 +50,9 @@ def three() -> tuple[Population, PopulationState, list[ChunkReport]]:
 
 def leaves(state: PopulationState, lane: int) -> list[np.ndarray]:
     seeds = jax.tree.map(
-        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+        lambda x: (
+            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ),
         state.seeds,
     )
     return [np.asarray(leaf)[lane] for leaf in jax.tree.leaves(seeds)]

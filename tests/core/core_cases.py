@@ -34,6 +34,7 @@ def jit(function: Any) -> Any:
     """`jax.jit` that compiles fast rather than well."""
     return jax.jit(function, compiler_options=_options())
 
+
 RULES = ("none", "full", "reinforce", "stgs", "meta")
 LEARNED = ("reinforce", "stgs", "meta")
 

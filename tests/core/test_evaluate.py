@@ -77,6 +77,4 @@ def test_the_numbers_are_means_over_episodes():
     for episodes, mean in ((sampled, numbers.return_sampled), (greedy, numbers.return_greedy)):
         np.testing.assert_allclose(mean, np.asarray(episodes.reward).sum(1).mean(), rtol=1e-5)
     np.testing.assert_allclose(numbers.edge_rate, np.mean(sampled.gates.decision), rtol=1e-6)
-    np.testing.assert_allclose(
-        numbers.edge_rate_greedy, np.mean(greedy.gates.decision), rtol=1e-6
-    )
+    np.testing.assert_allclose(numbers.edge_rate_greedy, np.mean(greedy.gates.decision), rtol=1e-6)

@@ -93,9 +93,7 @@ def meta_objective(made, rule, everything):
     advantages = jnp.stack([advantage(made, rule, everything, tau) for tau in taus[1:]])
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *taus)
     nu = jax.tree.map(jnp.square, everything["gates"])
-    return made.rule.meta_objective(
-        everything["eta"], everything["gates"], nu, stacked, advantages
-    )
+    return made.rule.meta_objective(everything["eta"], everything["gates"], nu, stacked, advantages)
 
 
 def baseline_td(made, rule, everything):

@@ -70,9 +70,9 @@ def test_counterfactual_values_equal_one_call_for_each_agent():
     rng = np.random.default_rng(0)
     proposal = rng.uniform(-1, 1, window.action.shape).astype(np.float32)
     critic = made.maddpg.critic
-    values = jit(
-        lambda *inputs: critic.apply(learner.critic, *inputs, method="counterfactual")
-    )(window.observation[:, 0], window.action, jnp.asarray(proposal))
+    values = jit(lambda *inputs: critic.apply(learner.critic, *inputs, method="counterfactual"))(
+        window.observation[:, 0], window.action, jnp.asarray(proposal)
+    )
     assert values.shape == (AGENTS, len(window.reward))
     for i in range(AGENTS):
         replaced = np.asarray(window.action).copy()
@@ -138,9 +138,7 @@ def test_a_sender_learns_from_its_receivers_action():
 
     def first(policy):
         tape = jnp.zeros(made.rule.tape_shape)
-        step, _ = made.team.step(
-            policy, gates, seen, made.team.initial_carry(), tape, Mode.REPLAY
-        )
+        step, _ = made.team.step(policy, gates, seen, made.team.initial_carry(), tape, Mode.REPLAY)
         return jnp.sum(step.action[0])
 
     gradient = jit(jax.grad(first))(learner.policy)

@@ -49,9 +49,7 @@ def test_reinforce_equals_the_score_function_gradient_by_hand():
     weight = np.repeat(advantage[:, None], AGENTS * (AGENTS - 1), axis=1)
     data = {"observation": np.asarray(tau.observation), "decision": np.asarray(tau.gates.decision)}
     slopes = learning.score_gradient(by_agent(state.gates), weight, data)
-    gates, nu = learning.rmsprop(
-        by_agent(state.gates), by_agent(state.nu), slopes, 0.05, 0.9, 1e-8
-    )
+    gates, nu = learning.rmsprop(by_agent(state.gates), by_agent(state.nu), slopes, 0.05, 0.9, 1e-8)
     assert_close(by_agent(new.nu), nu, rtol=1e-3)
     assert_close(by_agent(new.gates), gates, rtol=1e-3, atol=1e-4)
 
