@@ -17,8 +17,8 @@ from typing import Any
 from purejax_mgtopo.config import Config, EvaluationConfig, with_method
 from purejax_mgtopo.startup import configure_platform
 
-CHUNK = 20
-"""Episodes between two looks at the clock: two meta-iterations."""
+CHUNK = Config().chunk_episodes
+"""Episodes between two looks at the clock, as in any run."""
 
 REFERENCE_GFLOP = {3: 1.1, 6: 5.5}
 """Cost of one training episode of `meta` by number of agents, as the plain algorithm spends it. A
