@@ -172,7 +172,8 @@ def _compiler_options() -> dict[str, int] | None:
 
 def _absent(state: LearnerState) -> EvaluationMetrics:
     del state
-    return EvaluationMetrics(*(jnp.full((), jnp.nan) for _ in range(4)))
+    names = EvaluationMetrics.__dataclass_fields__
+    return EvaluationMetrics(**{name: jnp.full((), jnp.nan) for name in names})
 
 
 def _named(metrics: Any) -> dict[str, Float[np.ndarray, " S"]]:

@@ -26,7 +26,7 @@ class Moments:
 
     @classmethod
     def zero(cls) -> Moments:
-        return cls(*(jnp.zeros(()) for _ in range(3)))
+        return cls(weight=jnp.zeros(()), total=jnp.zeros(()), square=jnp.zeros(()))
 
     def updated(self, values: Float[Array, " T"], decay: float) -> Moments:
         """With one more trajectory's values."""
