@@ -61,7 +61,7 @@ class RunResult:
     seconds: float
     interrupted: bool
     non_finite: int
-    """Seeds that left the finite numbers and were frozen."""
+    """Seeds whose parameters left the finite numbers."""
     figure: Path | None
 
 
