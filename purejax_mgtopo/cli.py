@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
 from purejax_mgtopo.config import Config, ConfigError, unknown_name, with_method
+from purejax_mgtopo.prey.settings import PreySettings
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -31,6 +32,8 @@ class Train:
     method: Annotated[str | None, arg(metavar="NAME")] = None
     """A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it."""
     config: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    distributed: FlagCreatePairsOff[bool] = False
+    """Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."""
     no_cache: FlagCreatePairsOff[bool] = False
     """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
     debug: FlagCreatePairsOff[bool] = False
@@ -51,8 +54,66 @@ class Sweep:
     """Folder for the results; by default `results` beside the recipe."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
     """Any setting, e.g. --set learner.hidden=64; may be repeated, wins over the recipe."""
+    distributed: FlagCreatePairsOff[bool] = False
+    """Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."""
     no_cache: FlagCreatePairsOff[bool] = False
     """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run where it stopped, bit for bit."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run's folder."""
+    devices: Annotated[int | None, arg(metavar="INT")] = None
+    """How many devices share the seeds from now on; by default as before."""
+    distributed: FlagCreatePairsOff[bool] = False
+    """Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."""
+    no_cache: FlagCreatePairsOff[bool] = False
+    """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check every checkpoint of a run: each file, and each array against its digest."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run's folder."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Play an episode of a run's trained networks; write it as a picture and an animation."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run's folder."""
+    seed: Annotated[int | None, arg(metavar="INT")] = None
+    """Which of its seeds; by default the first."""
+    greedy: FlagCreatePairsOff[bool] = False
+    """Open an edge where its probability exceeds one half, rather than draw."""
+    episode_seed: Annotated[int, arg(metavar="INT")] = 0
+    """Another one, another episode."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the files; by default `figures` in the run's."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR...")]
+    """Runs' folders, or folders that hold runs, such as a sweep's results."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """By default report.html in DIR, or where you are if there are several."""
+    no_episodes: FlagCreatePairsOff[bool] = False
+    """Leave out the episodes, for which JAX would have to start."""
     debug: FlagCreatePairsOff[bool] = False
     """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
 
@@ -75,7 +136,29 @@ class Bench:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
 
-_SUBCOMMANDS = {"train": Train, "sweep": Sweep, "tasks": Tasks, "methods": Methods, "bench": Bench}
+@dataclass(frozen=True)
+class Prey:
+    """Train prey for predator-prey tasks in self-play, freeze the best, measure it."""
+
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The prey file; by default prey_N<agents>.npz. Use it as task `predator_prey_N3_l3@FILE`."""
+    settings: Annotated[PreySettings, arg(name="")] = field(default_factory=PreySettings)
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+_SUBCOMMANDS = {
+    "train": Train,
+    "sweep": Sweep,
+    "resume": Resume,
+    "verify": Verify,
+    "watch": Watch,
+    "report": Report,
+    "prey": Prey,
+    "tasks": Tasks,
+    "methods": Methods,
+    "bench": Bench,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,6 +205,19 @@ def _dispatch(argv: list[str]) -> int:
             return commands.train_command(command)
         case Sweep():
             return commands.sweep_command(command)
+        case Resume():
+            return commands.resume_command(command)
+        case Verify():
+            return commands.verify_command(command)
+        case Watch():
+            return commands.watch_command(command)
+        case Report():
+            return commands.report_command(command)
+        case Prey():
+            from purejax_mgtopo.prey.command import prey_command
+
+            out = command.out or Path(f"prey_N{command.settings.agents}.npz")
+            return prey_command(command.settings, out)
         case Tasks():
             return commands.tasks_command()
         case _:
@@ -132,21 +228,24 @@ def parse(argv: Sequence[str]) -> Any:
     """The subcommand's dataclass. Raises ConfigError, or SystemExit(0) after ``--help``."""
     method = _flag(argv, "--method")
     base = Config() if method is None else with_method(Config(), method)
-    choices = {
-        name: Annotated[
-            kind,  # the preset becomes the default that the other flags refine
-            subcommand(name, default=Train(config=base)) if kind is Train else subcommand(name),
-        ]
-        for name, kind in _SUBCOMMANDS.items()
-    }
-    union: Any = None
-    for choice in choices.values():
-        union = choice if union is None else union | choice
+    name, kind = argv[0], _SUBCOMMANDS.get(argv[0])
     with _one_line_errors():
-        command = tyro.cli(union, prog=PROG, args=argv, description=_DESCRIPTION)
+        if kind is None:  # --help of the whole
+            command = tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
+        else:  # on its own: a misspelt flag is compared with this command's flags, not with all
+            default: dict[str, Any] = {"default": Train(config=base)} if kind is Train else {}
+            command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
     if isinstance(command, Train):
         _check_train(command, base)
     return command
+
+
+def _all_commands() -> Any:
+    union: Any = None
+    for name, kind in _SUBCOMMANDS.items():
+        choice = Annotated[kind, subcommand(name)]
+        union = choice if union is None else union | choice
+    return union
 
 
 _DESCRIPTION = (

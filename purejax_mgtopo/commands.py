@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from purejax_mgtopo import processes
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.curves import Summary
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
 from purejax_mgtopo.progress import make_reporter
 from purejax_mgtopo.recipe import Setting, load_recipe, parse_setting
-from purejax_mgtopo.runner import RunResult, train
+from purejax_mgtopo.record import CHECKPOINTS, RunError, read_config
+from purejax_mgtopo.runner import RunResult, resume, train
 from purejax_mgtopo.startup import configure_platform, use_cache
 from purejax_mgtopo.sweeps import sweep
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.cli import Sweep, Train
+    from purejax_mgtopo.cli import Report, Resume, Sweep, Train, Verify, Watch
 
 INTERRUPTED = 130
 
@@ -29,6 +34,7 @@ INTERRUPTED = 130
 def train_command(command: Train) -> int:
     assert command.out is not None  # the parser has seen to it
     use_cache(not command.no_cache)
+    processes.join(command.distributed)
     check_tasks([command.config])
     reporter = make_reporter()
     try:
@@ -36,11 +42,38 @@ def train_command(command: Train) -> int:
         result = train(command.config, command.out, reporter=reporter, name=name)
     finally:
         reporter.close()
-    if result.interrupted:
-        return _interrupted(result)
-    _say(f"results  {result.folder}")
-    if result.figure is not None:
-        _say(f"picture  {result.figure}")
+    return _ended(result)
+
+
+def resume_command(command: Resume) -> int:
+    config = read_config(command.run)
+    use_cache(not command.no_cache)
+    processes.join(command.distributed)
+    check_tasks([config if command.devices is None else replace(config, devices=command.devices)])
+    reporter = make_reporter()
+    try:
+        result = resume(command.run, reporter=reporter, devices=command.devices)
+    finally:
+        reporter.close()
+    return _ended(result)
+
+
+def verify_command(command: Verify) -> int:
+    read_config(command.run)
+    from purejax_mgtopo.stored import verify
+
+    findings = list(verify(command.run / CHECKPOINTS))
+    for finding in findings:
+        _say(
+            f"{'good' if finding.problem is None else 'BAD '}  {finding.path}  {finding.problem or ''}"
+        )
+    bad = sum(finding.problem is not None for finding in findings)
+    if bad:
+        raise RunError(
+            f"{bad} of {len(findings)} checkpoints are damaged; `mgtopo resume` uses the latest good one"
+        )
+    if not findings:
+        _say("no checkpoints yet")
     return 0
 
 
@@ -52,6 +85,7 @@ def sweep_command(command: Sweep) -> int:
     recipe = load_recipe(command.recipe)
     runs = recipe.runs(changes)  # a mistake in it should not wait for JAX to start
     use_cache(not command.no_cache)
+    processes.join(command.distributed)
     check_tasks([run.config for run in runs])  # nor a misspelt task for the runs before it
     reporter = make_reporter()
     try:
@@ -63,6 +97,36 @@ def sweep_command(command: Sweep) -> int:
     if result.figure is not None:
         _say(f"picture  {result.figure}")
     return 0 if result.interrupted is None else _interrupted(result.interrupted)
+
+
+def watch_command(command: Watch) -> int:
+    use_cache(True)
+    from purejax_mgtopo.watch import watch  # starts JAX
+
+    pictures = watch(
+        command.run,
+        seed=command.seed,
+        greedy=command.greedy,
+        episode_seed=command.episode_seed,
+        out=command.out,
+    )
+    _say(f"picture    {pictures.picture}")
+    _say(f"animation  {pictures.animation}")
+    return 0
+
+
+def report_command(command: Report) -> int:
+    if not command.runs:
+        raise ConfigError("say which runs to report, for example `mgtopo report results`")
+    use_cache(True)
+    from purejax_mgtopo.report import write_report
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    path = write_report(command.runs, command.out, episodes=not command.no_episodes, say=note)
+    _say(f"report  {path}")
+    return 0
 
 
 def tasks_command() -> int:
@@ -153,13 +217,23 @@ def check_tasks(configs: Sequence[Config]) -> None:
             raise ConfigError(str(error)) from None
 
 
+def _ended(result: RunResult) -> int:
+    if result.interrupted:
+        return _interrupted(result)
+    _say(f"results  {result.folder}")
+    if result.figure is not None:
+        _say(f"picture  {result.figure}")
+    return 0
+
+
 def _interrupted(result: RunResult) -> int:
+    """0 where a scheduler asked for it: the run has done all that it should."""
     print(
-        f"mgtopo: interrupted at episode {result.episode:,} of {result.config.episodes:,}; "
-        f"{result.folder} keeps what was recorded until there",
+        f"mgtopo: interrupted after {result.episode:,} episodes, and saved; go on by: "
+        f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )
-    return INTERRUPTED
+    return INTERRUPTED if result.stopped_by is signal.SIGINT else 0
 
 
 def _console() -> Console:

@@ -178,6 +178,22 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """When the whole state of training is saved, so that `mgtopo resume` goes on from there."""
+
+    minutes: float = 5.0
+    """Between checkpoints, at least; one is made at the next evaluation, and when a run stops or ends."""
+    keep: int = 2
+    """How many of the latest to keep; the one with the best return stays besides."""
+    on_error: Literal["stop", "continue"] = "stop"
+    """When one cannot be written (a full disk): end the run, or say so and train on."""
+
+    def __post_init__(self) -> None:
+        _require(self.minutes >= 0, "checkpoint.minutes must not be negative")
+        _require(self.keep >= 1, "checkpoint.keep must be at least 1")
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: a task, a topology rule, a message interpreter, and as many seeds as you like."""
 
@@ -201,12 +217,26 @@ class Config:
     """vmap batches seeds (accelerators); map runs them in turn, on one device per core (CPU)."""
     devices: int = 0
     """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
+    lanes: int = 0
+    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 takes what fits."""
+    microbatch: int = 0
+    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 takes what fits."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """Of float32 matrix products where the device has a choice; auto is the device's default (GPU: tf32)."""
+    deterministic: bool = False
+    """On a GPU, only operations that give the same bits at every run; slower."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
+    wandb_per_seed: int = 0
+    """Mirror so many seeds as W&B runs of their own, besides the one of all."""
+    wandb_project: str = "purejax_mgtopo"
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     gates: GateConfig = field(default_factory=GateConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
     message: MessageConfig = field(default_factory=MessageConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         if self.topology not in TOPOLOGIES:
@@ -216,6 +246,9 @@ class Config:
         _require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
         _require(self.first_seed >= 0, "first_seed must not be negative")
         _require(self.devices >= 0, "devices must not be negative; 0 takes all")
+        _require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
+        _require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
+        _require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
         _require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
         for name, value, step, step_name in (
@@ -278,6 +311,27 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + item.name] = value
     return flat
+
+
+_MEANS = ("devices", "lanes", "microbatch", "seed_axis", "deterministic")
+
+
+def scientific(config: Config) -> dict[str, Any]:
+    """The settings that say what is computed, by dotted name; the others say by what means, and what is kept."""
+    return {
+        name: value
+        for name, value in flatten(config).items()
+        if name not in _MEANS and not name.startswith(("checkpoint.", "wandb"))
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings in which two flat configurations differ, each as ``name: old -> new``."""
+    return [
+        f"{name} {old.get(name)} -> {new.get(name)}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.rollout import rollout
-from purejax_mgtopo.types import Mode, Streams, Trajectory
+from purejax_mgtopo.types import Mode, Streams, Trajectory, fill_diagonal
 
 
 @flax.struct.dataclass
@@ -21,6 +21,8 @@ class EvaluationMetrics:
     edge_rate: Float[Array, ""]
     """Share of edges open, sampled gates."""
     edge_rate_greedy: Float[Array, ""]
+    pair_rate: Float[Array, "N N"]
+    """Share of steps in which i (row) received from j (column), sampled gates; the diagonal is zero."""
 
 
 def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -> Trajectory:
@@ -59,4 +61,5 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> EvaluationMetrics:
         return_greedy=episodic_return(greedy),
         edge_rate=jnp.mean(sampled.gates.decision),
         edge_rate_greedy=jnp.mean(greedy.gates.decision),
+        pair_rate=fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
     )

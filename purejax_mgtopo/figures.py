@@ -116,7 +116,7 @@ def draw(
     _check(runs)
     tasks = list(dict.fromkeys(run.task for run in runs))
     methods = list(dict.fromkeys(run.method for run in runs))
-    styles = _styles(methods)
+    looks = styles(methods)
     columns = len(tasks) if len(tasks) <= 3 else min(4, -(-len(tasks) // 2))
     rows = -(-len(tasks) // columns)
     width = 5.6 if columns == 1 else 3.6 * columns
@@ -129,7 +129,7 @@ def draw(
         own = [run for run in runs if run.task == task]
         upper, lower = _panel(figure, grid[divmod(index, columns)])
         for run in own:
-            _draw_curve(upper, lower, run, styles[run.method], methods.index(run.method), methods)
+            _draw_curve(upper, lower, run, looks[run.method], methods.index(run.method), methods)
         if all(len(run.episodes) == 1 for run in own):
             upper.set_xticks(sorted({float(run.episodes[0]) for run in own}))
             upper.margins(x=0.5)
@@ -144,7 +144,7 @@ def draw(
         # With a short last row every panel carries the label, so that all are equally high.
         if index // columns == rows - 1 or len(tasks) < rows * columns:
             lower.set_xlabel("training episodes", fontsize=9)
-    _legend(figure, [_label(m, [r for r in runs if r.method == m]) for m in methods], styles, runs)
+    _legend(figure, [_label(m, [r for r in runs if r.method == m]) for m in methods], looks, runs)
     if title:
         figure.suptitle(fill(title, int(11 * width)), fontsize=11)
     return figure
@@ -292,7 +292,7 @@ def _label(method: str, runs: Sequence[Curve]) -> str:
     return f"{method} ({count} {noun}{'' if asked == finite else ' finite'})"
 
 
-def _styles(methods: Sequence[str]) -> dict[str, Style]:
+def styles(methods: Sequence[str]) -> dict[str, Style]:
     """Known methods look the same in every figure; others take spare styles in turn."""
     taken = {_STYLES[m][0] for m in methods if m in _STYLES}
     # Colours that nobody wears come first (the sort is stable); no style repeats before the 56th.

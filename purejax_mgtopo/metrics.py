@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,64 +19,128 @@ LEADING = ("return_sampled", "return_greedy", "train_return", "edge_rate")
 """Columns that every run has; whatever else the program measures follows them."""
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the seeds of a wave: its rows in the table."""
+
+    episode: int
+    env_steps: int
+    seeds: NDArray[np.int32]
+    """[S]"""
+    finite: NDArray[np.bool_]
+    """[S]"""
+    columns: Mapping[str, NDArray[np.float32]]
+    """[S, ...] each; more than one axis becomes a list of fixed length in row-major order."""
+
+
 class Metrics:
     """Rows gathered so far. Columns are fixed by the first evaluation."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._names: tuple[str, ...] = LEADING
-        self._episodes: list[int] = []
-        self._env_steps: list[int] = []
-        self._finite: list[NDArray] = []
-        self._values: list[list[NDArray]] = []
+        self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LEADING, ())
+        self._rows: list[Evaluation] = []
 
-    def append(
-        self, episode: int, env_steps: int, columns: Mapping[str, NDArray], finite: NDArray
-    ) -> None:
-        """Add one evaluation of all seeds; each column is [S]."""
+    def append(self, evaluation: Evaluation) -> None:
+        """Add one evaluation. Raises ValueError for columns of another name or shape than before."""
+        columns = evaluation.columns
         names = LEADING + tuple(name for name in columns if name not in LEADING)
-        if self._values and names != self._names:
-            raise ValueError(f"columns changed from {self._names} to {names}")
-        self._names = names
-        self._episodes.append(episode)
-        self._env_steps.append(env_steps)
-        self._finite.append(self._per_seed(finite, np.bool_))
-        self._values.append([self._per_seed(columns[name], np.float32) for name in names])
+        shapes = {name: np.shape(columns[name])[1:] for name in names}
+        if self._rows and shapes != self._shapes:
+            raise ValueError(f"columns changed from {self._shapes} to {shapes}")
+        for name, values in (*columns.items(), ("finite", evaluation.finite)):
+            if len(values) != len(evaluation.seeds):
+                raise ValueError(
+                    f"{name} must be of {len(evaluation.seeds)} seeds: {np.shape(values)}"
+                )
+        self._shapes = shapes
+        self._rows.append(evaluation)
+
+    def rewind(self, first_seed: int, episode: int) -> None:
+        """Forget what the wave that begins with `first_seed` told after `episode`, and all later waves."""
+        self._rows = [
+            row
+            for row in self._rows
+            if row.seeds[0] < first_seed or (row.seeds[0] == first_seed and row.episode <= episode)
+        ]
+
+    def non_finite(self, first_seed: int) -> int:
+        """Frozen seeds at the last evaluation of the wave that begins with `first_seed`."""
+        rows = [row for row in self._rows if row.seeds[0] == first_seed]
+        return int(np.sum(~rows[-1].finite)) if rows else 0
 
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
-        seeds, evaluations = self._config.seeds, len(self._episodes)
-        first = self._config.first_seed
-        columns: list[tuple[str, Any, NDArray]] = [
-            ("episode", pa.int64(), np.repeat(np.array(self._episodes, np.int64), seeds)),
-            ("env_steps", pa.int64(), np.repeat(np.array(self._env_steps, np.int64), seeds)),
+        rows, counts = self._rows, [len(row.seeds) for row in self._rows]
+        columns: list[tuple[str, Any, Any]] = [
             (
-                "seed",
-                pa.int32(),
-                np.tile(np.arange(first, first + seeds, dtype=np.int32), evaluations),
+                "episode",
+                pa.int64(),
+                np.repeat(np.array([r.episode for r in rows], np.int64), counts),
             ),
+            (
+                "env_steps",
+                pa.int64(),
+                np.repeat(np.array([r.env_steps for r in rows], np.int64), counts),
+            ),
+            ("seed", pa.int32(), _joined([row.seeds for row in rows], np.int32)),
         ]
-        for at, name in enumerate(self._names):
-            rows = [evaluation[at] for evaluation in self._values]
-            columns.append((name, pa.float32(), _joined(rows, np.float32)))
-        columns.append(("finite", pa.bool_(), _joined(self._finite, np.bool_)))
+        for name, shape in self._shapes.items():
+            values = _joined([row.columns[name] for row in rows], np.float32)
+            kind = pa.float32()
+            if shape:
+                kind = pa.list_(pa.field("item", pa.float32(), nullable=False), int(np.prod(shape)))
+                values = pa.FixedSizeListArray.from_arrays(values, type=kind)
+            columns.append((name, kind, values))
+        columns.append(("finite", pa.bool_(), _joined([row.finite for row in rows], np.bool_)))
         schema = pa.schema(
             [pa.field(name, kind, nullable=False) for name, kind, _ in columns],
-            metadata={"config": json.dumps(flatten(self._config))},
+            metadata={
+                "config": json.dumps(flatten(self._config)),
+                "shapes": json.dumps(
+                    {name: shape for name, shape in self._shapes.items() if shape}
+                ),
+            },
         )
-        arrays = [pa.array(values, kind) for _, kind, values in columns]
+        arrays = [
+            values if isinstance(values, pa.Array) else pa.array(values, kind)
+            for _, kind, values in columns
+        ]
         buffer = io.BytesIO()
         parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer)
         return buffer.getvalue()
 
-    def _per_seed(self, values: NDArray, kind: Any) -> NDArray:
-        array = np.asarray(values, dtype=kind)
-        if array.shape != (self._config.seeds,):
-            raise ValueError(f"a metric must be [{self._config.seeds}], not {array.shape}")
-        return array
+
+def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
+    """The evaluations in tables, in the order in which they were written. Raises OSError or ValueError."""
+    import pyarrow.parquet as parquet
+
+    for path in paths:
+        table = parquet.read_table(path)
+        shapes = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
+        arrays = {}
+        for name in table.column_names:
+            column = table[name].combine_chunks()
+            if name in shapes:
+                arrays[name] = column.flatten().to_numpy().reshape(-1, *shapes[name])
+            else:
+                arrays[name] = column.to_numpy(zero_copy_only=False)
+        episode, seed = arrays["episode"], arrays["seed"]
+        # Seeds ascend within an evaluation, so that a new one begins where either starts over.
+        begins = np.flatnonzero((np.diff(episode) != 0) | (np.diff(seed) <= 0)) + 1
+        named = [name for name in arrays if name not in ("episode", "env_steps", "seed", "finite")]
+        for rows in np.split(np.arange(len(episode)), begins):
+            if len(rows):
+                yield Evaluation(
+                    episode=int(episode[rows[0]]),
+                    env_steps=int(arrays["env_steps"][rows[0]]),
+                    seeds=seed[rows],
+                    finite=arrays["finite"][rows],
+                    columns={name: arrays[name][rows] for name in named},
+                )
 
 
 def columns_of(
@@ -106,4 +172,5 @@ def fields_of(measured: Any) -> dict[str, NDArray]:
 
 
 def _joined(rows: list[NDArray], kind: Any) -> NDArray:
-    return np.concatenate(rows) if rows else np.empty(0, kind)
+    flat = [np.asarray(row, kind).reshape(-1) for row in rows]
+    return np.concatenate(flat) if flat else np.empty(0, kind)

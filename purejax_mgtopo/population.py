@@ -1,8 +1,9 @@
 """Many seeds in one XLA program: the single-seed algorithm, batched along a pluggable seed axis, over all devices.
 
-A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another.
+A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another, and
+with several processes (hosts) each hears from its own lanes only.
 
-- ``vmap`` (accelerators): the lanes of a device advance together, as one batched program.
+- ``vmap`` (accelerators): the lanes of a device advance together, as one batched program, or in micro-batches.
 - ``map`` (CPU): they advance in turn, on one host device per core. There, vmapping whole training runs gains nothing,
   makes the LSTM slower, and with two or more threads can leave all threads of XLA's pool asleep for good.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,25 +21,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm import Algorithm, LearnerState, UpdateMetrics
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.evaluate import EvaluationMetrics, evaluate
 from purejax_mgtopo.types import Clock
+from purejax_mgtopo.waves import Wave, split_into_waves
 
 LANES = PartitionSpec("seed")
 SHARED = PartitionSpec()
 
 
 @flax.struct.dataclass
+class LaneState:
+    """One seed inside the program."""
+
+    seed: LearnerState
+    alive: Bool[Array, ""]
+    """All parameters have been finite numbers so far. Once they are not, those before stay for good."""
+    tally: UpdateMetrics
+    """Sums, over the chunks since the last evaluation, of the chunks' means."""
+
+
+@flax.struct.dataclass
 class PopulationState:
-    """All seeds, and the clock that they share."""
+    """All lanes, and the clock that they share: everything that a run needs to go on."""
 
     clock: Clock
-    seeds: LearnerState
+    lanes: LaneState
     """Every leaf with a leading axis of lanes, sharded over the devices."""
+
+    @property
+    def seeds(self) -> LearnerState:
+        """The learners, each leaf with a leading axis of lanes."""
+        return self.lanes.seed
 
 
 @flax.struct.dataclass
@@ -47,19 +65,26 @@ class LaneReport:
 
     training: UpdateMetrics
     """Means over the chunk."""
+    since_evaluation: UpdateMetrics
+    """Means over the chunks since the last evaluation, this one included."""
     evaluation: EvaluationMetrics
     """NaN where the chunk held none."""
     finite: Bool[Array, ""]
-    """All parameters are finite numbers."""
+    """The seed is alive: it is not frozen for having left the finite numbers."""
 
 
 @dataclass(frozen=True)
 class ChunkReport:
-    """What the host hears after a chunk: NumPy arrays [S], by metric."""
+    """What a process hears after a chunk about its own seeds: NumPy arrays [S, ...], by metric."""
 
     episode: int
     env_steps: int
+    seeds: NDArray[np.int64]
+    """[S] their numbers, ascending."""
     training: Mapping[str, NDArray]
+    """Means over this chunk."""
+    since_evaluation: Mapping[str, NDArray] | None
+    """Means over all chunks since the evaluation before; None where `evaluation` is."""
     evaluation: Mapping[str, NDArray] | None
     finite: NDArray
 
@@ -72,76 +97,160 @@ def seed_axis(config: Config) -> str:
 
 
 class Population:
-    """The training program of a configuration: `init` once, then `advance` chunk by chunk."""
+    """The training program of a configuration: `init` a wave of seeds, then `advance` it chunk by chunk.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    Args:
+        lanes: seeds in the program at a time; by default all. Rounded up to a multiple of what the devices and
+            micro-batches need: the rest are idle lanes, which compute and are not reported.
+    """
+
+    def __init__(self, config: Config, lanes: int | None = None) -> None:
+        wanted = min(lanes or config.seeds, config.seeds)
+        self.config = config = replace(config, lanes=wanted)
         self.algorithm = Algorithm(config)
-        available = jax.devices()
-        count = min(config.devices or len(available), len(available), config.seeds)
-        self.mesh = Mesh(np.array(available[:count]), ("seed",), axis_types=(AxisType.Auto,))
-        self.lanes_per_device = -(-config.seeds // count)
-        """Rounded up: the last device may run seeds that are not reported."""
-        over_lanes = _over_lanes(seed_axis(config))
-        self._init = self._program(over_lanes(self.algorithm.init), (LANES,), LANES)
+        self.waves = split_into_waves(config, wanted)
+        self.mesh = _mesh(config, wanted)
+        batch = self._batch(-(-wanted // self.mesh.size))
+        self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
+        self.lanes = self.mesh.size * self.lanes_per_device
+        over_lanes = partial(_over_lanes, batch=batch)
+        self._init = self._program(over_lanes(self._init_lane), (LANES,), LANES)
         self._advance = self._program(
-            lambda seeds, clock: over_lanes(partial(self._advance_lane, clock=clock))(seeds),
+            lambda lanes, clock: over_lanes(partial(self._advance_lane, clock=clock))(lanes),
             (LANES, SHARED),
             (LANES, LANES),
             donate=(0,),
         )
 
-    def init(self) -> PopulationState:
-        """Create all seeds and play their warm-up."""
-        lanes = self.mesh.size * self.lanes_per_device
-        seeds = self.config.first_seed + np.arange(lanes, dtype=np.uint32)
-        keys = jax.device_put(jax.vmap(jax.random.key)(seeds), NamedSharding(self.mesh, LANES))
-        clock = jax.device_put(self.algorithm.start_clock(), NamedSharding(self.mesh, SHARED))
-        return PopulationState(clock=clock, seeds=jax.block_until_ready(self._init(keys)))
+    def init(self, wave: Wave | None = None) -> PopulationState:
+        """Create the seeds of a wave (by default the first) and play their warm-up."""
+        first = (wave or self.waves[0]).first_seed
+        with self._precision():
+            lanes = self._init(self._keys(first))
+        return PopulationState(clock=self._shared(self.algorithm.start_clock()), lanes=lanes)
 
-    def advance(self, state: PopulationState) -> tuple[PopulationState, ChunkReport]:
+    def advance(
+        self, state: PopulationState, wave: Wave | None = None
+    ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
-        seeds, lanes = self._advance(state.seeds, state.clock)
-        clock = state.clock.advanced(self.config.chunk_episodes)
-        episode = int(clock.episode)
-        told = jax.tree.map(lambda x: np.asarray(x)[: self.config.seeds], lanes)
-        warmup = self.config.learner.warmup_episodes
-        report = ChunkReport(
-            episode=episode,
-            env_steps=(warmup + episode) * self.algorithm.env.horizon,
-            training=_named(told.training),
-            evaluation=_named(told.evaluation) if self._evaluates(episode) else None,
-            finite=told.finite,
-        )
-        return PopulationState(clock=clock, seeds=seeds), report
+        with self._precision():
+            lanes, told = self._advance(state.lanes, state.clock)
+        # Counted here: adding two numbers on the device would be one more program.
+        clock = jax.tree.map(np.asarray, state.clock).advanced(self.config.chunk_episodes)
+        report = self._report(told, int(clock.episode), wave or self.waves[0])
+        return PopulationState(clock=self._shared(clock), lanes=lanes), report
+
+    def abstract(self) -> PopulationState:
+        """Shapes, types and shardings of a state; nothing is computed."""
+        seeds = jax.ShapeDtypeStruct((self.lanes,), np.uint32)
+        shape = jax.eval_shape(self._init, jax.eval_shape(jax.vmap(jax.random.key), seeds))
+        clock = jax.eval_shape(self.algorithm.start_clock)
+
+        def placed(tree: Any, spec: PartitionSpec) -> Any:
+            sharding = NamedSharding(self.mesh, spec)
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+            )
+
+        return PopulationState(clock=placed(clock, SHARED), lanes=placed(shape, LANES))
 
     def compiled(self, state: PopulationState) -> Any:
-        """The chunk's program, compiled for `state` but not run: for its text, its memory and its cost."""
-        return self._advance.lower(state.seeds, state.clock).compile()
+        """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
+        with self._precision():
+            return self._advance.lower(state.lanes, state.clock).compile()
 
-    def _advance_lane(self, state: LearnerState, clock: Clock) -> tuple[LearnerState, LaneReport]:
+    def _init_lane(self, key: Array) -> LaneState:
+        seed = self.algorithm.init(key)
+        return LaneState(seed=seed, alive=jnp.ones((), bool), tally=self._no_metrics(seed))
+
+    def _advance_lane(self, lane: LaneState, clock: Clock) -> tuple[LaneState, LaneReport]:
         """One seed, one chunk: the whole of training that is not the host's."""
         config = self.config
 
         def iterate(carry: tuple, _: None) -> tuple:
-            state, clock = carry
-            state, metrics = self.algorithm.iterate(state, clock)
-            return (state, clock.advanced(config.updates_per_iteration)), metrics
+            before, alive, clock = carry
+            after, metrics = self.algorithm.iterate(before, clock)
+            alive &= _all_finite((after.learner, after.rule))
+            after = _frozen_unless(alive, before, after)
+            return (after, alive, clock.advanced(config.updates_per_iteration)), metrics
 
         metrics: UpdateMetrics
-        (state, clock), metrics = jax.lax.scan(
-            iterate, (state, clock), length=config.iterations_per_chunk
+        (seed, alive, clock), metrics = jax.lax.scan(
+            iterate, (lane.seed, lane.alive, clock), length=config.iterations_per_chunk
         )
-        evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
-            self._evaluates(clock.episode), partial(evaluate, self.algorithm), _absent, state
-        )
-        finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((state.learner, state.rule))]
         training = jax.tree.map(partial(jnp.mean, axis=0), metrics)
-        return state, LaneReport(training, evaluation, jnp.all(jnp.stack(finite)))
+        tally = jax.tree.map(jnp.add, lane.tally, training)
+        every = config.evaluation.every
+        chunks = ((clock.episode - 1) % every + 1) // config.chunk_episodes
+        evaluates = self._evaluates(clock.episode)
+        evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
+            evaluates, partial(evaluate, self.algorithm), self._no_evaluation, seed
+        )
+        report = LaneReport(
+            training, jax.tree.map(lambda x: x / chunks, tally), evaluation, finite=alive
+        )
+        tally = jax.tree.map(lambda x: jnp.where(evaluates, jnp.zeros_like(x), x), tally)
+        return LaneState(seed, alive, tally), report
 
     def _evaluates(self, episode: Any) -> Any:
         """Every so often, and after the last chunk."""
         return (episode % self.config.evaluation.every == 0) | (episode >= self.config.episodes)
+
+    def _no_evaluation(self, state: LearnerState) -> EvaluationMetrics:
+        shape = jax.eval_shape(partial(evaluate, self.algorithm), state)
+        return jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shape)
+
+    def _no_metrics(self, state: LearnerState) -> UpdateMetrics:
+        _, shape = jax.eval_shape(self.algorithm.iterate, state, self.algorithm.start_clock())
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
+
+    def _report(self, told: LaneReport, episode: int, wave: Wave) -> ChunkReport:
+        """`told` without idle lanes; of several processes, this one's part."""
+        lanes = _local(told.finite, lambda shard: np.arange(self.lanes)[shard.index])
+        ours = lanes < wave.seeds
+        local = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], told)
+        evaluates = self._evaluates(episode)
+        return ChunkReport(
+            episode=episode,
+            env_steps=(self.config.learner.warmup_episodes + episode) * self.algorithm.env.horizon,
+            seeds=wave.first_seed + lanes[ours],
+            training=_named(local.training),
+            since_evaluation=_named(local.since_evaluation) if evaluates else None,
+            evaluation=_named(local.evaluation) if evaluates else None,
+            finite=local.finite,
+        )
+
+    def _keys(self, first_seed: int) -> Any:
+        seeds = first_seed + np.arange(self.lanes, dtype=np.uint32)
+        sharding = NamedSharding(self.mesh, LANES)
+        placed = jax.make_array_from_callback(seeds.shape, sharding, lambda index: seeds[index])
+        return jax.jit(jax.vmap(jax.random.key), out_shardings=sharding)(placed)
+
+    def _shared(self, tree: Any) -> Any:
+        """The same values on every device of every process."""
+        sharding = NamedSharding(self.mesh, SHARED)
+
+        def place(x: Any) -> Any:
+            value = np.asarray(x)
+            return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+        return jax.tree.map(place, tree)
+
+    def _batch(self, lanes: int) -> int:
+        """Lanes of a device that advance together; 0 in the configuration lets all."""
+        if seed_axis(self.config) == "map":
+            return 1
+        return min(self.config.microbatch or lanes, lanes)
+
+    def _precision(self) -> Any:
+        """Of float32 matrix products, where the device offers a choice; it is fixed when a program is traced."""
+        names = {
+            "auto": None,
+            "float32": "highest",
+            "tf32": "tensorfloat32",
+            "bfloat16": "bfloat16",
+        }
+        return jax.default_matmul_precision(names[self.config.precision])
 
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
@@ -152,9 +261,84 @@ class Population:
         return jax.jit(local, donate_argnums=donate, compiler_options=_compiler_options())
 
 
-def _over_lanes(axis: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The seed axis: lifts a function of one lane to all lanes of a device."""
-    return {"vmap": jax.vmap, "map": lambda fn: partial(jax.lax.map, fn)}[axis]
+def _mesh(config: Config, lanes: int) -> Mesh:
+    """The devices that share the lanes: in one process no more than there are lanes, in several all."""
+    devices = jax.devices()
+    count = min(config.devices or len(devices), len(devices))
+    if jax.process_count() > 1:
+        if count < len(devices) or lanes < len(devices):
+            raise ConfigError(
+                f"{jax.process_count()} processes hold {len(devices)} devices: use all of them "
+                f"(devices = 0), with at least {len(devices)} seeds at a time"
+            )
+    else:
+        count = min(count, lanes)
+    return Mesh(np.array(devices[:count]), ("seed",), axis_types=(AxisType.Auto,))
+
+
+def _over_lanes(fn: Callable[..., Any], batch: int) -> Callable[[Any], Any]:
+    """The seed axis: lifts a function of one lane to all lanes of a device, `batch` at a time.
+
+    A function that gives its input's next state first updates it in place: a `lax.map` would hold the states of all
+    lanes twice.
+    """
+    together = jax.vmap(fn) if batch > 1 else fn
+
+    def take(tree: Any, i: Array) -> Any:
+        if batch > 1:
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * batch, batch), tree)
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree)
+
+    def put(tree: Any, part: Any, i: Array) -> Any:
+        update = (
+            (lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * batch, 0))
+            if batch > 1
+            else (lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, i, 0))
+        )
+        return jax.tree.map(update, tree, part)
+
+    def whole(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree) if batch > 1 else tree
+
+    def apply(lanes: Any) -> Any:
+        count = jax.tree.leaves(lanes)[0].shape[0] // batch
+        if count == 1 and batch > 1:
+            return together(lanes)
+        if not isinstance(lanes, LaneState):
+
+            def create(_: None, i: Array) -> tuple:
+                return None, together(take(lanes, i))
+
+            return whole(jax.lax.scan(create, None, jnp.arange(count))[1])
+
+        def advance(lanes: LaneState, i: Array) -> tuple:
+            part, told = together(take(lanes, i))
+            return put(lanes, part, i), told
+
+        scanned: tuple[LaneState, LaneReport] = jax.lax.scan(advance, lanes, jnp.arange(count))
+        return scanned[0], whole(scanned[1])
+
+    return apply
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+
+
+def _frozen_unless(
+    alive: Bool[Array, ""], before: LearnerState, after: LearnerState
+) -> LearnerState:
+    """`after`, or with all that learns as it was `before`. The replay goes on, as keeping it would mean a copy."""
+
+    def keep(old: Any, new: Any) -> Any:
+        return jax.tree.map(lambda o, n: jnp.where(alive, n, o), old, new)
+
+    return replace(
+        after,
+        learner=keep(before.learner, after.learner),
+        rule=keep(before.rule, after.rule),
+        target=keep(before.target, after.target),
+    )
 
 
 @functools.cache
@@ -170,13 +354,13 @@ def _compiler_options() -> dict[str, int] | None:
     return options
 
 
-def _absent(state: LearnerState) -> EvaluationMetrics:
-    del state
-    names = EvaluationMetrics.__dataclass_fields__
-    return EvaluationMetrics(**{name: jnp.full((), jnp.nan) for name in names})
+def _local(array: Array, read: Callable[[Any], NDArray]) -> NDArray:
+    """What this process holds of an array [lanes, ...], in the order of its lanes."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([read(shard) for shard in shards])
 
 
-def _named(metrics: Any) -> dict[str, Float[np.ndarray, " S"]]:
+def _named(metrics: Any) -> dict[str, NDArray]:
     """Leaves by the name of their field; nested groups dissolve."""
     leaves = jax.tree_util.tree_leaves_with_path(metrics)
     return {path[-1].name: np.asarray(leaf) for path, leaf in leaves}

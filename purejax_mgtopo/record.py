@@ -3,10 +3,12 @@
     config.json      the configuration, versions, device, commit, command; written once
     events.jsonl     one line for the start, every chunk, every evaluation, and the end
     metrics.parquet  one row per evaluation and seed; complete and readable at every instant
+    checkpoints/     the whole state of training; see `checkpoint`
 
 Files are replaced as a whole or appended to by whole lines, so that a kill at any time leaves them
 readable. A run holds a lock on its folder: a second process cannot write into it, nor mistake it
-for an abandoned one.
+for an abandoned one. Of several processes, all but the first add their number to the names of the
+files that hold their own seeds, until the first one joins them at the end.
 """
 
 from __future__ import annotations
@@ -27,15 +29,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Config, flatten, override
-from purejax_mgtopo.metrics import Metrics
+from purejax_mgtopo.files import RunError, clear_disk_errors, lock, strict_json, write_atomically
+from purejax_mgtopo.metrics import LEADING, Evaluation, Metrics, read_metrics
 from purejax_mgtopo.provenance import provenance
 
 CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
-FIGURES = "figures"
+FIGURES, CHECKPOINTS = "figures", "checkpoints"
 
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on. The message is one line and says what to do."""
+__all__ = [
+    "CHECKPOINTS",
+    "FIGURES",
+    "RunData",
+    "RunError",
+    "RunRecord",
+    "Status",
+    "load_run",
+    "read_config",
+    "read_events",
+    "refuse_existing",
+    "status",
+]
 
 
 class Status(enum.Enum):
@@ -49,82 +62,197 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's evaluations as arrays: E evaluations, S seeds."""
+    """A run's evaluations as arrays: E evaluations, S seeds that have come as far as any."""
 
     config: Config
     seconds: float
     """Wall time of the whole run, NaN when it did not finish."""
     episodes: NDArray[np.int64]
     """[E]"""
+    env_steps: NDArray[np.int64]
+    """[E]"""
     seeds: NDArray[np.int32]
     """[S]"""
-    return_sampled: NDArray[np.float32]
-    """[S, E], as the following"""
-    return_greedy: NDArray[np.float32]
-    train_return: NDArray[np.float32]
-    edge_rate: NDArray[np.float32]
+    columns: Mapping[str, NDArray[np.float32]]
+    """[S, E, ...] by the name of the table's column."""
     finite: NDArray[np.bool_]
+    """[S, E]; a seed whose parameters left the finite numbers stays as it was before."""
+
+    def column(self, name: str) -> NDArray[np.float32]:
+        """[S, E, ...]. Raises RunError for a column that this run's table does not have."""
+        if name not in self.columns:
+            raise RunError(f"no column {name}; there are {', '.join(self.columns)}")
+        return self.columns[name]
+
+    @property
+    def return_sampled(self) -> NDArray[np.float32]:
+        """[S, E], as the following."""
+        return self.column("return_sampled")
+
+    @property
+    def return_greedy(self) -> NDArray[np.float32]:
+        return self.column("return_greedy")
+
+    @property
+    def train_return(self) -> NDArray[np.float32]:
+        return self.column("train_return")
+
+    @property
+    def edge_rate(self) -> NDArray[np.float32]:
+        return self.column("edge_rate")
+
+    @property
+    def pair_rate(self) -> NDArray[np.float32] | None:
+        """[S, E, N, N]: how often i (row) received from j (column); None in records without."""
+        return self.columns.get("pair_rate")
 
 
 class RunRecord:
-    """The files of one run while it is being made: a context manager, holding its lock."""
+    """The files of one run while it is being made: a context manager, holding its lock.
 
-    def __init__(self, folder: Path, config: Config, command: str | None) -> None:
+    Args:
+        resume: go on with the records in `folder` rather than refuse them.
+        process, processes: which of how many processes this is.
+    """
+
+    SHARE = 20.0
+    """The table is written at most so often that writing takes one part in this many of the time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        command: str | None,
+        *,
+        resume: bool = False,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.folder = folder
-        self._config, self._command = config, command
+        config = override(config, flatten(config))  # as it will be read back: 0.0 for a float's 0
+        self._config, self._command, self._resume = config, command, resume
+        self._process, self._processes = process, processes
         self._open = contextlib.ExitStack()
         self._started = time.monotonic()
         self._metrics = Metrics(config)
+        self._written, self._cost = -math.inf, 0.0
 
     def __enter__(self) -> RunRecord:
-        with self._open as stack, _clear_disk_errors(self.folder):
-            refuse_existing(self.folder)
+        with self._open as stack, clear_disk_errors(self.folder):
+            first = self._process == 0
+            if first and not self._resume:
+                refuse_existing(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not stack.enter_context(_lock(self.folder)) or _present(self.folder):
+            free = stack.enter_context(lock(self.folder / _numbered(LOCK, self._process)))
+            if not free or (first and not self._resume and _present(self.folder)):
                 raise RunError(f"{self.folder} is in use by another mgtopo; choose another folder")
-            description = {
-                "format": 1,
-                "config": dataclasses.asdict(self._config),
-                "settings": flatten(self._config),
-                **provenance(self._command),
-            }
-            write_atomically(self.folder / CONFIG, _json(description, indent=2).encode())
-            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
+            if self._resume:
+                self._take_up()
+            elif first:
+                description = {
+                    "format": 1,
+                    "config": dataclasses.asdict(self._config),
+                    "settings": flatten(self._config),
+                    **provenance(self._command),
+                }
+                write_atomically(self.folder / CONFIG, strict_json(description, indent=2).encode())
+            self.flush()
+            self._cost = 0.0  # the first time imports a library besides
             self._events: IO[str] = stack.enter_context(
-                open(self.folder / EVENTS, "a", encoding="utf-8")
+                open(self._path(EVENTS), "a", encoding="utf-8")
             )
             self._open = stack.pop_all()
-        self.event("start", settings=flatten(self._config))
+        if not self._resume:
+            self.event("start", settings=flatten(self._config))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    def rewind(self, wave: int, first_seed: int, episode: int) -> None:
+        """Go back to where a wave stood after `episode`; what was recorded of later times will come again."""
+
+        def still_holds(event: Mapping[str, Any]) -> bool:
+            if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
+                return True
+            return (event.get("wave", 0), event["episode"]) <= (wave, episode)
+
+        kept = [
+            strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
+        ]
+        self._metrics.rewind(first_seed, episode)
+        with clear_disk_errors(self.folder):
+            write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
+            self._events.close()
+            self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
+        self.flush()
+
     def event(self, kind: str, **fields: Any) -> None:
-        """Append one line; ``seconds`` count from the start of the run."""
+        """Append one line; ``seconds`` count from the start of the run, without interruptions."""
         seconds = round(time.monotonic() - self._started, 3)
-        line = _json({"event": kind, "time": time.time(), "seconds": seconds, **fields})
-        with _clear_disk_errors(self.folder):
+        line = strict_json({"event": kind, "time": time.time(), "seconds": seconds, **fields})
+        with clear_disk_errors(self.folder):
             self._events.write(line + "\n")
             self._events.flush()
 
-    def evaluation(
-        self, episode: int, env_steps: int, columns: Mapping[str, NDArray], finite: NDArray
-    ) -> None:
-        """Add one evaluation of all seeds to the metrics, and make them durable."""
-        self._metrics.append(episode, env_steps, columns, finite)
-        with _clear_disk_errors(self.folder):
-            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
-            os.fsync(self._events.fileno())
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Add one evaluation to the metrics. They reach the disk soon; `flush` makes sure."""
+        self._metrics.append(evaluation)
+        if time.monotonic() - self._written > self.SHARE * self._cost:
+            self.flush()
+
+    def non_finite(self, first_seed: int) -> int:
+        """Seeds of the wave beginning with `first_seed` that are frozen, as far as this process knows."""
+        return self._metrics.non_finite(first_seed)
+
+    def flush(self) -> None:
+        """Make all records durable."""
+        began = time.monotonic()
+        with clear_disk_errors(self.folder):
+            write_atomically(self._path(METRICS), self._metrics.as_parquet())
+            if hasattr(self, "_events") and not self._events.closed:
+                self._events.flush()
+                os.fsync(self._events.fileno())
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+    def join(self) -> None:
+        """In the first process, when all have flushed: one table of all their seeds."""
+        if self._process or self._processes == 1:
+            return
+        rows = list(read_metrics(_tables(self.folder)))
+        together = Metrics(self._config)
+        for row in sorted(rows, key=lambda row: (row.episode, row.seeds[0])):
+            together.append(row)
+        with clear_disk_errors(self.folder):
+            write_atomically(self.folder / METRICS, together.as_parquet())
+            for path in _tables(self.folder)[1:]:
+                path.unlink()
+
+    def _take_up(self) -> None:
+        """Read what is there; a part of it may prove to be ahead of the checkpoint (see `rewind`)."""
+        with contextlib.suppress(FileNotFoundError):
+            for row in read_metrics([self._path(METRICS)]):
+                self._metrics.append(row)
+        seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
+        self._started = time.monotonic() - max(seconds, default=0.0)
+        # A line torn by a kill must not run into the next one.
+        whole = [strict_json(event) + "\n" for event in read_events(self._path(EVENTS))]
+        write_atomically(self._path(EVENTS), "".join(whole).encode())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / _numbered(name, self._process)
 
 
 def refuse_existing(folder: Path) -> None:
     """Raise RunError if anything of ours is in `folder` already; results are never overwritten."""
-    if _present(folder):
-        raise RunError(
-            f"{folder} already holds {status(folder).value}; "
-            "choose another folder with --out, or move this one away"
-        )
+    if not _present(folder):
+        return
+    found = status(folder)
+    way_out = "choose another folder with --out, or move this one away"
+    if found is Status.UNFINISHED:
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder with --out"
+    raise RunError(f"{folder} already holds {found.value}; {way_out}")
 
 
 def status(folder: Path) -> Status:
@@ -133,18 +261,10 @@ def status(folder: Path) -> Status:
         return Status.ABSENT
     if any(event.get("event") == "end" for event in read_events(folder)):
         return Status.FINISHED
-    with _lock(folder) as free:
+    if not (folder / LOCK).exists():
+        return Status.UNFINISHED
+    with lock(folder / LOCK) as free:
         return Status.UNFINISHED if free else Status.RUNNING
-
-
-def set_aside(folder: Path) -> Path:
-    """Rename an unfinished run's folder to the first free ``NAME.interrupted-<n>``; returns it."""
-    n = 1
-    while (target := folder.with_name(f"{folder.name}.interrupted-{n}")).exists():
-        n += 1
-    with _clear_disk_errors(folder):
-        folder.rename(target)
-    return target
 
 
 def read_config(folder: Path) -> Config:
@@ -152,16 +272,17 @@ def read_config(folder: Path) -> Config:
     try:
         document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return override(Config(), document["settings"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
-    except (ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The run's events; a line torn by a kill is left out."""
+    """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
+    path = folder / EVENTS if folder.is_dir() else folder
     with contextlib.suppress(FileNotFoundError):
-        for line in (folder / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict):
@@ -172,97 +293,59 @@ def load_run(folder: str | Path) -> RunData:
     """A run's evaluations as arrays. Raises RunError when `folder` is not a run."""
     folder = Path(folder)
     config = read_config(folder)
-    import pyarrow.parquet as parquet
-
     try:
-        table = parquet.read_table(folder / METRICS)
-    except (OSError, ValueError) as error:
+        rows = list(read_metrics(_tables(folder)))
+    except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder / METRICS} cannot be read: {error}") from None
-    shape = (-1, config.seeds)  # rows are written seed by seed, evaluation after evaluation
+    seeds, episodes, cells = _grid(rows, config)
+    steps = {row.episode: row.env_steps for row in rows}
 
-    def column(name: str) -> NDArray:
-        return table[name].to_numpy().reshape(shape).T
+    def gathered(parts: list[NDArray], kind: Any) -> NDArray:
+        table = np.concatenate(parts) if parts else np.empty(0)
+        return table[cells].astype(kind)
 
+    names = list(rows[0].columns) if rows else list(LEADING)
     ends = [event["seconds"] for event in read_events(folder) if event.get("event") == "end"]
     return RunData(
         config=config,
         seconds=ends[-1] if ends else math.nan,
-        episodes=table["episode"].to_numpy().reshape(shape)[:, 0],
-        seeds=np.arange(config.first_seed, config.first_seed + config.seeds, dtype=np.int32),
-        return_sampled=column("return_sampled"),
-        return_greedy=column("return_greedy"),
-        train_return=column("train_return"),
-        edge_rate=column("edge_rate"),
-        finite=column("finite"),
+        episodes=episodes,
+        env_steps=np.array([steps[episode] for episode in episodes], np.int64),
+        seeds=seeds,
+        columns={name: gathered([row.columns[name] for row in rows], np.float32) for name in names},
+        finite=gathered([row.finite for row in rows], np.bool_),
     )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` as a whole: after a crash it holds the old bytes or the new."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the rename itself: not every file system syncs folders
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _grid(
+    rows: list[Evaluation], config: Config
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Seeds [S], episodes [E] and, in the rows of all evaluations together, where each is told [S, E].
+
+    Of waves that are still under way, only those seeds count that have come as far as any.
+    """
+    if not rows:
+        seeds = np.arange(config.first_seed, config.first_seed + config.seeds, dtype=np.int32)
+        return seeds, np.empty(0, np.int64), np.empty((len(seeds), 0), np.int64)
+    seed = np.concatenate([row.seeds for row in rows])
+    episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])
+    order = np.lexsort((episode, seed))
+    seeds, begins, counts = np.unique(seed[order], return_index=True, return_counts=True)
+    whole = counts == counts.max()
+    cells = order[begins[whole][:, None] + np.arange(counts.max())]
+    return seeds[whole].astype(np.int32), episode[cells[0]].astype(np.int64), cells
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The first process's table, then those of the others."""
+    stem, suffix = METRICS.split(".")
+    return [folder / METRICS, *sorted(folder.glob(f"{stem}.*[0-9].{suffix}"))]
+
+
+def _numbered(name: str, process: int) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return name if not process else f"{stem}.{process}{dot}{suffix}"
 
 
 def _present(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS))
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock, which a kill frees; yields False when another process has it."""
-    try:
-        import fcntl
-    except ImportError:  # not a Unix: go without
-        yield True
-        return
-    try:
-        file = open(folder / LOCK, "ab")  # noqa: SIM115 - closed below
-    except OSError:
-        yield True  # a read-only folder: nobody is writing into it
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
-        yield True
-
-
-@contextlib.contextmanager
-def _clear_disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"cannot write to {error.filename or folder}: {reason}") from error
-
-
-def _json(document: Any, indent: int | None = None) -> str:
-    """Strict JSON: NaN and infinities become null, NumPy scalars plain numbers."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        if isinstance(value, np.generic):
-            value = value.item()
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(plain(document), indent=indent, allow_nan=False)

@@ -26,9 +26,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Statistic = Callable[[Sequence[NDArray]], NDArray]
 """From one array [R, S_task] per task to [R], row by row; a row is one resample of every task."""
+Estimate = Callable[[Sequence[Integers]], Floats]
+"""As `Statistic`, from the indices of the seeds drawn."""
 
-_CHUNK = 1 << 20  # elements in flight: bounds the memory at some tens of MB
-_BLOCK = 1 << 17  # elements per block of `curve_interval`: fits the second-level cache
+_BLOCK = 1 << 18  # elements in flight: about what fits the second-level cache
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,22 @@ def stratified_bootstrap(
     Raises ValueError for no task, an empty, non-finite or not 1-D task, or a statistic whose result
     is not [R].
     """
-    strata = [_one_dimensional(s, f"task {t}") for t, s in enumerate(scores)]
-    return _bootstrap(strata, statistic, resamples, level, rng)
+    strata = [one_dimensional(s, f"task {t}") for t, s in enumerate(scores)]
+    if not strata:
+        raise ValueError("no task to resample")
+    estimate: Estimate = lambda drawn: statistic(  # noqa: E731
+        [s[rows] for s, rows in zip(strata, drawn, strict=True)]
+    )
+    if statistic is pooled_iqm:  # the same numbers from counts, four times as fast
+        pool = np.concatenate(strata)
+        order = np.argsort(pool)
+        ranked = pool[order]
+
+        def estimate(drawn: Sequence[Integers]) -> Floats:
+            return _iqm_of_counts(ranked, np.concatenate([count(rows) for rows in drawn])[order])
+
+    point = _rows(statistic([s[None] for s in strata]), 1)[0]
+    return bootstrap([len(s) for s in strata], point, estimate, resamples, level, rng)
 
 
 def curve_interval(
@@ -132,8 +147,8 @@ def curve_interval(
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"values must be [seeds, evaluations] and not empty, got {array.shape}")
     _refuse_non_finite(array)
-    quantiles = _quantiles(level)
-    _check_resamples(resamples)
+    wanted = quantiles(level)
+    check_resamples(resamples)
     seeds, evaluations = array.shape
     point = _iqm_rows(array.T)
     if seeds == 1:
@@ -146,13 +161,10 @@ def curve_interval(
     estimates = np.empty((resamples, evaluations))
     for rows in _chunks(resamples, seeds, _BLOCK):
         size = rows.stop - rows.start
-        drawn = generator.integers(0, seeds, (size, seeds))
-        cells = (drawn * size + np.arange(size)[:, None]).ravel()
-        # How often each resample holds each seed, [S, size].
-        counts = np.bincount(cells, minlength=seeds * size).reshape(seeds, size).astype(np.int32)
+        counts = count(generator.integers(0, seeds, (size, seeds)))
         for e in range(evaluations):
             estimates[rows, e] = _iqm_of_counts(ranked[:, e], counts[order[:, e]])
-    low, high = np.quantile(estimates, quantiles, axis=0)
+    low, high = np.quantile(estimates, wanted, axis=0)
     return Band(point, low, high)
 
 
@@ -162,8 +174,7 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
     Args: x [S_x], y [S_y], scores of two methods on one task, higher is better; finite.
     Raises ValueError for empty, non-finite or not 1-D input.
     """
-    codes, statistic = _rank(x, y)
-    return float(statistic([code[None] for code in codes])[0])
+    return float(improvement(x, y).point)
 
 
 def improvement_interval(
@@ -179,8 +190,9 @@ def improvement_interval(
     Beware of few seeds: when every x beats every y so does every resample, and the interval is
     [1, 1]. With 3 seeds a side that happens by chance to equal methods once in 20 experiments.
     """
-    codes, statistic = _rank(x, y)
-    return _bootstrap(codes, statistic, resamples, level, rng)
+    pair = improvement(x, y)
+    sizes = (len(pair.below), pair.opponents)
+    return bootstrap(sizes, pair.point, lambda drawn: pair(*drawn), resamples, level, rng)
 
 
 def _iqm_rows(rows: Floats) -> Floats:
@@ -208,45 +220,72 @@ def _iqm_of_counts(ranked: Floats, counts: NDArray[np.int32]) -> Floats:
     return ranked[middle] - np.diff(ranked) @ cumulative[:-1].astype(np.float64) / (n - 2 * cut)
 
 
-def _rank(x: ArrayLike, y: ArrayLike) -> tuple[list[Integers], Statistic]:
-    """Scores replaced by their rank among both, so that U needs counts and no pairs."""
-    first, second = _one_dimensional(x, "x"), _one_dimensional(y, "y")
-    distinct, ranks = np.unique(np.concatenate([first, second]), return_inverse=True)
+@dataclass(frozen=True)
+class Improvement:
+    """Mann-Whitney's U / mn of two methods on one task, for resamples given as indices."""
 
-    def histogram(codes: NDArray) -> Integers:
-        shifted = codes + len(distinct) * np.arange(len(codes))[:, None]
-        flat = np.bincount(shifted.ravel(), minlength=len(codes) * len(distinct))
-        return flat.reshape(len(codes), len(distinct))
+    below: Integers
+    """[S_x] how many seeds of y each seed of x exceeds, and `upto` which it at least equals."""
+    upto: Integers
+    order: Integers
+    """[S_y] that sorts y."""
 
-    def statistic(samples: Sequence[NDArray]) -> Floats:
-        ours, theirs = histogram(samples[0]), histogram(samples[1])
-        beaten_twice = 2 * np.cumsum(theirs, axis=-1) - theirs  # below counts 2, a tie counts 1
-        return (ours * beaten_twice).sum(axis=-1) / (2 * len(first) * len(second))
+    @property
+    def opponents(self) -> int:
+        return len(self.order)
 
-    return [ranks[: len(first)], ranks[len(first) :]], statistic
+    @property
+    def point(self) -> float:
+        return float(np.mean(self.below + self.upto) / (2 * self.opponents))
+
+    def __call__(self, ours: Integers, theirs: Integers) -> Floats:
+        """ours [R, S_x], theirs [R, S_y], indices of the seeds drawn -> [R]."""
+        reached = np.zeros((self.opponents + 1, len(theirs)), np.int32)
+        np.cumsum(count(theirs)[self.order], axis=0, out=reached[1:])
+        beaten_twice = reached[self.below] + reached[self.upto]  # a tie counts once
+        total = np.einsum("sr,sr->r", count(ours), beaten_twice, dtype=np.int64)
+        return total / (2 * len(self.below) * self.opponents)
 
 
-def _bootstrap(
-    strata: Sequence[NDArray],
-    statistic: Statistic,
+def improvement(x: ArrayLike, y: ArrayLike) -> Improvement:
+    """Compare each seed of x [S_x] with all of y [S_y], once, for any number of resamples."""
+    first, second = one_dimensional(x, "x"), one_dimensional(y, "y")
+    order = np.argsort(second)
+    ranked = second[order]
+    below, upto = (np.searchsorted(ranked, first, side) for side in ("left", "right"))
+    return Improvement(below, upto, order)
+
+
+def count(drawn: Integers) -> NDArray[np.int32]:
+    """How often each resample holds each seed: indices [R, S] -> [S, R]."""
+    rows, seeds = drawn.shape
+    cells = (drawn * rows + np.arange(rows)[:, None]).ravel()
+    return np.bincount(cells, minlength=rows * seeds).reshape(seeds, rows).astype(np.int32)
+
+
+def bootstrap(
+    sizes: Sequence[int],
+    point: float,
+    estimate: Estimate,
     resamples: int,
     level: float,
     rng: np.random.Generator | int,
 ) -> Interval:
-    quantiles = _quantiles(level)
-    _check_resamples(resamples)
-    if not strata:
-        raise ValueError("no task to resample")
-    point = _rows(statistic([s[None] for s in strata]), 1)[0]
-    if min(len(s) for s in strata) == 1:
+    """Percentile interval around `point` of strata with `sizes` seeds, NaN where one has a single seed.
+
+    `estimate` maps the indices drawn in each stratum, [R, S_stratum], to [R].
+    """
+    wanted = quantiles(level)
+    check_resamples(resamples)
+    if min(sizes) == 1:
         return Interval(float(point), float("nan"), float("nan"))
     generator = np.random.default_rng(rng)
     estimates = np.empty(resamples)
-    for rows in _chunks(resamples, sum(len(s) for s in strata), _CHUNK):
+    for rows in _chunks(resamples, sum(sizes), _BLOCK):
         size = rows.stop - rows.start
-        samples = [s[generator.integers(0, len(s), (size, len(s)))] for s in strata]
-        estimates[rows] = _rows(statistic(samples), size)
-    low, high = np.quantile(estimates, quantiles)
+        drawn = [generator.integers(0, seeds, (size, seeds)) for seeds in sizes]
+        estimates[rows] = _rows(estimate(drawn), size)
+    low, high = np.quantile(estimates, wanted)
     return Interval(float(point), float(low), float(high))
 
 
@@ -261,18 +300,18 @@ def _rows(estimates: NDArray, size: int) -> NDArray:
     return estimates
 
 
-def _quantiles(level: float) -> tuple[float, float]:
+def quantiles(level: float) -> tuple[float, float]:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     return (1 - level) / 2, (1 + level) / 2
 
 
-def _check_resamples(resamples: int) -> None:
+def check_resamples(resamples: int) -> None:
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
 
 
-def _one_dimensional(values: ArrayLike, name: str) -> Floats:
+def one_dimensional(values: ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a non-empty 1-D array of seeds, got shape {array.shape}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from purejax_mgtopo.config import Config, flatten
+from purejax_mgtopo import processes
+from purejax_mgtopo.config import differences, scientific
+from purejax_mgtopo.contracts import Factory, MirrorFactory, StoreFactory
 from purejax_mgtopo.curves import Summary, summarise, try_to_draw
+from purejax_mgtopo.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.progress import Reporter, make_reporter
+from purejax_mgtopo.provenance import command_line
 from purejax_mgtopo.recipe import Recipe, RecipeRun, Setting
 from purejax_mgtopo.record import (
     FIGURES,
@@ -17,12 +21,18 @@ from purejax_mgtopo.record import (
     Status,
     load_run,
     read_config,
-    set_aside,
     status,
 )
-from purejax_mgtopo.runner import Factory, RunResult, build_population, train
+from purejax_mgtopo.runner import (
+    RunResult,
+    build_population,
+    open_checkpoints,
+    open_mirror,
+    resume,
+    train,
+)
 
-RESULTS = "results"
+RESULTS, SWEEP = "results", "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -42,13 +52,14 @@ def sweep(
     changes: Iterable[Setting] = (),
     reporter: Reporter | None = None,
     population_factory: Factory = build_population,
+    store_factory: StoreFactory = open_checkpoints,
+    mirror_factory: MirrorFactory = open_mirror,
     command: str | None = None,
 ) -> SweepResult:
     """Run `recipe`, each run in ``<out>/<task>/<method>``; out is ``results`` beside the recipe.
 
-    A finished run of the same configuration is kept and skipped, one of another configuration
-    refused before anything starts. What an interruption left is moved aside, and that run starts
-    again.
+    A finished run of the same configuration is kept and skipped, an interrupted one taken up where
+    it stopped, and one of another configuration refused before anything starts.
 
     Args:
         changes: overrides from the command line; they win.
@@ -58,6 +69,7 @@ def sweep(
     folder = out or recipe.path.parent / RESULTS
     runs = recipe.runs(changes)
     states = {run.name: _state(run, folder) for run in runs}
+    _describe(recipe, folder, runs, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     with contextlib.ExitStack() as stack:
@@ -70,16 +82,25 @@ def sweep(
                 reporter.note(f"{run.name}: already finished with these settings, kept")
             else:
                 if states[run.name] is Status.UNFINISHED:
-                    aside = set_aside(place)
-                    reporter.note(f"{run.name}: was interrupted; moved to {aside}, starting again")
-                result = train(
-                    run.config,
-                    place,
-                    reporter=reporter,
-                    population_factory=population_factory,
-                    name=run.name,
-                    command=command,
-                )
+                    result = resume(
+                        place,
+                        reporter=reporter,
+                        population_factory=population_factory,
+                        store_factory=store_factory,
+                        mirror_factory=mirror_factory,
+                        name=run.name,
+                    )
+                else:
+                    result = train(
+                        run.config,
+                        place,
+                        reporter=reporter,
+                        population_factory=population_factory,
+                        store_factory=store_factory,
+                        mirror_factory=mirror_factory,
+                        name=run.name,
+                        command=command,
+                    )
                 if result.interrupted:
                     interrupted = result
                     break
@@ -95,25 +116,33 @@ def sweep(
     )
 
 
+def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: str | None) -> None:
+    """What the sweep asks and consists of, beside its results: a report begins with it."""
+    if processes.index():
+        return
+    document = {
+        "question": recipe.question,
+        "command": command_line() if command is None else command,
+        "runs": [
+            {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
+        ],
+    }
+    with clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
 def _state(run: RecipeRun, folder: Path) -> Status:
     """What stands in the way of `run`; raises RunError where nothing but the user can decide."""
     place = folder / run.folder
     found = status(place)
     if found is Status.RUNNING:
         raise RunError(f"{place} is in use by another mgtopo; wait for it, or choose --out")
-    if found is Status.FINISHED:
-        difference = differences(read_config(place), run.config)
+    if found is not Status.ABSENT:
+        difference = differences(scientific(read_config(place)), scientific(run.config))
         if difference:
             raise RunError(
-                f"{place} holds a finished run with other settings: {'; '.join(difference)}; "
+                f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
                 "choose another folder with --out, or delete this one"
             )
     return found
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """The settings in which two configurations differ, each as ``name: old -> new``."""
-    before, after = flatten(old), flatten(new)
-    return [
-        f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name]
-    ]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_population import FakePopulation
+from fake_population import FakePopulation, FakeStore
 
 from purejax_mgtopo import cli, commands, record, startup
 from purejax_mgtopo.config import Config, ConfigError
@@ -27,9 +27,12 @@ evaluation.every = 20
 
 @pytest.fixture(autouse=True)
 def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeStore({})
     """The program is a fake, and no task is looked up: these tests are about the command."""
     for function in (commands.train, commands.sweep):
-        monkeypatch.setitem(function.__kwdefaults__ or {}, "population_factory", FakePopulation)
+        defaults = function.__kwdefaults__ or {}
+        monkeypatch.setitem(defaults, "population_factory", FakePopulation)
+        monkeypatch.setitem(defaults, "store_factory", store)
     monkeypatch.setattr(commands, "check_tasks", lambda configs: None)
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
         monkeypatch.setenv(name, "")  # registered, so that what a command sets is undone

@@ -53,7 +53,7 @@ def leaves(state: PopulationState, lane: int) -> list[np.ndarray]:
         lambda x: (
             jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
         ),
-        state.seeds,
+        state.lanes,
     )
     return [np.asarray(leaf)[lane] for leaf in jax.tree.leaves(seeds)]
 
@@ -104,7 +104,13 @@ def test_evaluates_when_due_and_at_the_end(three) -> None:
     assert [r.env_steps for r in reports] == [(3 + e) * 25 for e in (4, 8, 12)]
     for report in reports[1:]:
         assert {"return_sampled", "return_greedy", "edge_rate"} <= set(report.evaluation)
-        assert all(np.isfinite(v).all() and v.shape == (3,) for v in report.evaluation.values())
+        assert all(np.isfinite(values).all() for values in report.evaluation.values())
+        assert all(values.shape[0] == 3 for values in report.evaluation.values())
+        pairs = report.evaluation["pair_rate"]
+        assert pairs.shape == (3, 3, 3) and np.trace(pairs, axis1=1, axis2=2).max() == 0
+        np.testing.assert_allclose(
+            pairs.sum(axis=(1, 2)) / 6, report.evaluation["edge_rate"], rtol=1e-6
+        )
 
 
 def test_reports_what_each_rule_has(three) -> None:
@@ -122,7 +128,8 @@ def test_a_poisoned_seed_is_reported_and_leaves_its_neighbours_alone(three) -> N
     clean = population.init()
     critic = jax.tree.map(lambda x: x.at[1].set(np.nan), clean.seeds.learner.critic)
     learner = dataclasses.replace(clean.seeds.learner, critic=critic)
-    poisoned = dataclasses.replace(clean, seeds=dataclasses.replace(clean.seeds, learner=learner))
+    seeds = dataclasses.replace(clean.seeds, learner=learner)
+    poisoned = dataclasses.replace(clean, lanes=dataclasses.replace(clean.lanes, seed=seeds))
     _, report = population.advance(poisoned)
     assert report.finite.tolist() == [True, False, True]
     expected = three[2][0].training["critic_loss"]

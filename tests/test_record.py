@@ -11,7 +11,8 @@ import pyarrow.parquet as parquet
 import pytest
 from fake_population import small
 
-from purejax_mgtopo import record
+from purejax_mgtopo import files, record
+from purejax_mgtopo.metrics import Evaluation
 from purejax_mgtopo.record import RunError, RunRecord, Status
 
 COLUMNS = {
@@ -24,13 +25,19 @@ COLUMNS = {
 FINITE = np.array([True, False, True])
 
 
+def evaluation(episode: int, columns: dict, first_seed: int = 0, env_steps: int = 1) -> Evaluation:
+    seeds = first_seed + np.arange(3, dtype=np.int32)
+    return Evaluation(episode, env_steps, seeds, FINITE, columns)
+
+
 def test_metrics_have_one_row_per_evaluation_and_seed(tmp_path: Path) -> None:
     config = small(first_seed=5)
     with RunRecord(tmp_path / "run", config, "mgtopo train") as run:
         empty = parquet.read_table(tmp_path / "run" / "metrics.parquet")
         assert empty.num_rows == 0  # readable from the first moment
-        run.evaluation(20, 1500, COLUMNS, FINITE)
-        run.evaluation(40, 2000, COLUMNS | {"return_sampled": np.zeros(3)}, FINITE)
+        run.evaluation(evaluation(20, COLUMNS, 5, 1500))
+        run.evaluation(evaluation(40, COLUMNS | {"return_sampled": np.zeros(3)}, 5, 2000))
+        run.flush()
     table = parquet.read_table(tmp_path / "run" / "metrics.parquet")
     assert table.schema.remove_metadata() == pa.schema(
         [
@@ -65,7 +72,75 @@ def test_metrics_have_one_row_per_evaluation_and_seed(tmp_path: Path) -> None:
 
 def test_a_metric_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     with RunRecord(tmp_path, small(), None) as run, pytest.raises(ValueError, match="must be"):
-        run.evaluation(20, 1, COLUMNS | {"edge_rate": np.zeros(4)}, FINITE)
+        run.evaluation(evaluation(20, COLUMNS | {"edge_rate": np.zeros(4)}))
+
+
+def test_pairs_of_agents_keep_their_shape(tmp_path: Path) -> None:
+    pairs = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    with RunRecord(tmp_path, small(), None) as run:
+        run.evaluation(evaluation(20, COLUMNS | {"pair_rate": pairs}))
+        run.evaluation(evaluation(40, COLUMNS | {"pair_rate": pairs + 100}))
+        run.flush()
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    assert table["pair_rate"].to_pylist()[1] == [4, 5, 6, 7]  # row-major
+    data = record.load_run(tmp_path)
+    np.testing.assert_array_equal(data.pair_rate, np.stack([pairs, pairs + 100], axis=1))
+    np.testing.assert_array_equal(data.column("critic_loss"), np.full((3, 2), 0.5))
+    with pytest.raises(RunError, match="no column colour; there are return_sampled"):
+        data.column("colour")
+
+
+def test_of_waves_under_way_the_furthest_seeds_are_shown(tmp_path: Path) -> None:
+    with RunRecord(tmp_path, small(seeds=6), None) as run:
+        for first_seed, episodes in ((0, (20, 40)), (3, (20,))):
+            for episode in episodes:
+                run.evaluation(evaluation(episode, COLUMNS, first_seed))
+        run.flush()
+        assert record.load_run(tmp_path).seeds.tolist() == [0, 1, 2]
+        run.evaluation(evaluation(40, COLUMNS, 3))
+        run.flush()
+    data = record.load_run(tmp_path)
+    assert data.seeds.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(data.train_return, np.tile([7, 8, 9], 2)[:, None] + [[0, 0]])
+
+
+def test_processes_write_their_own_seeds_and_the_first_joins_them(tmp_path: Path) -> None:
+    config = small(seeds=6)
+    with (
+        RunRecord(tmp_path, config, None, processes=2) as first,
+        RunRecord(tmp_path, config, None, process=1, processes=2) as second,
+    ):
+        for episode in (20, 40):
+            first.evaluation(evaluation(episode, COLUMNS, 0))
+            second.evaluation(evaluation(episode, COLUMNS, 3))
+        for run in (first, second):
+            run.event("chunk", episode=40)
+            run.flush()
+        assert {path.name for path in tmp_path.iterdir()} >= {
+            "metrics.parquet",
+            "metrics.1.parquet",
+            "events.jsonl",
+            "events.1.jsonl",
+        }
+        apart = record.load_run(tmp_path)
+        first.join()
+    assert not (tmp_path / "metrics.1.parquet").exists()
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    assert table["seed"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
+    joined = record.load_run(tmp_path)
+    assert apart.seeds.tolist() == joined.seeds.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(apart.return_sampled, joined.return_sampled)
+
+
+def test_the_table_is_written_seldom_where_that_is_dear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunRecord(tmp_path, small(), None) as run:
+        monkeypatch.setattr(run, "_cost", 1000.0)
+        run.evaluation(evaluation(20, COLUMNS))
+        assert parquet.read_table(tmp_path / "metrics.parquet").num_rows == 0
+        run.flush()
+        assert parquet.read_table(tmp_path / "metrics.parquet").num_rows == 3
 
 
 def test_config_says_where_the_run_came_from(tmp_path: Path) -> None:
@@ -113,14 +188,12 @@ def test_status_tells_absent_running_interrupted_and_finished(tmp_path: Path) ->
         with pytest.raises(RunError, match="in progress"), RunRecord(folder, small(), None):
             pass
     assert record.status(folder) is Status.UNFINISHED
-    assert record.set_aside(folder).name == "run.interrupted-1"
-    with RunRecord(folder, small(), None) as run:
+    with pytest.raises(RunError, match="mgtopo resume"), RunRecord(folder, small(), None):
+        pass
+    with RunRecord(folder, small(), None, resume=True) as run:
+        assert record.status(folder) is Status.RUNNING
         run.event("end")
         assert record.status(folder) is Status.FINISHED
-    folder.rename(tmp_path / "x")
-    with RunRecord(folder, small(), None):
-        pass
-    assert record.set_aside(folder).name == "run.interrupted-2"
 
 
 def _die_holding(folder: Path) -> None:
@@ -147,23 +220,23 @@ def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path: Path) -> None:
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "metrics.parquet"
-    record.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
     with open(path, "rb") as reader:
-        record.write_atomically(path, b"newer")
+        files.write_atomically(path, b"newer")
         assert reader.read() == b"old"
     assert path.read_bytes() == b"newer"
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.parquet"
-    record.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
-        record.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["metrics.parquet"]
 

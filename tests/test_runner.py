@@ -9,19 +9,33 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from fake_population import FakePopulation, small
+from fake_population import FakePopulation, FakeStore, small
 
-from purejax_mgtopo import record
-from purejax_mgtopo.config import Config, ConfigError
+from purejax_mgtopo import record, runner, sweeps
+from purejax_mgtopo.config import CheckpointConfig, Config, ConfigError
 from purejax_mgtopo.progress import SilentReporter, Tick
 from purejax_mgtopo.recipe import Setting, parse_recipe
 from purejax_mgtopo.record import RunError, Status
-from purejax_mgtopo.runner import train
-from purejax_mgtopo.sweeps import sweep
+from purejax_mgtopo.runner import RunResult
+
+STORE = FakeStore({})
+
+
+def train(*args: Any, **options: Any) -> RunResult:
+    return runner.train(*args, **{"store_factory": STORE} | options)
+
+
+def resume(*args: Any, **options: Any) -> RunResult:
+    return runner.resume(*args, **{"store_factory": STORE} | options)
+
+
+def sweep(*args: Any, **options: Any) -> sweeps.SweepResult:
+    return sweeps.sweep(*args, **{"store_factory": STORE} | options)
 
 
 class Notes(SilentReporter):
@@ -55,6 +69,7 @@ def test_a_run_leaves_complete_records(tmp_path: Path) -> None:
         "chunk",
         "chunk",
         "evaluation",
+        "checkpoint",
         "end",
     ]
     chunk = events[2]
@@ -165,7 +180,9 @@ def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> No
     assert record.status(tmp_path) is Status.UNFINISHED
     assert len(record.load_run(tmp_path).episodes) == 1
     assert signal.getsignal(signal.SIGINT) is before
-    assert reporter.notes == ["stopping after this chunk; press Ctrl-C again to quit at once"]
+    assert reporter.notes == [
+        "stopping after this chunk, to be resumed; press Ctrl-C again to quit at once"
+    ]
 
 
 def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> None:
@@ -173,7 +190,8 @@ def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> No
         import ctypes, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from fake_population import FakePopulation, small
-        from purejax_mgtopo import train
+        from fake_population import FakeStore
+        from purejax_mgtopo.runner import train
 
         def stuck(chunk):
             if chunk == 2:
@@ -182,7 +200,7 @@ def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> No
                 libc = ctypes.CDLL(None)
                 libc.pthread_mutex_lock(mutex)
                 libc.pthread_mutex_lock(mutex)  # as a deadlocked XLA: in C, deaf to signals
-        train(small(), {str(tmp_path / "run")!r},
+        train(small(), {str(tmp_path / "run")!r}, store_factory=FakeStore({{}}),
               population_factory=lambda config: FakePopulation(config, before_chunk=stuck))
     """)
     root = Path(__file__).parents[1]
@@ -268,7 +286,7 @@ def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None
     assert [summary.seeds for summary in other.summaries] == [2, 2]
 
 
-def test_an_interrupted_sweep_starts_that_run_again_and_loses_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
     recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
 
     def second_is_pressed(config: Config) -> FakePopulation:
@@ -281,9 +299,18 @@ def test_an_interrupted_sweep_starts_that_run_again_and_loses_nothing(tmp_path: 
     whole = sweep(recipe, reporter=reporter, population_factory=FakePopulation)
     assert whole.interrupted is None
     assert [summary.method for summary in whole.summaries] == ["none", "meta"]
-    aside = tmp_path / "results" / "toy_public" / "meta.interrupted-1"
-    assert len(record.load_run(aside).episodes) == 1
-    assert any("was interrupted; moved to" in note for note in reporter.notes)
+    assert "toy_public/meta: going on from episode 30" in reporter.notes
+    assert [tick.episode for tick in reporter.ticks] == [40]
+
+
+def test_a_sweep_refuses_an_interrupted_run_with_other_settings(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
+    sweep(recipe, reporter=Notes(), population_factory=pressing)
+    changes = [Setting("learner.hidden", 64)]
+    with pytest.raises(
+        RunError, match=r"interrupted with other settings: learner.hidden 128 -> 64"
+    ):
+        sweep(recipe, changes=changes, reporter=Notes(), population_factory=FakePopulation)
 
 
 def test_a_run_too_short_for_an_evaluation_has_records_but_no_picture(tmp_path: Path) -> None:
@@ -310,3 +337,157 @@ def test_a_picture_that_fails_costs_a_line_and_not_the_run(
     assert result.figure is None
     assert reporter.notes == ["no picture: ImportError: no matplotlib"]
     assert record.status(tmp_path) is Status.FINISHED
+
+
+def rows(folder: Path) -> bytes:
+    return (folder / "metrics.parquet").read_bytes()
+
+
+def told(folder: Path) -> list[tuple]:
+    """What happened, without the times at which it did, and without the words about interruptions."""
+    dull = ("time", "seconds", "wall", "episodes_per_second")
+    return [
+        tuple((key, value) for key, value in event.items() if key not in dull)
+        for event in record.read_events(folder)
+        if event["event"] in ("chunk", "evaluation", "end")
+    ]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("lanes", [0, 2])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, lanes: int, at: int) -> None:
+    """Wherever it is killed, with one wave or two; a checkpoint at every evaluation."""
+    config = small(checkpoint=CheckpointConfig(minutes=0))
+
+    def whole(config: Config) -> FakePopulation:
+        return FakePopulation(config, lanes=lanes)
+
+    def killed(config: Config) -> FakePopulation:
+        def kill(chunk: int) -> None:
+            if chunk == at:
+                raise Killed
+
+        return FakePopulation(config, before_chunk=kill, lanes=lanes)
+
+    expected = train(config, tmp_path / "a", reporter=Notes(), population_factory=whole)
+    if at < 4 * (1 if lanes == 0 else 2):
+        with pytest.raises(Killed):
+            train(config, tmp_path / "b", reporter=Notes(), population_factory=killed)
+        assert record.status(tmp_path / "b") is Status.UNFINISHED
+        with open(tmp_path / "b" / "events.jsonl", "a") as events:
+            events.write('{"event": "chunk", "epis')  # the kill came within a line
+        again = resume(tmp_path / "b", reporter=Notes(), population_factory=whole)
+        assert (again.episode, again.interrupted) == (expected.episode, False)
+        assert rows(tmp_path / "a") == rows(tmp_path / "b")
+        assert told(tmp_path / "a") == told(tmp_path / "b")
+
+
+def test_without_a_checkpoint_a_run_is_resumed_from_the_start(tmp_path: Path) -> None:
+    def kill(chunk: int) -> None:
+        if chunk == 3:
+            raise Killed
+
+    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+    with pytest.raises(Killed):
+        train(
+            small(),
+            tmp_path / "b",
+            reporter=Notes(),
+            population_factory=lambda config: FakePopulation(config, before_chunk=kill),
+        )
+    reporter = Notes()
+    resume(tmp_path / "b", reporter=reporter, population_factory=FakePopulation)
+    assert reporter.notes == ["toy_follow_holder/meta: going on from the start"]
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert told(tmp_path / "a") == told(tmp_path / "b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_a_scheduler_sends_ends_a_run_to_be_resumed(tmp_path: Path, number: int) -> None:
+    def send(chunk: int) -> None:
+        if chunk == 2:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    stopped = train(
+        small(),
+        tmp_path / "b",
+        reporter=Notes(),
+        population_factory=lambda config: FakePopulation(config, before_chunk=send),
+    )
+    assert stopped.stopped_by == number
+    assert stopped.episode == 30
+    assert signal.getsignal(number) is before
+    resume(tmp_path / "b", reporter=Notes(), population_factory=FakePopulation)
+    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+def test_resuming_refuses_what_it_cannot_resume(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run"):
+        resume(tmp_path / "nothing", reporter=Notes(), population_factory=FakePopulation)
+    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+    with pytest.raises(RunError, match="nothing to resume"):
+        resume(tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_path: Path) -> None:
+    full = FakeStore({}, full=True)
+    config = small(checkpoint=CheckpointConfig(minutes=0))
+    with pytest.raises(RunError, match=r"No space left.*mgtopo resume"):
+        train(
+            config,
+            tmp_path / "a",
+            reporter=Notes(),
+            population_factory=FakePopulation,
+            store_factory=full,
+        )
+    assert len(record.load_run(tmp_path / "a").episodes) == 1
+    reporter = Notes()
+    brave = small(checkpoint=CheckpointConfig(minutes=0, on_error="continue"))
+    done = train(
+        brave,
+        tmp_path / "b",
+        reporter=reporter,
+        population_factory=FakePopulation,
+        store_factory=full,
+    )
+    assert not done.interrupted
+    assert sum("No space left" in note for note in reporter.notes) == 2
+
+
+def test_a_broken_seed_never_makes_a_checkpoint_the_best(tmp_path: Path) -> None:
+    store = FakeStore({})
+    train(
+        small(seeds=1),
+        tmp_path,
+        reporter=Notes(),
+        population_factory=lambda config: FakePopulation(config, broken_seed=0),
+        store_factory=store,
+    )
+    assert store.scores == [-np.inf]
+
+
+def test_another_machine_is_announced(tmp_path: Path) -> None:
+    store = FakeStore({}, bitwise=False)
+    train(small(), tmp_path, reporter=Notes(), population_factory=pressing, store_factory=store)
+    reporter = Notes()
+    resume(tmp_path, reporter=reporter, population_factory=FakePopulation, store_factory=store)
+    assert any("to rounding, not bit for bit" in note for note in reporter.notes)
+
+
+def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
+    def fail(chunk: int) -> None:
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    with pytest.raises(RunError, match=r"3 seeds at a time; `mgtopo fit`.*--lanes 1"):
+        train(
+            small(),
+            tmp_path,
+            reporter=Notes(),
+            population_factory=lambda config: FakePopulation(config, before_chunk=fail),
+        )

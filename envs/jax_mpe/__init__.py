@@ -1,9 +1,10 @@
 """Cooperative particle tasks as native JAX environments with the jumanji interface.
 
 `jax_mpe.make("navigation_N3_l3")` makes a task; `jax_mpe.registered_tasks()` lists those with a
-name of their own. Importing the package also registers them with jumanji:
-`jumanji.make("navigation_N3_l3-v0")`. Any other size goes through `jumanji.make("jax_mpe-v0",
-name="navigation_N4_l2")`.
+name of their own. `jax_mpe.make("predator_prey_N3_l3", prey="scripted")`, in one word
+`"predator_prey_N3_l3@scripted"`, has its prey moved by another policy than the shipped one.
+Importing the package also registers the tasks with jumanji: `jumanji.make("navigation_N3_l3-v0")`.
+Any other size goes through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from jumanji import register, registered_environments
 from .autoreset import BatchAutoReset
 from .navigation import Navigation, NavigationState
 from .physics import Bodies, contact_forces, norm, world_step
+from .predator_prey import PredatorPrey, PredatorPreyState
+from .push import Push, PushState
 from .scenario import HORIZON, Observation, Scenario, Snapshot, arena_half_width
 from .toys import CORNERS, CrossedGoals, FollowHolder, GoalsState, HolderState, Public, corner
 
@@ -33,7 +36,11 @@ __all__ = [
     "Navigation",
     "NavigationState",
     "Observation",
+    "PredatorPrey",
+    "PredatorPreyState",
     "Public",
+    "Push",
+    "PushState",
     "Scenario",
     "Snapshot",
     "arena_half_width",
@@ -50,7 +57,7 @@ class _Sized(NamedTuple):
     """A scenario that comes in every size, called with N, and with l where it has one."""
 
     constructor: Callable[..., Scenario[Any]]
-    has_view: bool  # whether names end in _l<int>
+    has_view: bool  # whether names hold _l<int>
     named: tuple[str, ...]  # the sizes that the paper uses
 
 
@@ -59,6 +66,10 @@ _SIZED = {
     "navigation": _Sized(
         Navigation, True, ("navigation_N3_l3", "navigation_N6_l1", "navigation_N6_l6")
     ),
+    "predator_prey": _Sized(
+        PredatorPrey, True, ("predator_prey_N3_l3", "predator_prey_N6_l1", "predator_prey_N6_l6")
+    ),
+    "push": _Sized(Push, False, ("push_N3", "push_N6")),
 }
 _TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public)}
 
@@ -68,24 +79,33 @@ def registered_tasks() -> tuple[str, ...]:
     return tuple(name for scenario in _SIZED.values() for name in scenario.named) + tuple(_TOYS)
 
 
-def make(name: str) -> Scenario[Any]:
+def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
     """Make a task by its name.
 
     Args:
         name: one of `registered_tasks()`, or any size by the grammar `<scenario>_N<int>[_l<int>]`,
-            with N agents of which each sees the l nearest landmarks.
+            with N agents of which each sees the l nearest landmarks. Predator-prey names may go on
+            with `@<prey>`.
+        prey: who moves the prey; see `PredatorPrey`. By default what the name says, and otherwise
+            the shipped prey.
 
     Raises:
-        ValueError: in one line, if there is no such task, or not in that size.
+        ValueError: in one line, if there is no such task, or not in that size, or no such prey.
     """
-    if name in _TOYS:
-        return _TOYS[name]()
-    parts = re.fullmatch(r"([a-z_]+?)_N(\d+)(?:_l(\d+))?", name)
+    task, at, named_prey = name.partition("@")
+    if at and prey is not None:
+        raise ValueError(f"{name!r} names its prey already, so leave out prey={prey!r}")
+    choice = {"prey": named_prey if at else prey} if at or prey is not None else {}
+    parts = re.fullmatch(r"([a-z_]+?)_N(\d+)(?:_l(\d+))?", task)
     scenario = _SIZED.get(parts[1]) if parts else None
+    if choice and not (scenario and scenario.constructor is PredatorPrey):
+        raise ValueError(f"{task} has no prey to be {choice['prey']!r}; predator_prey tasks have")
+    if task in _TOYS:
+        return _TOYS[task]()
     if parts is None or scenario is None or scenario.has_view != (parts[3] is not None):
-        raise ValueError(_unknown(name))
+        raise ValueError(_unknown(task))
     sizes = [int(size) for size in parts.groups()[1:] if size is not None]
-    return scenario.constructor(*sizes)
+    return scenario.constructor(*sizes, **choice)
 
 
 def _unknown(name: str) -> str:

@@ -6,14 +6,19 @@ import abc
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jumanji import specs
 from jumanji.env import Environment
 from jumanji.types import StepType, TimeStep, restart
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
 
 HORIZON = 25  # steps in an episode of every task of the paper
 
@@ -115,7 +120,10 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         """Team reward of one step."""
 
     def measures(self, state: StateT) -> dict[str, Float[Array, ""]]:
-        """Diagnostic numbers of one state, by name; none unless the task defines some."""
+        """Numbers that tell how well a state solves the task, by name; taken after each step.
+
+        None unless the task defines some; the toys' returns say it all.
+        """
         del state
         return {}
 
@@ -150,7 +158,12 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
             themselves.
         """
         action = jnp.clip(jnp.asarray(action, float), -1.0, 1.0)
-        advanced = self.advance(state, action)
+        return self._arrive(state, action, self.advance(state, action))
+
+    def _arrive(
+        self, state: StateT, action: Float[Array, "N 2"], advanced: StateT
+    ) -> tuple[StateT, TimeStep[Observation]]:
+        """Count the step that led from `state` to `advanced`, score it and observe."""
         next_state = advanced.replace(step_count=state.step_count + 1)
         kind: Any = jnp.where(next_state.step_count >= self.horizon, StepType.LAST, StepType.MID)
         timestep = TimeStep(
@@ -195,6 +208,59 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
                 fields[name] = part.astype(shape.dtype) if whole else part
                 start += shape.size
         return type(shapes)(**fields)
+
+    def render(
+        self, state: StateT, save_path: str | None = None, *, edges: Any = None, actions: Any = None
+    ) -> NDArray[np.uint8]:
+        """A picture of one state, without a window: jumanji's "rgb_array" mode.
+
+        Args:
+            state: what to draw.
+            save_path: where to write the picture as well, e.g. a .png; nowhere by default.
+            edges: who hears whom, [N, N]; 1 at [i, j] is drawn as an arrow from j to i.
+            actions: [N, 2]; drawn by the toys only.
+
+        Returns:
+            RGBA values, [height, width, 4].
+        """
+        from . import viewer  # only now: it takes matplotlib along
+
+        figure = viewer.draw(self, viewer.Recording(state, edges, actions))
+        if save_path is not None:
+            viewer.save_picture(figure, save_path)
+        return viewer.pixels(figure)
+
+    def animate(
+        self,
+        states: Any,
+        interval: int = 200,
+        save_path: str | None = None,
+        *,
+        edges: Any = None,
+        actions: Any = None,
+        rewards: Any = None,
+    ) -> FuncAnimation:
+        """An animation of consecutive states, without a window.
+
+        Args:
+            states: M states in a sequence, or in one state whose leaves have a leading axis.
+            interval: milliseconds between two of them.
+            save_path: where to write it as well, a .gif, or an .mp4 if ffmpeg is there.
+            edges: who hears whom in the step from each state, [M or M - 1, N, N]; see `render`.
+            actions: of that step, [M or M - 1, N, 2]; drawn by the toys only.
+            rewards: of that step, [M or M - 1].
+
+        Raises:
+            ValueError: in one line, for arguments that do not fit each other, or a `save_path` that
+                cannot be written.
+        """
+        from . import viewer
+
+        recording = viewer.Recording(states, edges, actions, rewards)
+        animation = viewer.animate(self, recording, interval)
+        if save_path is not None:
+            viewer.save_animation(animation, save_path, interval)
+        return animation
 
     @functools.cached_property
     def observation_spec(self) -> specs.Spec[Observation]:

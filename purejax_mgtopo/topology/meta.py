@@ -167,14 +167,34 @@ class MetaGradient(EdgeGates):
         ascent = jax.tree.map(jnp.negative, gradient)
         updates, eta_optimizer = self._optimizer.update(ascent, state.eta_optimizer, state.eta)
         eta = optax.apply_updates(state.eta, updates)
+        newest = jax.tree.map(lambda x: x[-1], trajectories)
+        cosine = self.reinforce_cosine(state.eta, state.gates, newest, advantages[-1])
         metrics = RuleMetrics(
             baseline_loss=jnp.mean(losses),
             meta_objective=objective,
             meta_gradient_norm=tree_norm(gradient),
             eta_update_norm=tree_norm(updates),
+            reinforce_cosine=cosine,
         )
         state = replace(state, baseline=baseline, eta=eta, eta_optimizer=eta_optimizer)
         return state, metrics.filled()
+
+    def reinforce_cosine(
+        self, eta: PyTree, gates: PyTree, trajectory: Trajectory, advantage: Float[Array, " T"]
+    ) -> Float[Array, ""]:
+        """Does eta ask for what REINFORCE would? Cosine of the gate gradients of Eq. 5 (A-hat) and Eq. 4 (A).
+
+        Both over all gate parameters of all agents, before RMSprop, at the same `gates` on the same `trajectory`. An
+        outer update reports it for tau(K) and the theta_c(K) that played it, with the eta that made this iteration's
+        gate updates (before its own update), and with A = G - V normalised as in Eq. 7, by the updated baseline. NaN
+        if either gradient is exactly zero.
+        """
+        estimate = self.advantage(eta, gates, trajectory)
+        shared = jnp.broadcast_to(advantage[:, None, None], estimate.shape)
+        asked = self.score_gradient(gates, trajectory, estimate)
+        usual = self.score_gradient(gates, trajectory, shared)
+        along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, asked, usual)))
+        return along / tree_norm(asked) / tree_norm(usual)
 
     def meta_objective(
         self,

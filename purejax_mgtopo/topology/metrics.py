@@ -22,6 +22,8 @@ class RuleMetrics:
     meta_gradient_norm: Float[Array, ""] | float = _ABSENT
     """Norm of the gradient in eta, before clipping."""
     eta_update_norm: Float[Array, ""] | float = _ABSENT
+    reinforce_cosine: Float[Array, ""] | float = _ABSENT
+    """Cosine of the step that eta asks for with the one that REINFORCE would take (`MetaGradient.reinforce_cosine`)."""
 
     def filled(self) -> RuleMetrics:
         """All fields as float arrays, so that two rules' metrics have one structure."""

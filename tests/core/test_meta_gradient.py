@@ -171,3 +171,46 @@ def test_eta_reads_the_future_only():
 
     depends = np.any(np.asarray(jit(jax.jacrev(estimate))(tau.reward)) != 0, axis=1)
     np.testing.assert_array_equal(depends, np.triu(np.ones((STEPS, STEPS), bool)))
+
+
+def test_the_cosine_with_reinforce_is_that_of_the_two_gradients():
+    """Another trajectory, A-hat where A belongs, an agent left out, RMSprop's step for the gradient."""
+    with jax.enable_x64(True):
+        rule = make(**CASES["entropy and edge cost"])
+        eta, gates, _, taus, advantages = problem()
+        actual = jit(rule.reinforce_cosine)(eta, gates, first(taus), advantages[0])
+        gates, tau = by_agent(gates), as_loops_read(taus)[0]
+        said = learning.credit(eta["params"], gates, tau, discount=0.95, cost=0.2)
+        asked, usual = (
+            np.concatenate([np.ravel(x) for x in plain(learning.score_gradient(gates, w, tau))])
+            for w in (said, np.repeat(np.asarray(advantages[0])[:, None], said.shape[1], axis=1))
+        )
+        expected = asked @ usual / np.sqrt(asked @ asked) / np.sqrt(usual @ usual)
+        assert 1e-3 < abs(expected) < 0.999
+        np.testing.assert_allclose(actual, expected, rtol=1e-9)
+
+
+def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
+    """tau(K) under theta_c(K), the eta before its update, the advantage of the updated baseline."""
+    with jax.enable_x64(True):
+        rule = make()
+        eta, gates, nu, taus, _ = problem()
+        begun = start().replace(eta=eta, gates=gates, nu=nu)
+        ended = begun.replace(gates=scattered(gates, 7))
+        new, metrics = jit(rule.outer_update)(begun, ended, taus)
+        last = jax.tree.map(lambda x: x[-1], taus)
+        raw = baseline_advantage(rule, new.baseline.params, last)
+        moments = new.baseline.moments
+        mean = moments.total / moments.weight
+        deviation = np.sqrt(moments.square / moments.weight - mean**2)
+        cosine = rule.reinforce_cosine(eta, ended.gates, last, (raw - mean) / deviation)
+        np.testing.assert_allclose(metrics.reinforce_cosine, cosine, rtol=1e-5)
+        wrong = rule.reinforce_cosine(eta, gates, last, (raw - mean) / deviation)
+        assert abs(wrong - cosine) > 1e-3
+
+
+def baseline_advantage(rule, params, tau):
+    """G - V, by hand."""
+    values = np.asarray(rule.baseline.value(params, tau.observation))
+    returns = learning.n_step_return(np.asarray(tau.reward), values, 0.95, 25)
+    return jnp.asarray(returns - values[:-1])

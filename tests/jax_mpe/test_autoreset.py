@@ -31,7 +31,14 @@ def run(env, stagger):
 
 @pytest.mark.parametrize(
     ("name", "stagger"),
-    [("navigation_N3_l2", False), ("navigation_N3_l2", True), ("toy_follow_holder", True)],
+    [
+        ("navigation_N3_l2", False),
+        ("navigation_N3_l2", True),
+        ("predator_prey_N3_l2", True),
+        ("predator_prey_N3_l2@random", True),
+        ("push_N3", True),
+        ("toy_follow_holder", True),
+    ],
 )
 def test_equals_jumanjis_wrapper(name, stagger):
     env = jax_mpe.make(name)

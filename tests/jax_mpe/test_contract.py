@@ -15,8 +15,38 @@ from jumanji.types import StepType
 from jumanji.wrappers import AutoResetWrapper, VmapAutoResetWrapper, VmapWrapper
 
 TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_public")
-TASKS = ("navigation_N2_l1", "navigation_N3_l3", "navigation_N6_l1", "navigation_N10_l4", *TOYS)
-SMALL = ("navigation_N3_l3", "toy_crossed_goals", "toy_follow_holder")
+NAVIGATION = tuple(f"navigation_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))
+PREDATOR_PREY = tuple(f"predator_prey_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))
+PUSH = ("push_N3", "push_N6")
+NAMED = (*NAVIGATION, *PREDATOR_PREY, *PUSH, *TOYS)
+OTHER_SIZES = (
+    *(f"navigation_{size}" for size in ("N2_l1", "N4_l2", "N10_l4", "N30_l5")),
+    *(f"predator_prey_{size}" for size in ("N2_l1", "N4_l2", "N10_l4", "N30_l5")),
+    *(f"push_{size}" for size in ("N2", "N4", "N10", "N30")),
+    "predator_prey_N3_l1@random",
+)
+TASKS = (*NAMED, *OTHER_SIZES)
+SMALL = (
+    "navigation_N3_l3",
+    "predator_prey_N3_l3",
+    "predator_prey_N6_l1@random",
+    "push_N3",
+    "toy_crossed_goals",
+    "toy_follow_holder",
+)
+# Numbers of moving and of fixed floats in a snapshot, by scenario and N.
+SNAPSHOTS = {
+    "navigation": lambda n: (4 * n, 2 * n),
+    "predator_prey": lambda n: (4 * (n + max(1, n // 3)), 2 * (1 + max(1, n // 3))),
+    "push": lambda n: (4 * (n + 1), 2),
+    "toy_crossed_goals": lambda n: (2, 0),
+    "toy_public": lambda n: (2, 0),
+    "toy_follow_holder": lambda n: (3, 0),
+}
+
+
+def positions_of(state):
+    return [name for name in vars(state) if name.endswith("_position")]
 
 
 def actions_like(env, *lead, seed=0):
@@ -99,6 +129,12 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("navigation_N6_l1", 16),
         ("navigation_N6_l6", 26),
         ("navigation_N10_l4", 30),
+        ("predator_prey_N3_l3", 14),
+        ("predator_prey_N6_l1", 18),
+        ("predator_prey_N6_l6", 24),
+        ("predator_prey_N10_l4", 36),
+        ("push_N3", 12),
+        ("push_N6", 18),
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
         ("toy_public", 11),
@@ -117,14 +153,15 @@ def test_snapshot_restores_the_observation_exactly(name):
     assert_same(restored.replace(key=states.key), states)
     assert snapshots.moving.ndim == snapshots.fixed.ndim == 3
     assert snapshots.moving.dtype == snapshots.fixed.dtype == jnp.float32
-    if name.startswith("navigation"):
-        assert snapshots.moving.shape[-1] == 4 * env.num_agents
-        assert snapshots.fixed.shape[-1] == 2 * env.num_agents
-        parts = (states.agent_position, states.agent_velocity)
-        moving = np.concatenate([part.reshape(4, 27, -1) for part in parts], axis=-1)
-        np.testing.assert_array_equal(snapshots.moving, moving)
-    else:
-        assert (snapshots.moving.shape[-1], snapshots.fixed.shape[-1]) == (env.num_agents, 0)
+    scenario = name.split("_N")[0]
+    sizes = snapshots.moving.shape[-1], snapshots.fixed.shape[-1]
+    assert sizes == SNAPSHOTS[scenario](env.num_agents)
+    for vector, names in (
+        (snapshots.moving, env.moving_fields),
+        (snapshots.fixed, env.fixed_fields),
+    ):
+        parts = [getattr(states, field).reshape(4, 27, -1) for field in names]
+        np.testing.assert_array_equal(vector, np.concatenate([vector[..., :0], *parts], axis=-1))
     np.testing.assert_array_equal(
         snapshots.fixed, np.broadcast_to(snapshots.fixed[:, :1], snapshots.fixed.shape)
     )
@@ -181,7 +218,8 @@ def test_works_in_jumanjis_wrappers(name):
             assert int(timestep.extras["next_obs"].step_count) == 25
             starts.append(np.asarray(timestep.observation.agents_view))
     assert int(state.step_count) == 1
-    if name.startswith("navigation"):
+    assert len(starts) == 2
+    if not name.startswith("toy"):
         assert not np.array_equal(*starts)
 
     keys = jax.random.split(jax.random.key(0), 4)
@@ -212,6 +250,57 @@ def test_float64_throughout_under_x64(name):
         )
 
 
+@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("toy")])
+def test_all_is_finite_when_all_bodies_coincide(name):
+    env = jax_mpe.make(name)
+    state, _ = env.reset(jax.random.key(0))
+    places = {field: jnp.zeros_like(getattr(state, field)) for field in positions_of(state)}
+
+    @jax.jit
+    def value_and_gradients(places, actions):
+        def total(places, actions):
+            after, timestep = env.step(state.replace(**places), actions)
+            view = jnp.sum(jnp.sin(timestep.observation.agents_view))
+            measures = sum(env.measures(after).values())
+            return timestep.reward + view + 1e-3 * measures + jnp.sum(after.agent_velocity)
+
+        return jax.value_and_grad(total, argnums=(0, 1))(places, actions)
+
+    out = value_and_gradients(places, 0.5 * actions_like(env))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
+    assert np.abs(out[1][1]).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "measures"),
+    [
+        ("navigation_N3_l3", {"landmarks_covered", "collisions"}),
+        ("predator_prey_N6_l1", {"contacts", "captures"}),
+        ("push_N3", {"ball_distance", "touches"}),
+    ],
+)
+def test_measures_of_each_step_are_named_scalars(name, measures):
+    env = jax_mpe.make(name)
+    states = lanes(name)[1]
+    found = jax.jit(jax.vmap(jax.vmap(env.measures)))(states)
+    assert set(found) == measures
+    for values in found.values():
+        assert values.shape == (4, 27) and values.dtype == jnp.float32
+        assert np.isfinite(values).all() and (np.asarray(values) >= 0).all()
+
+
+def test_prey_is_part_of_a_task():
+    hunt = functools.partial(jax_mpe.make, "predator_prey_N3_l3")
+    shipped, scripted = hunt(), hunt(prey="scripted")
+    assert shipped == hunt(prey="shipped") != scripted
+    assert scripted == jax_mpe.make("predator_prey_N3_l3@scripted")
+    assert hash(scripted) == hash(hunt(prey="scripted"))
+    assert shipped.name == "predator_prey_N3_l3"
+    assert scripted.name == "predator_prey_N3_l3@scripted"
+    with pytest.raises(ValueError, match="names its prey already"):
+        jax_mpe.make("predator_prey_N3_l3@random", prey="scripted")
+
+
 def test_tasks_are_values():
     one, same = jax_mpe.make("navigation_N3_l2"), jax_mpe.Navigation(3, 2)
     assert one == same
@@ -237,15 +326,12 @@ def test_a_task_can_be_made_inside_a_jitted_function():
 
 
 def test_registered_names_and_jumanji():
-    assert jax_mpe.registered_tasks()[:3] == (
-        "navigation_N3_l3",
-        "navigation_N6_l1",
-        "navigation_N6_l6",
-    )
-    assert jax_mpe.registered_tasks()[3:] == TOYS
+    assert jax_mpe.registered_tasks() == NAMED
     for name in jax_mpe.registered_tasks():
         assert jumanji.make(f"{name}-v0") == jax_mpe.make(name)
     assert jumanji.make("jax_mpe-v0", name="navigation_N4_l2") == jax_mpe.Navigation(4, 2)
+    hunt = jumanji.make("jax_mpe-v0", name="predator_prey_N4_l2", prey="scripted")
+    assert hunt == jax_mpe.PredatorPrey(4, 2, prey="scripted")
     before = jumanji.registered_environments()
     jax_mpe._register_with_jumanji()  # as when the package is reloaded
     assert jumanji.registered_environments() == before
@@ -259,11 +345,20 @@ def test_registered_names_and_jumanji():
         ("navigation_N6_l1x", "did you mean 'navigation_N6_l1'"),
         ("toy_crosed_goals", "did you mean 'toy_crossed_goals'"),
         ("toy_public_N3", "did you mean 'toy_public'"),
+        ("push_N3_l3", "did you mean 'push_N3'"),
+        ("predator_prey_N3", "did you mean 'predator_prey_N3_l3'"),
         ("", "unknown task ''"),
         ("navigation_N3_l4", "l must be from 1 to 3, not 4"),
         ("navigation_N3_l0", "l must be from 1 to 3, not 0"),
         ("navigation_N1_l1", "at least 2 agents, not N = 1"),
         ("navigation_N0_l0", "at least 2 agents, not N = 0"),
+        ("predator_prey_N1_l1", "at least 2 agents, not N = 1"),
+        ("predator_prey_N3_l0", "l of at least 1, not 0"),
+        ("push_N1", "at least 2 agents, not N = 1"),
+        ("push_N3@scripted", "push_N3 has no prey"),
+        ("toy_public@random", "toy_public has no prey"),
+        ("predator_prey_N3_l3@brave", "unknown prey 'brave'"),
+        ("predator_prey_N3_l3@gone.npz", "there is no prey file gone.npz"),
     ],
 )
 def test_wrong_names_get_one_clear_line(name, words):
@@ -289,7 +384,8 @@ def use(env, key, width):
     return env.observe(env.restore(env.compress(state), state.step_count)), env.measures(state)
 
 # Shapes are known while tracing, so nothing needs to be compiled.
-for name in (*jax_mpe.registered_tasks(), "navigation_N10_l4"):
+sizes = ("navigation_N10_l4", "predator_prey_N10_l4", "predator_prey_N6_l1@random", "push_N10")
+for name in (*jax_mpe.registered_tasks(), *sizes):
     env = jax_mpe.make(name)
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):
         jax.eval_shape(lambda key: use(env, key, 2), key)

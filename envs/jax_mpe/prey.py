@@ -1,0 +1,220 @@
+"""Who moves the prey: frozen policies, chosen by name or file.
+
+A prey file is an `.npz` without pickled objects. It holds a network of three dense layers for each
+prey (`kernel_0 [M, P, H]`, `bias_0 [M, H]`, and likewise 1 and 2; ReLU between them, tanh at the
+end) and `header`, JSON as bytes: the sizes it is for, how it came to be, how well it flees, and the
+shapes and the SHA-256 digest of its arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import NDArray
+
+FORMAT = "jax_mpe prey 1"
+SHIPPED, SCRIPTED, RANDOM = "shipped", "scripted", "random"
+LAYERS = 3
+_FOLDER = Path(__file__).parent / "prey"
+
+
+class PreySizes(NamedTuple):
+    """What a prey policy must fit.
+
+    Attributes:
+        predators: N.
+        prey: M.
+        landmarks: L.
+        half_width: of the arena.
+    """
+
+    predators: int
+    prey: int
+    landmarks: int
+    half_width: float
+
+    @property
+    def observation(self) -> int:
+        """P, the width of a prey's observation."""
+        others = self.predators + self.prey - 1
+        return 4 + 2 * self.landmarks + 2 * others + 2 * (self.prey - 1)
+
+
+@runtime_checkable
+class PreyPolicy(Protocol):
+    """Moves all M prey of one environment.
+
+    Attributes:
+        random: whether `act` draws from its key.
+    """
+
+    random: ClassVar[bool]
+
+    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        """Actions in [-1, 1]; `key` must not be used unless `random` says so."""
+        ...
+
+
+class Random:
+    """Draws every action uniformly: for comparisons."""
+
+    random: ClassVar[bool] = True
+
+    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        return jax.random.uniform(key, (len(observation), 2), minval=-1.0)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Runs away from predators, by hand-made rule.
+
+    Every predator at relative place d pushes with `-d / (|d|^2 + 0.01)`; beyond 70 % of the arena's
+    half-width w a wall pushes back with `10 (|x| / w - 0.7)` on each axis. The sum is clipped.
+    """
+
+    sizes: PreySizes
+    random: ClassVar[bool] = False
+
+    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        del key
+        position = observation[:, 2:4] / self.sizes.half_width
+        first = 4 + 2 * self.sizes.landmarks
+        seen = observation[:, first : first + 2 * self.sizes.predators]
+        predators = seen.reshape(len(observation), -1, 2)
+        near = jnp.sum(predators * predators, axis=-1, keepdims=True) + 0.01
+        flight = -jnp.sum(predators / near, axis=1)
+        wall = 10 * jnp.sign(position) * jnp.maximum(jnp.abs(position) - 0.7, 0)
+        return jnp.clip(flight - wall, -1.0, 1.0)
+
+
+class Trained:
+    """The networks of a prey file; `arrays` are checked by `read`."""
+
+    random: ClassVar[bool] = False
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        self.layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(LAYERS)]
+
+    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        del key
+        x = observation
+        for i, (kernel, bias) in enumerate(self.layers):
+            x = jnp.einsum("mi,mio->mo", x, jnp.asarray(kernel, x.dtype)) + bias
+            x = jnp.tanh(x) if i == LAYERS - 1 else jax.nn.relu(x)
+        return x
+
+
+@functools.cache  # tasks are values: the policy behind one must not change within a process
+def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
+    """The policy of this name.
+
+    Args:
+        prey: `shipped`, the pretrained prey of this size where there is one and `scripted`
+            otherwise; `scripted`; `random`; or the path of a prey file, read once in a process.
+        sizes: what it must fit.
+
+    Raises:
+        ValueError: in one line, if there is no such policy or file, or it does not fit.
+    """
+    if prey == RANDOM:
+        return Random()
+    path = shipped_file(sizes) if prey == SHIPPED else Path(prey)
+    if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
+        return Scripted(sizes)
+    if prey != SHIPPED and path.suffix != ".npz":
+        raise ValueError(
+            f"unknown prey {prey!r}: it is {SHIPPED!r}, {SCRIPTED!r}, {RANDOM!r}, or a file .npz"
+        )
+    _, arrays = read(path, sizes)
+    return Trained(arrays)
+
+
+def shipped_file(sizes: PreySizes) -> Path:
+    """Where the pretrained prey of this size lies, if there is one."""
+    return _FOLDER / f"N{sizes.predators}_M{sizes.prey}.npz"
+
+
+def write(
+    path: Path, sizes: PreySizes, arrays: Mapping[str, NDArray[np.float32]], story: Mapping
+) -> None:
+    """Write a prey file.
+
+    Args:
+        path: where to; an existing file is replaced.
+        sizes: what the policy is for.
+        arrays: `kernel_0`, `bias_0`, ...
+        story: how it came to be and how well it flees; anything that JSON can hold.
+    """
+    header = {
+        "format": FORMAT,
+        "sizes": sizes._asdict(),
+        "shapes": {name: list(array.shape) for name, array in arrays.items()},
+        "sha256": digest(arrays),
+        **story,
+    }
+    text = np.frombuffer(json.dumps(header, indent=1).encode(), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contents: dict[str, Any] = {**arrays, "header": text}
+    np.savez(path, **contents)
+
+
+def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """Header and arrays of a prey file.
+
+    Raises:
+        ValueError: in one line, if the file is missing, is none of ours, was damaged, or holds prey
+            of other sizes.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+        stated, shapes, sha256 = header["sizes"], header["shapes"], header["sha256"]
+    except FileNotFoundError:
+        raise ValueError(f"there is no prey file {path}") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a prey file, or a damaged one ({error})") from None
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}")
+    if {name: list(array.shape) for name, array in arrays.items()} != shapes:
+        raise ValueError(f"{path} is damaged: its arrays have other shapes than its header states")
+    if digest(arrays) != sha256:
+        raise ValueError(f"{path} is damaged: its arrays do not have the SHA-256 of its header")
+    wanted = sizes._asdict()
+    if any(stated.get(name) != value for name, value in wanted.items() if name != "half_width"):
+        raise ValueError(f"{path} holds prey for {_told(stated)}, but the task has {_told(wanted)}")
+    hidden = arrays["bias_0"].shape[-1] if "bias_0" in arrays else 0
+    if _shapes(sizes, hidden) != shapes:
+        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey")
+    return header, arrays
+
+
+def digest(arrays: Mapping[str, NDArray]) -> str:
+    """SHA-256 over names, types, shapes and little-endian contents, by ascending name."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        sha.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def _shapes(sizes: PreySizes, hidden: int) -> dict[str, list[int]]:
+    widths = (sizes.observation, hidden, hidden, 2)
+    kernels = {f"kernel_{i}": [sizes.prey, *widths[i : i + 2]] for i in range(LAYERS)}
+    return kernels | {f"bias_{i}": [sizes.prey, widths[i + 1]] for i in range(LAYERS)}
+
+
+def _told(sizes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{sizes.get(name)} {name}" for name in ("predators", "prey", "landmarks"))

@@ -1,0 +1,363 @@
+"""Checkpoints of the whole training state, with Orbax, and proof that what is read is what was written.
+
+    checkpoints/wave_0/5000/            Orbax: `state` (every array, and a digest of each), `meta` (JSON)
+    checkpoints/wave_0/5000.files.json  SHA-256 of the files of that checkpoint, written once it is complete
+
+Orbax restores a flipped byte without complaint and casts a wrong dtype silently, so both are checked here. A
+checkpoint that fails is named and the one before it used.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding, PartitionSpec
+from orbax.checkpoint import checkpoint_managers
+
+from purejax_mgtopo.config import differences, scientific
+from purejax_mgtopo.digests import digest_arrays
+from purejax_mgtopo.files import RunError
+from purejax_mgtopo.population import LANES, Population, PopulationState
+from purejax_mgtopo.provenance import device, versions
+from purejax_mgtopo.stored import (
+    DIGEST,
+    BadCheckpoint,
+    array_shapes,
+    check_files,
+    note_files,
+    one_line,
+    read_meta,
+    sealed,
+)
+from purejax_mgtopo.waves import Wave
+
+FORMAT = 1
+CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of a save
+
+
+class CheckpointError(RunError):
+    """A checkpoint that could not be written, or none that can be read."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A state that equals, bit for bit, the one that was saved after `episode` episodes."""
+
+    state: PopulationState
+    episode: int
+    bitwise: bool
+    """Going on from it repeats an uninterrupted run bit for bit: same versions, device kind and lanes."""
+
+
+class Checkpoints:
+    """The checkpoints of one wave of seeds: saved in the background, the latest few and the best kept.
+
+    Args:
+        folder: of this wave.
+        keep: how many of the latest to keep; the best one stays besides.
+        say: hears, in one line each, of checkpoints that are not used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        population: Population,
+        wave: Wave,
+        *,
+        keep: int = 2,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.folder, self._population, self._wave, self._say = folder, population, wave, say
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "digests")
+        self._pending: list[int] = []
+        self._digesting: list[concurrent.futures.Future] = []
+        self._manager = _manager(folder, keep)
+
+    def save(self, state: PopulationState, score: float) -> None:
+        """Begin to save `state`; it may be used up at once.
+
+        Args:
+            score: what makes a checkpoint the best; NaN where nothing was evaluated, or nothing is finite.
+
+        Raises CheckpointError if this one or the one before it cannot be written.
+        """
+        step = int(state.clock.episode)
+        arrays = _named_arrays(state)
+        digests = {DIGEST + name: value for name, value in digest_arrays(arrays).items()}
+        tree = arrays | digests
+        chunked = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
+        self.settle(wait=True)
+        with self._clear_errors(step):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(tree, save_args=chunked),
+                    meta=ocp.args.JsonSave(sealed(self._meta(step))),
+                ),
+                metrics={"score": score if math.isfinite(score) else None},
+                force=True,
+            )
+        self._pending.append(step)
+
+    def settle(self, wait: bool = False) -> None:
+        """Look after saves under way: raise what went wrong, note the files of those that are complete."""
+        if self._pending and (wait or not self._manager.is_saving_in_progress()):
+            with self._clear_errors(self._pending[-1]):
+                self._manager.wait_until_finished()
+                self._manager.check_for_errors()
+            if jax.process_index() == 0:
+                for step in self._pending:
+                    self._digesting.append(self._writer.submit(note_files, self.folder / str(step)))
+            self._pending = []
+        if wait:
+            with self._clear_errors(0):
+                for future in self._digesting:
+                    future.result()
+            self._digesting = []
+
+    def close(self) -> None:
+        """Wait until all is durable."""
+        try:
+            self.settle(wait=True)
+        finally:
+            self._writer.shutdown()
+            self._manager.close()
+
+    def complete(self, episode: int) -> bool:
+        """Whether the checkpoint of that episode exists; saves are atomic."""
+        return (self.folder / str(episode)).is_dir()
+
+    def restore(self) -> Restored | None:
+        """The latest checkpoint that proves sound, on this population's devices; None if there is none at all.
+
+        Raises CheckpointError when there are checkpoints but none is sound, or they are of another run.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            problem, restored = None, None
+            try:
+                restored = self._restore(step)
+            except BadCheckpoint as error:
+                problem = str(error)
+            if _agreed(problem is None):
+                return restored
+            self._say(
+                f"checkpoint {self.folder / str(step)} is not used: {problem or 'bad elsewhere'}"
+            )
+        if steps:
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} is sound; move that folder away to start this wave anew"
+            )
+        return None
+
+    def _restore(self, step: int) -> Restored:
+        path = self.folder / str(step)
+        check_files(path)
+        meta = read_meta(path)
+        self._check_settings(meta)
+        saved_lanes = int(meta["lanes"])
+        like = _named_arrays(_resized(self._population.abstract(), saved_lanes))
+        digests = {
+            DIGEST + name: jax.ShapeDtypeStruct(
+                (saved_lanes if x.ndim else 1, 2),
+                jnp.uint32,
+                sharding=x.sharding if x.ndim else NamedSharding(x.sharding.mesh, PartitionSpec()),
+            )
+            for name, x in like.items()
+        }
+        tree: Any = like | digests
+        _check_structure(path, tree)
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(tree))
+            ).state
+        except Exception as error:  # whatever damage made Orbax or TensorStore stumble
+            raise BadCheckpoint(one_line(error)) from error
+        arrays = {name: restored[name] for name in like}
+        for name, found in digest_arrays(arrays).items():
+            if not _equal(found, restored[DIGEST + name]):
+                raise BadCheckpoint(f"{name} differs from what was saved")
+        state = _unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
+        same = meta["versions"] == versions() and meta["device"] == device_kind()
+        return Restored(state, step, bitwise=same and saved_lanes == self._population.lanes)
+
+    def _relaned(self, saved: int, array: jax.Array) -> jax.Array:
+        """An array [saved lanes, ...] for this population's lanes and devices; idle ones repeat a saved one."""
+        lanes = self._population.lanes
+        sharding = NamedSharding(self._population.mesh, LANES)
+        if lanes == saved:
+            return array
+        index = np.minimum(np.arange(lanes), saved - 1)
+        return jax.jit(lambda x: x[index], out_shardings=sharding)(array)
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "episode": step,
+            "wave": dataclasses.asdict(self._wave),
+            "lanes": self._population.lanes,
+            "settings": scientific(self._population.config),
+            "versions": versions(),
+            "device": device_kind(),
+        }
+
+    def _check_settings(self, meta: Mapping[str, Any]) -> None:
+        if meta["format"] != FORMAT:
+            raise CheckpointError(
+                f"{self.folder} holds checkpoints of format {meta['format']}, and this version reads {FORMAT}: "
+                "resume with the version that wrote them (config.json names it)"
+            )
+        ours = scientific(self._population.config) | {"wave": dataclasses.asdict(self._wave)}
+        differing = differences(dict(meta["settings"]) | {"wave": meta["wave"]}, ours)
+        if differing:
+            raise CheckpointError(
+                f"{self.folder} holds checkpoints of a run with other settings: {'; '.join(differing)}"
+            )
+
+    def _clear_errors(self, step: int) -> Any:
+        return _ClearErrors(self.folder, step)
+
+
+class _ClearErrors:
+    """Turns whatever a save raises into one line, and removes what it left half done."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._folder, self._step = folder, step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, CheckpointError):
+            return
+        for partial_save in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(partial_save, ignore_errors=True)
+        kept = sorted(
+            (int(p.name) for p in self._folder.glob("*") if p.name.isdigit()), reverse=True
+        )
+        have = (
+            f"the checkpoint of episode {kept[0]:,} is unharmed"
+            if kept
+            else "none was saved before"
+        )
+        raise CheckpointError(
+            f"cannot save the checkpoint of episode {self._step:,} to {self._folder}: {one_line(error)}; {have}"
+        ) from error
+
+
+def device_kind() -> str:
+    """What the program runs on, as far as its arithmetic goes."""
+    found = device() or {}
+    return f"{found.get('platform')} {found.get('kind')} {found.get('machine')}"
+
+
+def _manager(folder: Path, keep: int) -> Any:
+    policy = checkpoint_managers
+    best = policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
+    options = policy.CheckpointManagerOptions(
+        preservation_policy=policy.AnyPreservationPolicy([policy.LatestN(keep), best]),
+        best_fn=_score,
+        cleanup_tmp_directories=True,
+        create=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return policy.CheckpointManager(folder.absolute(), options=options)
+
+
+def _score(metrics: Any) -> float:
+    """NaN would win every comparison that decides on the best."""
+    score = metrics["score"]
+    return -math.inf if score is None or not math.isfinite(score) else score
+
+
+def _named_arrays(state: Any) -> dict[str, Any]:
+    """Every array by its path, random keys as their words; empty ones hold nothing to save."""
+    named = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        array = _words(leaf)
+        if array.size:
+            named[name] = array
+    return named
+
+
+def _words(leaf: Any) -> Any:
+    if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        words = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=leaf.sharding)
+    return jax.random.key_data(leaf)
+
+
+def _unnamed(
+    arrays: Mapping[str, jax.Array], like: PopulationState, place: Callable[[jax.Array], jax.Array]
+) -> PopulationState:
+    """The inverse of `_named_arrays`."""
+
+    def leaf(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in arrays:
+            return jax.device_put(jnp.zeros(shape.shape, shape.dtype), shape.sharding)
+        array = arrays[name] if not shape.ndim else place(arrays[name])
+        if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(array)
+        return array
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def _resized(like: PopulationState, lanes: int) -> PopulationState:
+    """The shapes of a state with another number of lanes, whole on every device where they cannot be shared out."""
+
+    def resize(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        mesh = x.sharding.mesh
+        spec = LANES if lanes % mesh.size == 0 else PartitionSpec()
+        return jax.ShapeDtypeStruct(
+            (lanes, *x.shape[1:]), x.dtype, sharding=NamedSharding(mesh, spec)
+        )
+
+    return dataclasses.replace(like, lanes=jax.tree.map(resize, like.lanes))
+
+
+def _check_structure(path: Path, tree: Mapping[str, Any]) -> None:
+    """Raise BadCheckpoint unless names, shapes and dtypes are the expected ones: Orbax would cast."""
+    stored = array_shapes(path)
+    for name in sorted({*tree, *stored}):
+        if name not in stored or name not in tree:
+            raise BadCheckpoint(f"{name} is {'missing' if name in tree else 'not of this program'}")
+        expected = (tuple(tree[name].shape), str(np.dtype(tree[name].dtype)))
+        if stored[name] != expected:
+            raise BadCheckpoint(f"{name} is {stored[name]}, not {expected}")
+
+
+def _equal(a: jax.Array, b: jax.Array) -> bool:
+    """As far as this process can see them."""
+    ours = {str(shard.index): np.asarray(shard.data) for shard in a.addressable_shards}
+    theirs = {str(shard.index): np.asarray(shard.data) for shard in b.addressable_shards}
+    if ours.keys() == theirs.keys():
+        return all(np.array_equal(ours[index], theirs[index]) for index in ours)
+    return np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def _agreed(sound: bool) -> bool:
+    """Whether it holds in every process."""
+    if jax.process_count() == 1:
+        return sound
+    from jax.experimental import multihost_utils
+
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(sound))))

@@ -1,0 +1,74 @@
+"""Digests of arrays, the same on a device and in NumPy, and of files.
+
+Each lane of an array gets two 32-bit sums of its mixed words, each word mixed with its position. The mixing is a
+bijection (MurmurHash3's finaliser), so that a change of any one word always changes the digest, and a change of many
+goes unseen with a probability of 2**-64. It runs at memory speed on whatever holds the array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
+from numpy.typing import NDArray
+
+_SALTS = (0x9E3779B9, 0x7F4A7C15)
+
+
+@jax.jit
+def digest_arrays(arrays: Mapping[str, Array]) -> dict[str, UInt32[Array, "L 2"]]:
+    """By name, a digest of each lane [L, ...]; of a scalar, one."""
+    return {name: _digest(_words(array), jnp) for name, array in arrays.items()}
+
+
+def digest_array(array: NDArray) -> UInt32[np.ndarray, "L 2"]:
+    """The same for one array in NumPy."""
+    lanes = array.reshape(1, 1) if array.ndim == 0 else array.reshape(len(array), -1)
+    raw = np.ascontiguousarray(lanes)
+    if raw.dtype.itemsize >= 4:
+        words = raw.view(np.uint32)
+    else:
+        words = raw.view({1: np.uint8, 2: np.uint16}[raw.dtype.itemsize]).astype(np.uint32)
+    return np.asarray(_digest(words, np))
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file beneath `folder`, by relative path."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
+    return found
+
+
+def _words(array: Array) -> UInt32[Array, "L W"]:
+    lanes = array.reshape(1, 1) if array.ndim == 0 else array.reshape(len(array), -1)
+    if lanes.dtype == bool:
+        return lanes.astype(jnp.uint32)
+    kind = {1: jnp.uint8, 2: jnp.uint16}.get(lanes.dtype.itemsize, jnp.uint32)
+    words = jax.lax.bitcast_convert_type(lanes, kind).astype(jnp.uint32)
+    return words.reshape(len(lanes), -1)
+
+
+def _digest(words: Any, xp: Any) -> Any:
+    position = xp.arange(words.shape[1], dtype=xp.uint32)
+    sums = [
+        xp.sum(_mix(words ^ _mix(position + xp.uint32(salt), xp), xp), axis=1, dtype=xp.uint32)
+        for salt in _SALTS
+    ]
+    return xp.stack(sums, axis=1)
+
+
+def _mix(x: Any, xp: Any) -> Any:
+    x = (x ^ (x >> xp.uint32(16))) * xp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> xp.uint32(13))) * xp.uint32(0xC2B2AE35)
+    return x ^ (x >> xp.uint32(16))

@@ -1,0 +1,95 @@
+"""Is a prey worth chasing? Fresh predators are trained against it, with the package's own learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_mpe.predator_prey import PredatorPrey
+from jax_mpe.scenario import Snapshot
+from jaxtyping import Array, Float
+
+from purejax_mgtopo.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.config import Config, EvaluationConfig
+from purejax_mgtopo.evaluate import evaluation_episodes
+from purejax_mgtopo.population import Population
+from purejax_mgtopo.prey.settings import PreySettings
+from purejax_mgtopo.statistics import Interval, stratified_bootstrap
+from purejax_mgtopo.types import Mode
+
+FIRST_SEED = 1_000
+"""So that no predators start as those of the self-play did."""
+EPISODES = 500
+
+
+class Chase(NamedTuple):
+    """Of trained predators without exploration; means over episodes, one number a seed."""
+
+    contacts: Float[np.ndarray, " S"]
+    """An episode."""
+    captures: Float[np.ndarray, " S"]
+    """Steps and prey in contact with any predator, an episode."""
+    inside: Float[np.ndarray, " S"]
+    """Share of the prey's steps within the arena."""
+    team_return: Float[np.ndarray, " S"]
+
+    def told(self) -> dict[str, list[float]]:
+        """Mean over seeds with its 95 % interval, ready for JSON."""
+        found = {}
+        for name, values in self._asdict().items():
+            one: Interval = stratified_bootstrap([values], lambda drawn: drawn[0].mean(axis=-1))
+            found[name] = [round(float(x), 4) for x in (one.point, one.low, one.high)]
+        return found
+
+
+def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Chase:
+    """Train predators with topology `none` against this prey, and watch them.
+
+    Args:
+        settings: for the size of the task, the number of seeds, and how long to train.
+        prey: as `jax_mpe.make` takes it.
+        tell: called after each chunk with the episodes done.
+    """
+    config = Config(
+        task=f"{settings.task}@{prey}",
+        topology="none",
+        messages="lstm",
+        seeds=settings.seeds,
+        first_seed=FIRST_SEED,
+        episodes=settings.chase_episodes,
+        chunk_episodes=settings.chunk,
+        evaluation=EvaluationConfig(every=settings.chase_episodes, episodes=EPISODES),
+    )
+    population = Population(config)
+    state = population.init()
+    for _ in range(config.chunks):
+        state, report = population.advance(state)
+        tell(report.episode)
+    seeds = jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0]), state.seeds)
+    watched = jax.jit(lambda seeds: jax.lax.map(_Watch(population.algorithm), seeds))(seeds)
+    return Chase(*(np.asarray(x, float)[: settings.seeds] for x in watched))
+
+
+class _Watch:
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
+        self.env = cast(PredatorPrey, algorithm.env)
+
+    def __call__(self, state: LearnerState) -> tuple[Array, ...]:
+        episodes = evaluation_episodes(self.algorithm, state, Mode.EVAL_GREEDY)
+
+        def restored(moving: Array, fixed: Array) -> Any:
+            return jax.vmap(lambda m: self.env.restore(Snapshot(m, fixed), 0))(moving[1:])
+
+        states = jax.vmap(restored)(episodes.moving, episodes.fixed)
+        measures = jax.vmap(jax.vmap(self.env.measures))(states)
+        far = jnp.max(jnp.abs(states.prey_position), axis=-1)
+        return (
+            jnp.mean(jnp.sum(measures["contacts"], axis=1)),
+            jnp.mean(jnp.sum(measures["captures"], axis=1)),
+            jnp.mean(far <= self.env.half_width),
+            jnp.mean(jnp.sum(episodes.reward, axis=1)),
+        )

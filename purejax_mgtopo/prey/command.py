@@ -1,0 +1,124 @@
+"""`mgtopo prey`: self-play, selection, a frozen file, and the figures in its header."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from purejax_mgtopo.config import Config, ConfigError
+from purejax_mgtopo.prey.settings import PreySettings
+from purejax_mgtopo.startup import configure_platform, use_cache
+
+Say = Callable[[str], None]
+
+
+def prey_command(settings: PreySettings, out: Path) -> int:
+    """Train, pick, write `out`, then measure and write it again with the figures.
+
+    Raises ConfigError where `out` exists or is no .npz, RunError where no prey is fit.
+    """
+    if out.suffix != ".npz":
+        raise ConfigError(f"a prey file ends in .npz, unlike {out}")
+    if out.exists():
+        raise ConfigError(f"{out} exists; move it away, or say where else with --out")
+    use_cache(True)
+    configure_platform(Config(task=settings.task))
+    table = make_prey(settings, out, _progress())
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    print(f"prey  {out}", flush=True)
+    return 0
+
+
+def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
+    """All of `prey_command` but the arguments' checks; also from Python, once JAX is configured."""
+    import jax_mpe
+    import numpy as np
+    from jax_mpe.prey import write
+
+    from purejax_mgtopo.prey.chase import chase
+    from purejax_mgtopo.prey.selection import choose, cross_play, frozen
+    from purejax_mgtopo.prey.selfplay import PairMetrics, Pairs
+    from purejax_mgtopo.provenance import provenance
+
+    pairs = Pairs(settings)
+
+    def tell(episode: int, told: PairMetrics) -> None:
+        say(
+            f"self-play {episode:,} of {settings.episodes:,}: contacts an episode "
+            f"{np.mean(told.contacts):.2f}, prey inside {np.mean(told.inside):.0%}"
+        )
+
+    trained = pairs.train(tell)
+    prey = trained.prey.learner.policy
+    met = cross_play(pairs.duel, trained.predators.learner.policy, prey)
+    contacts, inside = met.held_out()
+    best = choose(met, settings.stays)
+    say(f"picked the prey of pair {best}: {contacts[best]:.2f} contacts, inside {inside[best]:.1%}")
+    env = pairs.duel.env
+    story: dict[str, Any] = {
+        "settings": asdict(settings),
+        "picked": {
+            "pair": best,
+            "seed": settings.first_seed + best,
+            "by": "fewest contacts an episode with the trained predators of all other pairs, among "
+            "prey that stay in the arena",
+            "contacts": np.round(contacts, 3).tolist(),
+            "inside": np.round(inside, 4).tolist(),
+        },
+        "provenance": provenance(),
+    }
+    arrays = frozen(prey, best)
+    write(out, env.sizes, arrays, story)
+    if not settings.chase_episodes:
+        return _table({})
+    # Each stands for what fresh predators, trained for so long, make of the prey.
+    figures = {}
+    for name, kind in (("this", str(out)), ("scripted", "scripted"), ("random", "random")):
+        tell_name = partial(_tell_chase, say, name)
+        figures[name] = chase(settings, kind, tell_name).told()
+    story["chase"] = {
+        "what": "predators trained from scratch with topology none, then watched without "
+        "exploration; mean over seeds with its 95 % interval, an episode",
+        **figures,
+    }
+    write(out, env.sizes, arrays, story)
+    assert jax_mpe.make(settings.task, prey=str(out)) is not None  # it reads as it was written
+    return _table(figures)
+
+
+def _tell_chase(say: Say, name: str, episode: int) -> None:
+    say(f"predators chasing {name} prey: {episode:,} episodes")
+
+
+def _table(figures: dict[str, dict[str, list[float]]]) -> Table:
+    table = Table("prey", box=box.SIMPLE_HEAD)
+    headings = {
+        "contacts": "contacts an episode",
+        "captures": "captures",
+        "inside": "inside",
+        "team_return": "return",
+    }
+    for heading in headings.values():
+        table.add_column(f"{heading} [95 %]", justify="right", no_wrap=True)
+    for name, told in figures.items():
+        cells = ("{:.2f} [{:.2f}, {:.2f}]".format(*told[key]) for key in headings)
+        table.add_row(name, *cells)
+    return table
+
+
+def _progress() -> Say:
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - start:7.0f} s  {line}", file=sys.stderr, flush=True)
+
+    return say

@@ -1,0 +1,48 @@
+"""The recipe for prey, free of JAX so that the command line can show it without starting it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from purejax_mgtopo.config import ConfigError
+
+
+@dataclass(frozen=True)
+class PreySettings:
+    """Train prey against predators in self-play, pick the best, freeze and measure it."""
+
+    agents: int = 3
+    """N, the predators; the number of prey and the arena follow from it."""
+    seeds: int = 8
+    """Independent pairs of teams; one pair's prey is picked."""
+    episodes: int = 20_000
+    """Of self-play, for each pair."""
+    first_seed: int = 0
+    hidden: int = 64
+    """Units of each hidden layer of the prey; predators have 128, as always."""
+    contact_cost: float = 10.0
+    """What a contact with a predator costs the prey."""
+    boundary_cost: float = 3.0
+    """Weight of the classic penalty for places near and beyond the arena's edge. With the classic weight, 1, prey
+    learn to spend a tenth of their time outside."""
+    stays: float = 0.95
+    """Prey must be in the arena for at least this share of their steps, or they are not picked."""
+    chase_episodes: int = 5_000
+    """Training of the fresh predators that measure the picked prey; 0 measures nothing."""
+    chunk: int = 500
+    """Episodes between two lines of progress."""
+
+    def __post_init__(self) -> None:
+        if self.agents < 2 or self.seeds < 1 or self.hidden < 1 or self.chunk < 1:
+            raise ConfigError("agents must be at least 2; seeds, hidden and chunk at least 1")
+        for name in ("episodes", "chase_episodes"):
+            value = getattr(self, name)
+            if value % self.chunk or value < 0 or (name == "episodes" and value == 0):
+                raise ConfigError(f"{name} ({value}) must be a multiple of chunk ({self.chunk})")
+        if min(self.contact_cost, self.boundary_cost) < 0 or not 0 <= self.stays <= 1:
+            raise ConfigError("costs must not be negative, and stays must lie in [0, 1]")
+
+    @property
+    def task(self) -> str:
+        """Predators see every landmark and prey."""
+        return f"predator_prey_N{self.agents}_l{self.agents}"

@@ -1,0 +1,79 @@
+"""Several processes (hosts) of one run, through JAX's own distributed runtime.
+
+Everything here answers for a single process without starting JAX. Training needs no word between processes; the host's
+loop exchanges a few numbers once a chunk, so that all stop, and save, at the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from purejax_mgtopo.files import RunError
+
+
+def join(wanted: bool) -> None:
+    """Join the other processes of this run, as Slurm, MPI, Kubernetes or JAX_COORDINATOR_ADDRESS describe them.
+
+    Call before JAX starts. Raises RunError when `wanted` and nothing describes them.
+    """
+    if not wanted:
+        return
+    import jax
+
+    def number(name: str) -> int | None:
+        value = os.environ.get(name)
+        return None if value is None else int(value)
+
+    try:
+        jax.distributed.initialize(
+            num_processes=number("JAX_NUM_PROCESSES"), process_id=number("JAX_PROCESS_ID")
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RunError(
+            f"cannot join the other processes: {' '.join(str(error).split())}; start under Slurm or MPI, or set "
+            "JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from error
+
+
+def index() -> int:
+    """This process's number."""
+    jax = _distributed()
+    return 0 if jax is None else int(jax.process_index())
+
+
+def count() -> int:
+    """How many processes share the run."""
+    jax = _distributed()
+    return 1 if jax is None else int(jax.process_count())
+
+
+def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
+    """What every process says, by process; all must ask at the same moment.
+
+    Raises RunError when one of them is gone.
+    """
+    mine = np.asarray(numbers, np.float32)
+    if count() == 1:
+        return mine[None]
+    from jax.experimental import multihost_utils
+
+    try:
+        return np.asarray(multihost_utils.process_allgather(mine)).reshape(count(), -1)
+    except Exception as error:  # the transport decides which
+        raise RunError(
+            f"another process of this run is gone ({' '.join(str(error).split())[:200]}); "
+            "start all of them again with `mgtopo resume`"
+        ) from error
+
+
+def _distributed() -> Any:
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.distributed.is_initialized():
+        return None
+    return jax

@@ -1,0 +1,314 @@
+"""Inline SVG pictures: light, responsive, and coloured by the page, so that they follow its dark mode.
+
+Every picture is 360 units wide, about the width of a phone; wider pages show several side by side.
+Text is real text. Colours are the page's custom properties, `--blue` and so on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import ArrayLike, NDArray
+
+from purejax_mgtopo.figures import compact
+from purejax_mgtopo.statistics import Band, Interval
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 360, 44, 10, 12, 34
+
+_SHAPES = {
+    "s": "M-3-3h6v6h-6z",
+    "^": "M0-4L4 3H-4z",
+    "v": "M0 4L4-3H-4z",
+    "<": "M-4 0L3-4V4z",
+    ">": "M4 0L-3-4V4z",
+    "D": "M0-4L4 0L0 4L-4 0z",
+    "d": "M0-4L2.6 0L0 4L-2.6 0z",
+    "P": "M-1.3-4h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7v-2.6h2.7z",
+    "X": "M-4-2.2L-2.2-4L0-1.8L2.2-4L4-2.2L1.8 0L4 2.2L2.2 4L0 1.8L-2.2 4L-4 2.2L-1.8 0z",
+    "*": "M0-4.5L1.2-1.4L4.3-1.4L1.8.6L2.7 3.7L0 1.9L-2.7 3.7L-1.8.6L-4.3-1.4L-1.2-1.4z",
+    "p": "M0-4L3.8-1.2L2.4 3.2H-2.4L-3.8-1.2z",
+    "h": "M0-4L3.5-2V2L0 4L-3.5 2V-2z",
+    "H": "M-2-3.5H2L4 0L2 3.5H-2L-4 0z",
+    "8": "M-1.6-3.8H1.6L3.8-1.6V1.6L1.6 3.8H-1.6L-3.8 1.6V-1.6z",
+}
+_CIRCLE = "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0z"
+_ids = itertools.count()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn everywhere: the page's colour, an SVG dash pattern, a marker."""
+
+    colour: str
+    dash: str
+    marker: str
+
+    @property
+    def shape(self) -> str:
+        return _SHAPES.get(self.marker, _CIRCLE)
+
+    def swatch(self) -> Markup:
+        """A short piece of the line, for legends."""
+        return Markup(
+            '<svg class="swatch {}" viewBox="0 0 34 12" aria-hidden="true">'
+            '<path class="line" d="M1 6H33"{}/><path class="dot" d="{}" transform="translate(17 6)"/></svg>'
+        ).format(self.colour, Markup(self._dash()), self.shape)
+
+    def _dash(self) -> str:
+        return f' stroke-dasharray="{self.dash}"' if self.dash else ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line with its band; `band.low` may be NaN throughout (no band)."""
+
+    label: str
+    look: Look
+    x: NDArray
+    band: Band
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in a chart of intervals. `seeds` are drawn as dots."""
+
+    label: str
+    look: Look
+    interval: Interval
+    seeds: NDArray
+    note: str = ""
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    height: int = 220,
+    limits: tuple[float, float] | None = None,
+) -> Markup:
+    """Lines with bands. `limits` fixes the y axis; else a bad beginning may leave it (see `focus`)."""
+    low, high = limits or focus(series)
+    x_low = min(float(s.x[0]) for s in series)
+    x_high = max(float(s.x[-1]) for s in series)
+    across = _Axis(x_low, x_high if x_high > x_low else x_low + 1, LEFT, WIDTH - RIGHT)
+    up = _Axis(low, high, height - BOTTOM, TOP)
+    parts = [_grid(across, up, height, x_label)]
+    clip = f"clip{next(_ids)}"
+    parts.append(
+        f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT + 4}" '
+        f'height="{height - BOTTOM - TOP + 8}"/></clipPath><g clip-path="url(#{clip})">'
+    )
+    for s in series:
+        x = across(s.x)
+        if len(x) > 1 and np.isfinite(s.band.low).all():
+            outline = np.concatenate([up(s.band.high), up(s.band.low)[::-1]])
+            area = _points(np.concatenate([x, x[::-1]]), outline)
+            parts.append(f'<path class="band {s.look.colour}" d="M{area}z"/>')
+    for rank, s in enumerate(series):
+        x, y = across(s.x), up(s.band.point)
+        path = f'<path class="line" d="M{_points(x, y)}"{s.look._dash()}/>' if len(x) > 1 else ""
+        step = max(1, -(-len(x) // 6))
+        first = rank * step // len(series)
+        marks = "".join(
+            f'<path class="dot" d="{s.look.shape}" transform="translate({a:.1f} {b:.1f})"/>'
+            for a, b in zip(x[first::step], y[first::step], strict=True)
+        )
+        parts.append(
+            f'<g class="{s.look.colour}"><title>{escape(s.label)}</title>{path}{marks}</g>'
+        )
+    parts.append("</g>")
+    lowest = min(float(np.min(s.band.point)) for s in series)
+    if lowest < low:
+        parts.append(
+            f'<text class="note" x="2" y="{height - 4}">'
+            f"starts at {number(lowest)}</text>"
+        )
+    told = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
+    return _svg(height, title, told, parts)
+
+
+def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
+    """One row per method: its seeds as dots, their interquartile mean, and its interval."""
+    pitch, top = 48, 4
+    height = top + pitch * len(rows) + BOTTOM
+    known = [
+        v
+        for row in rows
+        for v in (*row.seeds, row.interval.low, row.interval.high, row.interval.point)
+        if math.isfinite(v)
+    ]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    room = (high - low) * 0.05 or 0.5
+    across = _Axis(low - room, high + room, 12, WIDTH - 12)
+    base = height - BOTTOM
+    parts = [
+        f'<path class="grid" d="M{x:.1f} {top}V{base}"/>'
+        f'<text class="tick" x="{x:.1f}" y="{base + 14}" text-anchor="middle">{number(v)}</text>'
+        for v in ticks(across.low, across.high, 5)
+        for x in (across(v),)
+    ]
+    parts.append(
+        f'<text class="label" x="{WIDTH / 2}" y="{base + 29}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    for k, row in enumerate(rows):
+        y = top + pitch * k + 28
+        interval = row.interval
+        text = interval_text(interval) + (f" {row.note}" if row.note else "")
+        parts.append(
+            f'<g class="{row.look.colour}"><text class="name" x="12" y="{y - 13}">{escape(row.label)}</text>'
+            f'<text class="value" x="{WIDTH - 12}" y="{y - 13}" text-anchor="end">{escape(text)}</text>'
+        )
+        dots = "".join(f"M{across(v):.1f} {y + 11}h0" for v in row.seeds)
+        parts.append(f'<path class="seeds" d="{dots}"/>' if dots else "")
+        if math.isfinite(interval.low):
+            a, b = across(interval.low), across(interval.high)
+            parts.append(
+                f'<path class="whisker" d="M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 5}v10M{b:.1f} {y - 5}v10"/>'
+            )
+        if math.isfinite(interval.point):
+            at = f"translate({across(interval.point):.1f} {y}) scale(1.5)"
+            parts.append(f'<path class="dot" d="{row.look.shape}" transform="{at}"/>')
+        parts.append("</g>")
+    told = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
+    return _svg(height, title, told, parts)
+
+
+def heat_map(rates: NDArray, *, title: str) -> Markup:
+    """Open rates [N, N] by receiver (row) and sender (column); the diagonal stays empty."""
+    n = len(rates)
+    side = max(22, min(48, 156 // n))
+    left, top = 20, 40
+    height = top + side * n + 4
+    width = left + side * n + 4
+    small = ' style="font-size:10px"' if side < 30 else ""
+    parts = ['<text class="label" x="0" y="12">to \u2193 \u2002from \u2192</text>']
+    for i in range(n):
+        centre = side * i + side / 2
+        parts.append(
+            f'<text class="tick" x="{left + centre}" y="{top - 8}" text-anchor="middle">{i}</text>'
+            f'<text class="tick" x="{left - 6}" y="{top + centre + 4}" text-anchor="end">{i}</text>'
+        )
+        for j in range(n):
+            x, y = left + side * j, top + side * i
+            if i == j:
+                parts.append(f'<path class="grid" d="M{x + 4} {y + 4}l{side - 8} {side - 8}"/>')
+                continue
+            rate = float(rates[i, j])
+            tone = "strong" if rate > 0.78 else "weak"  # where either has a contrast of 4
+            parts.append(
+                f'<g><title>agent {i} hears agent {j}: {rate:.1%} of steps</title>'
+                f'<rect class="cell" x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" '
+                f'rx="3" fill-opacity="{0.04 + 0.96 * rate:.3f}"/><text class="{tone}" x="{x + side / 2}" '
+                f'y="{y + side / 2 + 4}" text-anchor="middle"{small}>{100 * rate:.0f}</text></g>'
+            )
+    told = "; ".join(
+        f"{i} hears {j} in {rates[i, j]:.0%}" for i in range(n) for j in range(n) if i != j
+    )
+    return _svg(height, title, told, parts, width)
+
+
+def focus(series: Sequence[Series]) -> tuple[float, float]:
+    """Limits of the y axis. A terrible first quarter may leave the picture rather than flatten the rest."""
+    late, early = [], []
+    for s in series:
+        cut = len(s.x) // 4 if len(s.x) >= 8 else 0
+        for line in s.band:
+            values = line[np.isfinite(line)]
+            late.append(values[min(cut, len(values) - 1) :] if len(values) else values)
+            early.append(values[:cut])
+    inside = np.concatenate(late)
+    low, high = float(inside.min()), float(inside.max())
+    everything = np.concatenate([inside, *early])
+    room = (high - low) or 1.0
+    if float(everything.max()) - float(everything.min()) <= 2.5 * room:
+        low, high = float(everything.min()), float(everything.max())
+    room = (high - low) or 1.0
+    return low - 0.06 * room, high + 0.06 * room
+
+
+def ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round numbers within [low, high], about as many as wanted."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def number(value: float) -> str:
+    """Three digits and a true minus sign; a dash for what is not known."""
+    if not math.isfinite(value):
+        return "\u2013"
+    text = compact(float(f"{value:.3g}"))
+    return "0" if text == "-0" else text.replace("-", "\u2212")
+
+
+def interval_text(interval: Interval) -> str:
+    """`-22.1 [-22.7, -20.9]`."""
+    if not math.isfinite(interval.low):
+        return number(interval.point)
+    values = (interval.point, interval.low, interval.high)
+    largest = max(abs(value) for value in values)
+    if largest >= 1000 or largest == 0:
+        point, low, high = (number(value) for value in values)
+    else:  # as many decimals for all as the largest needs for three digits
+        decimals = min(6, 2 - math.floor(math.log10(largest)))
+        point, low, high = (
+            f"{value:.{decimals}f}".replace("-", "\u2212") for value in values
+        )
+    return f"{point} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Data from `low` to `high` onto the page from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: ArrayLike) -> NDArray:
+        share = (np.asarray(value, float) - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def _grid(across: _Axis, up: _Axis, height: int, x_label: str) -> str:
+    base = height - BOTTOM
+    parts = []
+    for value in ticks(up.low, up.high, 5):
+        y = float(up(value))
+        parts.append(
+            f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
+        )
+    for value in ticks(across.low, across.high, 4):
+        x = float(across(value))
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{base + 15}" text-anchor="middle">{number(value)}</text>'
+        )
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f'<text class="label" x="{middle}" y="{base + 30}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    return "".join(parts)
+
+
+def _points(x: NDArray, y: NDArray) -> str:
+    y = np.clip(y, -2000, 2000)  # what lies far outside of the picture needs no precision
+    return "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _svg(height: float, title: str, told: str, parts: Sequence[str], width: float = WIDTH) -> Markup:
+    name = f"chart{next(_ids)}"
+    head = (
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d">'
+        f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(told)}</desc>'
+    )
+    return Markup(head + "".join(parts) + "</svg>")

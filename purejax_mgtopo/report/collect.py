@@ -1,0 +1,251 @@
+"""From folders on disk to the report's model. Reads; writes nothing, and starts no JAX."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.across_tasks import (
+    improvement_across_tasks,
+    observed_scale,
+    performance_profile,
+)
+from purejax_mgtopo.config import flatten
+from purejax_mgtopo.curves import summarise
+from purejax_mgtopo.record import (
+    CONFIG,
+    RunData,
+    RunError,
+    load_run,
+    read_events,
+    status,
+)
+from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
+from purejax_mgtopo.statistics import (
+    Interval,
+    curve_interval,
+    finite_seeds,
+    improvement_interval,
+    stratified_bootstrap,
+)
+
+SWEEP = "sweep.json"
+POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Run folders at or beneath `folders`, in the order given, then by name; each once.
+
+    Raises RunError for a folder that holds none.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
+        runs = sorted(path.parent for path in folder.rglob(CONFIG))
+        if not runs:
+            raise RunError(
+                f"{folder} holds no run (no {CONFIG} in or beneath it); "
+                "give a run's folder or a sweep's results"
+            )
+        found |= {run: None for run in runs}
+    return list({run.resolve(): run for run in reversed(found)}.values())[::-1]
+
+
+def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The descriptions that sweeps left at or beneath `folders`; those that cannot be read are passed over."""
+    documents = []
+    for path in dict.fromkeys(p for folder in folders for p in sorted(folder.rglob(SWEEP))):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(document, dict):
+            documents.append(document)
+    return documents
+
+
+def read_run(folder: Path) -> tuple[Run, RunData]:
+    """One run. Raises RunError where it cannot be read."""
+    data = load_run(folder)
+    config = data.config
+    method = folder.name if folder.parent.name == config.task else config.method
+    evaluated = len(data.episodes) > 0
+    healthy = np.zeros(len(data.seeds), bool)
+    if evaluated:
+        healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
+    summary = summarise(method, data)
+    events = list(read_events(folder))
+    run = Run(
+        folder=str(folder),
+        task=config.task,
+        method=method,
+        status=status(folder),
+        episode=int(data.episodes[-1]) if evaluated else 0,
+        episodes=config.episodes,
+        seeds=config.seeds,
+        lost=tuple(int(seed) for seed in data.seeds[~healthy]) if evaluated else (),
+        minutes=_seconds(events) / 60,
+        final=summary.final_return,
+        finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
+        edge_rate=summary.edge_rate,
+        returns=_curve(data.episodes, data.return_sampled),
+        edges=_curve(data.episodes, data.edge_rate),
+        pairs=_pairs(data, healthy),
+        settings=tuple(flatten(config).items()),
+        origin=_origin(folder),
+        failures=tuple(
+            f"episode {event.get('episode', '?')}: {event.get('error', 'no reason recorded')}"
+            for event in events
+            if event.get("event") == "failed"
+        ),
+    )
+    return run, data
+
+
+def compare(runs: Iterable[Run]) -> tuple[Comparison, ...]:
+    """Runs by task, in order of appearance; names that would clash are told apart by folder."""
+    by_task: dict[str, list[Run]] = {}
+    for run in runs:
+        by_task.setdefault(run.task, []).append(run)
+    return tuple(_comparison(task, _told_apart(own)) for task, own in by_task.items())
+
+
+def across(comparisons: Sequence[Comparison]) -> Across | None:
+    """All methods over the tasks that each of them was run on; None with fewer than two of either."""
+    every = [{run.method: run for run in c.runs if len(run.finals)} for c in comparisons]
+    known = list(dict.fromkeys(m for runs in every for m in runs))
+    # Methods that miss a task would be compared on other tasks than their rivals.
+    methods = [m for m in known if all(m in runs for runs in every)]
+    if len(every) < 2 or len(methods) < 2:
+        return None
+    finals = {m: [runs[m].finals for runs in every] for m in methods}
+    try:
+        scales = [observed_scale([finals[m][t] for m in methods]) for t in range(len(every))]
+    except ValueError:  # a task on which all seeds of all methods are alike has no scale
+        return None
+    scores = {
+        m: [scale(values) for scale, values in zip(scales, finals[m], strict=True)] for m in methods
+    }
+    thresholds = np.linspace(0, 1, 41)
+    aggregates = [
+        Aggregate(
+            method=m,
+            score=stratified_bootstrap(scores[m]),
+            profile=performance_profile(scores[m], thresholds),
+        )
+        for m in methods
+    ]
+    aggregates.sort(key=lambda a: -a.score.point)
+    return Across(
+        tasks=tuple(c.task for c in comparisons),
+        thresholds=thresholds,
+        methods=tuple(aggregates),
+        missing=tuple(m for m in known if m not in methods),
+        improvement=_matrix(
+            [finals[a.method] for a in aggregates], lambda x, y: improvement_across_tasks(x, y)
+        ),
+    )
+
+
+def standing_seeds(data: RunData) -> list[tuple[int, str]]:
+    """Seeds worth watching: best, median and worst at the last evaluation, as (seed, standing)."""
+    if not len(data.episodes):
+        return []
+    final = data.return_sampled[:, -1]
+    healthy = np.flatnonzero(np.isfinite(final) & data.finite[:, -1])
+    ranked = healthy[np.argsort(-final[healthy], kind="stable")]
+    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    seen: dict[int, str] = {}
+    for name, place in places.items():
+        if len(ranked):
+            seen.setdefault(int(data.seeds[ranked[place]]), name)
+    if len(seen) == 1:
+        return [(seed, "only") for seed in seen]
+    return list(seen.items())
+
+
+def _comparison(task: str, runs: Sequence[Run]) -> Comparison:
+    ranked = sorted(runs, key=lambda r: -r.final.point if len(r.finals) else np.inf)
+    improvement = _matrix([r.finals for r in ranked], improvement_interval)
+    return Comparison(task=task, runs=tuple(ranked), improvement=improvement)
+
+
+def _matrix(scores: Sequence[Any], compare: Any) -> tuple[tuple[Interval | None, ...], ...]:
+    """Every pair once; the other half is the mirror image."""
+    count = len(scores)
+    cells: list[list[Interval | None]] = [[None] * count for _ in range(count)]
+    for a, b in itertools.combinations(range(count), 2):
+        if not len(scores[a]) or not len(scores[b]):
+            continue
+        interval = compare(scores[a], scores[b])
+        cells[a][b] = interval
+        cells[b][a] = Interval(1 - interval.point, 1 - interval.high, 1 - interval.low)
+    return tuple(tuple(row) for row in cells)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    names = [run.method for run in runs]
+    return [
+        replace(run, method=f"{run.method} ({run.folder})") if names.count(run.method) > 1 else run
+        for run in runs
+    ]
+
+
+def _curve(episodes: NDArray, values: NDArray) -> Curve | None:
+    shown = np.unique(np.linspace(0, len(episodes) - 1, min(POINTS, len(episodes))).astype(int))
+    healthy = finite_seeds(values)[0] if len(episodes) else np.zeros(0, bool)
+    if not healthy.any():
+        return None
+    return Curve(episodes[shown].astype(float), curve_interval(values[healthy][:, shown]))
+
+
+def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:
+    rates = data.pair_rate
+    if rates is None or not healthy.any():
+        return None
+    final = np.asarray(rates[healthy, -1], float)
+    known = np.isfinite(final).all(axis=(1, 2))
+    return final[known].mean(axis=0) if known.any() else None
+
+
+def _seconds(events: Sequence[dict[str, Any]]) -> float:
+    """Wall time recorded, over all the processes that worked on the run."""
+    total = last = 0.0
+    for event in events:
+        seconds = event.get("seconds")
+        if not isinstance(seconds, int | float):
+            continue
+        if seconds < last:  # the clock starts anew with each process
+            total += last
+        last = float(seconds)
+    return total + last
+
+
+def _origin(folder: Path) -> Origin:
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        document = {}
+    git, device = document.get("git") or {}, document.get("device") or {}
+    commit = git.get("commit") or "not recorded"
+    if git.get("dirty"):
+        commit += " with local changes"
+    words = [f"{device['count']} x {device['kind']}"] if device.get("kind") else ["not recorded"]
+    if device.get("cores"):
+        words.append(f"{device['cores']} CPU cores, {device.get('machine', '')}".rstrip(", "))
+    versions = document.get("versions") or {}
+    return Origin(
+        command=str(document.get("command") or "not recorded"),
+        started=str(document.get("started") or "not recorded"),
+        commit=str(commit),
+        device="; ".join(words),
+        versions=tuple((str(k), str(v)) for k, v in versions.items()),
+    )

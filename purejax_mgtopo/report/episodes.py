@@ -1,0 +1,123 @@
+"""Episodes of trained networks, reduced to what the page plays. Starts JAX, and only where checkpoints are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.config import ConfigError
+from purejax_mgtopo.record import CHECKPOINTS, RunData, RunError
+from purejax_mgtopo.report.collect import standing_seeds
+from purejax_mgtopo.report.model import Claim, Learned, Replay, Run, Thing, Watched
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.trained import Trained
+
+EPISODE_SEED = 1  # the same start for every method, so that they can be compared
+UNITS = 1000  # of half an arena: finer than a pixel of the largest picture
+_COLOURS = {
+    "#0072B2": "blue",
+    "#009E73": "green",
+    "#E69F00": "orange",
+    "#D55E00": "red",
+    "#CC79A7": "purple",
+    "#56B4E9": "sky",
+    "#000000": "black",
+}
+
+
+def watch(run: Run, data: RunData) -> Watched:
+    """Play one episode of the best, the median and the worst seed; or say why that is not possible."""
+    seeds = standing_seeds(data)
+    if not seeds:
+        return _nothing(run, "no evaluation of a finite seed yet")
+    if not (Path(run.folder) / CHECKPOINTS).is_dir():
+        return _nothing(run, "no checkpoint was left, so the networks are gone")
+    try:
+        return _watch(run, data, seeds)
+    except (RunError, ConfigError, OSError, ValueError, NotImplementedError) as error:
+        return _nothing(run, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _watch(run: Run, data: RunData, seeds: list[tuple[int, str]]) -> Watched:
+    from purejax_mgtopo.trained import load_trained
+
+    trained = load_trained(Path(run.folder), seeds=[seed for seed, _ in seeds])
+    replays = tuple(_replay(trained, seed, standing) for seed, standing in seeds)
+    learned = None
+    if data.config.topology == "meta":
+        middle = next((seed for seed, name in seeds if name == "median"), seeds[0][0])
+        learned = _learned(trained, middle)
+    return Watched(task=run.task, method=run.method, replays=replays, learned=learned)
+
+
+def _nothing(run: Run, reason: str) -> Watched:
+    return Watched(task=run.task, method=run.method, reason=reason)
+
+
+def _replay(trained: Trained, seed: int, standing: str) -> Replay:
+    from purejax_mgtopo.playback import play_episode
+
+    episode = play_episode(trained.algorithm, trained.of(seed), EPISODE_SEED)
+    things, claims = _scene(trained.algorithm.env, episode.states, episode.actions)
+    return Replay(
+        seed=seed,
+        standing=standing,
+        things=things,
+        claims=claims,
+        masks=np.asarray(episode.masks) > 0.5,
+        rewards=np.asarray(episode.rewards, float),
+    )
+
+
+def _scene(task: Any, states: Any, actions: NDArray) -> tuple[tuple[Thing, ...], tuple[Claim, ...]]:
+    """What the task looks like; agents on a ring where nobody knows, so that edges can be seen."""
+    from jax_mpe.drawables import scene
+
+    try:
+        seen = scene(task, states, actions)
+    except ValueError:
+        return _ring(task.num_agents), ()
+    scale = UNITS / seen.half_width
+    things = tuple(
+        Thing(
+            role=disc.role,
+            colour=_COLOURS.get(disc.colour, "grey"),
+            fill=disc.fill.name.lower(),
+            label=disc.label,
+            radius=round(disc.radius * scale),
+            places=_quantised(disc.track, scale),
+        )
+        for disc in seen.discs
+    )
+    claims = tuple(
+        Claim(agent=i, places=_quantised(claim.track, scale)) for i, claim in enumerate(seen.claims)
+    )
+    return things, claims
+
+
+def _ring(agents: int) -> tuple[Thing, ...]:
+    places = [
+        (700 * math.sin(2 * math.pi * i / agents), 700 * math.cos(2 * math.pi * i / agents))
+        for i in range(agents)
+    ]
+    return tuple(
+        Thing("agent", "blue", "pale", str(i), 120, np.array([place]).round().astype(int))
+        for i, place in enumerate(places)
+    )
+
+
+def _quantised(track: NDArray, scale: float) -> NDArray:
+    places = np.nan_to_num(np.asarray(track, float) * scale, posinf=0, neginf=0)
+    places = places.clip(-1e6, 1e6).round().astype(int)
+    return places[:1] if (places == places[0]).all() else places
+
+
+def _learned(trained: Trained, seed: int) -> Learned:
+    from purejax_mgtopo.analyses import episode_advantages
+
+    return episode_advantages(trained.algorithm, trained.of(seed), seed, EPISODE_SEED).summary()

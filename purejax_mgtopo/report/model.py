@@ -1,0 +1,189 @@
+"""What a report says, as data: nothing here knows of files, pictures or pages.
+
+Shapes: S seeds, E evaluations shown, N agents, T steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from purejax_mgtopo.record import Status
+from purejax_mgtopo.statistics import Band, Interval
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The course of a quantity: its interquartile mean over seeds with a pointwise 95 % interval."""
+
+    episodes: NDArray
+    """[E]"""
+    band: Band
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run came from, as its config.json tells."""
+
+    command: str
+    started: str
+    commit: str
+    device: str
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A disc of an episode, in thousandths of the arena's half-width; x to the right, y upwards."""
+
+    role: str
+    colour: str
+    """The page's name of it."""
+    fill: str
+    """pale, solid, hatched, crossed or ring."""
+    label: str
+    radius: int
+    places: NDArray
+    """[T+1, 2] integers, or [1, 2] where it stands still."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A place that an agent names by its action, tied to the agent by a line."""
+
+    agent: int
+    places: NDArray
+    """[T, 2] integers, as a thing's."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """An episode to watch."""
+
+    seed: int
+    standing: str
+    """Why this seed: best, median or worst."""
+    things: tuple[Thing, ...]
+    """The N agents first."""
+    claims: tuple[Claim, ...]
+    masks: NDArray
+    """[T, N, N] 0 or 1; row i hears column j."""
+    rewards: NDArray
+    """[T]"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, over its finite seeds."""
+
+    folder: str
+    task: str
+    method: str
+    """Unique within a task."""
+    status: Status
+    episode: int
+    """At the last evaluation; 0 before the first."""
+    episodes: int
+    """Asked for."""
+    seeds: int
+    lost: tuple[int, ...]
+    """Seeds that left the finite numbers."""
+    minutes: float
+    final: Interval
+    finals: NDArray
+    """[S] returns at the last evaluation, of finite seeds."""
+    edge_rate: float
+    returns: Curve | None
+    edges: Curve | None
+    pairs: NDArray | None
+    """[N, N] open rate by receiver and sender at the last evaluation, mean over seeds."""
+    settings: tuple[tuple[str, Any], ...]
+    origin: Origin
+    failures: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        return self.status is Status.FINISHED
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods on one task, best first; those without a finite seed come last."""
+
+    task: str
+    runs: tuple[Run, ...]
+    improvement: tuple[tuple[Interval | None, ...], ...]
+    """[row][column] P(a seed of the row's run beats one of the column's); None on the diagonal."""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One method over all tasks that every method was run on."""
+
+    method: str
+    score: Interval
+    """Interquartile mean of normalised returns."""
+    profile: Band
+    """[L] share of seeds above each of `Across.thresholds`."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """All methods over several tasks, best first."""
+
+    tasks: tuple[str, ...]
+    thresholds: NDArray
+    """[L]"""
+    methods: tuple[Aggregate, ...]
+    missing: tuple[str, ...]
+    """Methods left out, for want of a run on some task."""
+    improvement: tuple[tuple[Interval | None, ...], ...]
+    """As `Comparison.improvement`, the mean over tasks."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How eta of one run judges decisions in an episode, beside REINFORCE (paper, Figure 4, right)."""
+
+    seed: int
+    agent: int
+    """The receiver shown, from 0."""
+    reinforce: NDArray
+    """[T], standardised, as the following."""
+    learned: NDArray
+    """[T, N-1] by sender in ascending index."""
+    initial: NDArray
+    """[T, N-1] before meta-training."""
+    resemblance: NDArray
+    """[N, N-1] correlation of A and A-hat, every pair; NaN where one of them is constant."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was played of one run's trained networks, or the reason why nothing was."""
+
+    task: str
+    method: str
+    replays: tuple[Replay, ...] = ()
+    learned: Learned | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on the page."""
+
+    title: str
+    questions: tuple[str, ...]
+    commands: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    across: Across | None
+    watched: tuple[Watched, ...]
+    unreadable: tuple[str, ...]
+    """One line for each folder that holds a run that cannot be read."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(run for comparison in self.comparisons for run in comparison.runs)

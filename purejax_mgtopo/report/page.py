@@ -1,0 +1,262 @@
+"""From the model to one HTML page that needs nothing but itself: pictures, style, script and data inside."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from purejax_mgtopo import __version__
+from purejax_mgtopo.figures import styles
+from purejax_mgtopo.report import charts
+from purejax_mgtopo.report.charts import Look, Row, Series
+from purejax_mgtopo.report.model import (
+    Across,
+    Comparison,
+    Curve,
+    Learned,
+    Origin,
+    Replay,
+    Report,
+    Watched,
+)
+from purejax_mgtopo.report.words import (
+    across_verdict,
+    caveats,
+    settings_of,
+    standing,
+    verdict,
+)
+from purejax_mgtopo.statistics import Band
+
+ETA_LOOKS = {
+    "learned": Look("red", "", "o"),
+    "reinforce": Look("blue", "6 3", "^"),
+    "initial": Look("grey", "2 3", "s"),
+}
+_COLOURS = {
+    "#000000": "black",
+    "#7f7f7f": "grey",
+    "#0072B2": "blue",
+    "#56B4E9": "sky",
+    "#009E73": "green",
+    "#E69F00": "orange",
+    "#D55E00": "red",
+    "#CC79A7": "purple",
+}
+
+
+def render(report: Report) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("purejax_mgtopo.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": charts.number,
+        "interval": charts.interval_text,
+        "probability": _probability,
+        "minutes": _minutes,
+    }
+    looks = looks_of(report)
+    return environment.get_template("template.html.j2").render(
+        report=report,
+        looks=looks,
+        version=__version__,
+        style=Markup(_own("style.css")),
+        script=Markup(_own("playback.js")),
+        replays=Markup(replay_json(report.watched)),
+        verdict=verdict,
+        across_verdict=across_verdict,
+        caveats=caveats(report.comparisons),
+        standing=standing,
+        origins=_origins(report),
+        learned=[w for w in report.watched if w.learned is not None],
+        eta_looks=ETA_LOOKS,
+        settings=settings_of(report.runs),
+        final_chart=lambda comparison: final_chart(comparison, looks),
+        curve_chart=lambda comparison, name: curve_chart(comparison, name, looks),
+        pair_chart=lambda run: charts.heat_map(
+            run.pairs, title=f"open rate of each edge: {run.method} on {run.task}"
+        ),
+        across_chart=lambda across: across_chart(across, looks),
+        profile_chart=lambda across: profile_chart(across, looks),
+        learned_charts=learned_charts,
+        math=math,
+    )
+
+
+def looks_of(report: Report) -> dict[str, Look]:
+    """How each method is drawn, as in the figures."""
+    methods = list(dict.fromkeys(run.method for run in report.runs))
+    return {
+        method: Look(_COLOURS[colour], _dashes(line), marker)
+        for method, (colour, line, marker) in styles(methods).items()
+    }
+
+
+def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
+    """Returns at the last evaluation: seeds, interquartile means, intervals."""
+    rows = [
+        Row(
+            label=run.method,
+            look=looks[run.method],
+            interval=run.final,
+            seeds=_some(run.finals),
+            note="" if run.finished else f"at {charts.number(run.episode)} episodes",
+        )
+        for run in comparison.runs
+        if len(run.finals)
+    ]
+    title = f"final return of each method on {comparison.task}"
+    return charts.interval_chart(rows, title=title, x_label="final return of a seed")
+
+
+def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Markup:
+    """Learning curves (`returns`) or edge rates (`edges`) of all methods on a task."""
+    lines = [
+        Series(run.method, looks[run.method], curve.episodes, curve.band)
+        for run in comparison.runs
+        for curve in (getattr(run, name),)
+        if isinstance(curve, Curve)
+    ]
+    if not lines:
+        return Markup("<p>No evaluation yet.</p>")
+    if name == "edges":
+        title = f"share of open edges on {comparison.task}"
+        limits = (-0.04, 1.04)
+        return charts.line_chart(
+            lines, title=title, x_label="training episodes", height=150, limits=limits
+        )
+    title = f"return over training on {comparison.task}"
+    return charts.line_chart(lines, title=title, x_label="training episodes")
+
+
+def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
+    """Normalised scores over all tasks."""
+    rows = [Row(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
+    return charts.interval_chart(
+        rows, title="normalised score over all tasks", x_label="normalised return"
+    )
+
+
+def profile_chart(across: Across, looks: dict[str, Look]) -> Markup:
+    """Performance profiles."""
+    lines = [
+        Series(a.method, looks[a.method], across.thresholds, a.profile) for a in across.methods
+    ]
+    title = "performance profiles: share of runs above a normalised return"
+    return charts.line_chart(
+        lines, title=title, x_label="normalised return \u03c4", limits=(-0.04, 1.04)
+    )
+
+
+def learned_charts(learned: Learned) -> list[tuple[str, Markup]]:
+    """One picture per sender: what REINFORCE, the learned and the initial eta make of each step."""
+    steps = np.arange(len(learned.reinforce), dtype=float)
+    pictures = []
+    for column in range(learned.learned.shape[1]):
+        sender = column + (column >= learned.agent)
+        values = [
+            ("initial \u03b7", ETA_LOOKS["initial"], learned.initial[:, column]),
+            ("REINFORCE", ETA_LOOKS["reinforce"], learned.reinforce),
+            ("learned \u03b7", ETA_LOOKS["learned"], learned.learned[:, column]),
+        ]
+        lines = [Series(label, look, steps, _bare(line)) for label, look, line in values]
+        alike = learned.resemblance[learned.agent, column]
+        told = "constant" if math.isnan(alike) else f"correlation {alike:+.2f}".replace("-", "\u2212")
+        title = f"normalised advantages of {learned.agent} hearing {sender}"
+        everything = np.concatenate([line for _, _, line in values])
+        room = 0.1 + 1.05 * float(np.abs(everything).max())
+        picture = charts.line_chart(
+            lines, title=title, x_label="step", height=160, limits=(-room, room)
+        )
+        pictures.append((f"{learned.agent} hears {sender}: {told}", picture))
+    return pictures
+
+
+def replay_json(watched: Sequence[Watched]) -> str:
+    """The playback's data; safe inside a script element."""
+    replays = [_replay(w, replay) for w in watched for replay in w.replays]
+    return json.dumps(replays, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _replay(watched: Watched, replay: Replay) -> dict[str, Any]:
+    columns = 1 << np.arange(replay.masks.shape[1], dtype=np.int64)
+    reach = [
+        int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in replay.things
+    ]
+    return {
+        "task": watched.task,
+        "method": watched.method,
+        "seed": replay.seed,
+        "standing": replay.standing,
+        "agents": replay.masks.shape[1],
+        # Bodies may leave the arena; a runaway must not shrink the others to dots.
+        "extent": min(max(1060, *reach), 2500),
+        "things": [
+            {
+                "role": thing.role,
+                "colour": thing.colour,
+                "fill": thing.fill,
+                "label": thing.label,
+                "radius": thing.radius,
+                "places": thing.places.ravel().tolist(),
+            }
+            for thing in replay.things
+        ],
+        "claims": [
+            {"agent": claim.agent, "places": claim.places.ravel().tolist()}
+            for claim in replay.claims
+        ],
+        "masks": (replay.masks.astype(np.int64) @ columns).tolist(),
+        "rewards": [round(float(r), 4) if math.isfinite(r) else 0.0 for r in replay.rewards],
+    }
+
+
+def _origins(report: Report) -> list[tuple[Origin, list[str]]]:
+    """Runs by what made them: the runs of a sweep share a command, a commit and a machine."""
+    groups: dict[Origin, list[str]] = {}
+    for run in report.runs:
+        same = replace(run.origin, started="")  # runs of one command start one after the other
+        groups.setdefault(same, []).append(f"{run.task}/{run.method}")
+    return list(groups.items())
+
+
+def _own(name: str) -> str:
+    return files("purejax_mgtopo.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _some(values: np.ndarray, limit: int = 40) -> np.ndarray:
+    """All seeds, or of many as many evenly spaced quantiles, extremes included."""
+    if len(values) <= limit:
+        return values
+    return np.quantile(values, np.linspace(0, 1, limit))
+
+
+def _bare(line: np.ndarray) -> Band:
+    unknown = np.full_like(line, np.nan)
+    return Band(line, unknown, unknown)
+
+
+def _dashes(line: Any) -> str:
+    """Matplotlib's dashes, in units of the line's width, as SVG's."""
+    return "" if line == "-" else " ".join(f"{2 * length:g}" for length in line[1])
+
+
+def _probability(value: float) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:.2f}"
+
+
+def _minutes(value: float) -> str:
+    return f"{value * 60:.0f} s" if value < 2 else f"{value:.1f} min"

@@ -1,0 +1,133 @@
+"""Networks of a trained run, read back from its checkpoints, for playing, evaluating and exporting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.config import Config, ConfigError
+from purejax_mgtopo.maddpg import ActorCritic
+from purejax_mgtopo.record import CHECKPOINTS, RunError, read_config
+from purejax_mgtopo.stored import (
+    BadCheckpoint,
+    array_names,
+    latest_steps,
+    read_arrays,
+    read_meta,
+)
+
+_PREFIX = "lanes.seed."
+
+
+@flax.struct.dataclass
+class Networks:
+    """All that a seed has learned; leaves may carry a leading axis of seeds."""
+
+    learner: ActorCritic
+    rule: Any
+
+    @classmethod
+    def of_state(cls, state: LearnerState) -> Networks:
+        return cls(learner=state.learner, rule=state.rule)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained seeds of one run."""
+
+    folder: Path
+    config: Config
+    algorithm: Algorithm
+    seeds: tuple[int, ...]
+    networks: Networks
+    """Every leaf [S, ...], in the order of `seeds`."""
+    episode: int
+    """Training episodes behind them; the fewest, where waves have come to different ends."""
+
+    def of(self, seed: int) -> Networks:
+        """One seed's networks. Raises ConfigError for a seed that was not loaded."""
+        if seed not in self.seeds:
+            raise ConfigError(f"seed {seed} is not among {_span(self.seeds)} of {self.folder}")
+        lane = self.seeds.index(seed)
+        return jax.tree.map(lambda x: x[lane], self.networks)
+
+
+def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trained:
+    """The networks of a run's seeds (by default all that have a checkpoint), from the latest sound ones.
+
+    Only the networks of those seeds are read from disk. Raises RunError where there is no sound checkpoint, and
+    ConfigError for seeds that the run does not have.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    algorithm = Algorithm(config)
+    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda p: int(p.name[5:]))
+    problems: list[str] = []
+    found: dict[int, tuple[Path, int, int]] = {}  # seed: its checkpoint, lane, episode
+    for wave in waves:
+        for path in latest_steps(wave):
+            try:
+                meta = read_meta(path)
+                array_names(path)
+            except BadCheckpoint as error:
+                problems.append(f"{path}: {error}")
+                continue
+            first, count = meta["wave"]["first_seed"], meta["wave"]["seeds"]
+            found |= {first + i: (path, i, meta["episode"]) for i in range(count)}
+            break
+    if not found:
+        why = f" ({problems[0]})" if problems else ""
+        raise RunError(f"{folder} has no checkpoint to read networks from{why}")
+    chosen = tuple(sorted(found)) if seeds is None else tuple(seeds)
+    for seed in chosen:
+        if seed not in found:
+            raise ConfigError(f"{folder} has no trained seed {seed}; it has {_span(sorted(found))}")
+    names, shapes, structure = _layout(algorithm)
+    parts: list[list[NDArray]] = []
+    for path in dict.fromkeys(found[seed][0] for seed in chosen):
+        lanes = [found[seed][1] for seed in chosen if found[seed][0] == path]
+        try:
+            arrays = read_arrays(
+                path, [n for n, s in zip(names, shapes, strict=True) if s.size], lanes
+            )
+        except BadCheckpoint as error:
+            raise RunError(f"{path}: {error}; see `mgtopo verify {folder}`") from error
+        parts.append(
+            [
+                arrays[name] if shape.size else np.zeros((len(lanes), *shape.shape), shape.dtype)
+                for name, shape in zip(names, shapes, strict=True)
+            ]
+        )
+    leaves = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+    return Trained(
+        folder=folder,
+        config=config,
+        algorithm=algorithm,
+        seeds=chosen,
+        networks=jax.tree.unflatten(structure, leaves),
+        episode=min(found[seed][2] for seed in chosen),
+    )
+
+
+def _layout(algorithm: Algorithm) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:
+    """Names in a checkpoint, shapes and tree of one seed's networks."""
+    state = jax.eval_shape(algorithm.init, jax.eval_shape(lambda: jax.random.key(0)))
+    networks = Networks.of_state(state)
+    leaves = jax.tree_util.tree_leaves_with_path(networks)
+    names = [_PREFIX + jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return names, [leaf for _, leaf in leaves], jax.tree.structure(networks)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    seeds = list(seeds)
+    if len(seeds) > 1 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
