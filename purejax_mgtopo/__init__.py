@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from purejax_mgtopo.config import Config, ConfigError, flatten, override, with_method
     from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+    from purejax_mgtopo.policy import load_policy
     from purejax_mgtopo.population import Population
     from purejax_mgtopo.recipe import Recipe, load_recipe
     from purejax_mgtopo.record import RunData, load_run
-    from purejax_mgtopo.runner import RunResult, train
+    from purejax_mgtopo.runner import RunResult, resume, train
     from purejax_mgtopo.sweeps import sweep
+    from purejax_mgtopo.trained import load_trained
 
 __version__ = "0.1.0"
 
@@ -32,13 +34,16 @@ _HOME = {
     "MESSAGES": "methods",
     "METHODS": "methods",
     "TOPOLOGIES": "methods",
+    "load_policy": "policy",
     "Population": "population",
     "Recipe": "recipe",
     "load_recipe": "recipe",
     "RunData": "record",
     "load_run": "record",
     "RunResult": "runner",
+    "resume": "runner",
     "train": "runner",
+    "load_trained": "trained",
     "sweep": "sweeps",  # a submodule of that name would shadow the function
 }
 
@@ -53,9 +58,12 @@ __all__ = [  # noqa: F822 - resolved by __getattr__
     "RunData",
     "RunResult",
     "flatten",
+    "load_policy",
     "load_recipe",
     "load_run",
+    "load_trained",
     "override",
+    "resume",
     "sweep",
     "train",
     "with_method",

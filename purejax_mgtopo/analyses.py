@@ -84,7 +84,9 @@ def episode_advantages(
             f"only the meta rule has learned advantages, this run's is {algorithm.config.topology!r}"
         )
     episode = play_episode(algorithm, networks, episode_seed, mode)
-    return judge(algorithm, networks.rule, initial_eta(algorithm, seed), episode, seed, episode_seed)
+    return judge(
+        algorithm, networks.rule, initial_eta(algorithm, seed), episode, seed, episode_seed
+    )
 
 
 def judge(
@@ -97,6 +99,7 @@ def judge(
 ) -> Advantages:
     """`episode_advantages` of an episode already played."""
     rule: Any = algorithm.rule
+    state = jax.tree.map(jnp.asarray, state)  # checkpoints are read as NumPy
     trajectory = as_trajectory(algorithm, episode)
     values = rule.baseline.value(state.baseline.params, trajectory.observation)
     reward = rule.priced_reward(trajectory)

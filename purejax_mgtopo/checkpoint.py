@@ -4,17 +4,19 @@
     checkpoints/wave_0/5000.files.json  SHA-256 of the files of that checkpoint, written once it is complete
 
 Orbax restores a flipped byte without complaint and casts a wrong dtype silently, so both are checked here. A
-checkpoint that fails is named and the one before it used.
+checkpoint that fails is named and the one before it used; once that has been read, the bad one is renamed to
+`5000.damaged`, since another will be saved in its place.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,26 +29,33 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint import checkpoint_managers
 
+from purejax_mgtopo import processes
 from purejax_mgtopo.config import differences, scientific
 from purejax_mgtopo.digests import digest_arrays
-from purejax_mgtopo.files import RunError
+from purejax_mgtopo.files import RunError, clear_disk_errors
 from purejax_mgtopo.population import LANES, Population, PopulationState
 from purejax_mgtopo.provenance import device, versions
 from purejax_mgtopo.stored import (
     DIGEST,
     BadCheckpoint,
+    array_names,
     array_shapes,
     check_files,
+    files_note,
+    latest_steps,
     note_files,
     one_line,
+    read_arrays,
     read_meta,
     sealed,
+    set_aside,
 )
 from purejax_mgtopo.waves import Wave
 
 FORMAT = 1
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of a save
+# Orbax tells every step of a save, and prints the traceback of what it raises besides.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class CheckpointError(RunError):
@@ -83,9 +92,18 @@ class Checkpoints:
     ) -> None:
         self.folder, self._population, self._wave, self._say = folder, population, wave, say
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "digests")
-        self._pending: list[int] = []
-        self._digesting: list[concurrent.futures.Future] = []
-        self._manager = _manager(folder, keep)
+        self._pending: int | None = None
+        """The save under way."""
+        self._noting: list[concurrent.futures.Future] = []
+        self._keep = _LatestAndBest(folder, keep)
+        with clear_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._manager = checkpoint_managers.CheckpointManager(
+                folder.absolute(),
+                options=checkpoint_managers.CheckpointManagerOptions(
+                    preservation_policy=self._keep, cleanup_tmp_directories=True, create=True
+                ),
+            )
 
     def save(self, state: PopulationState, score: float) -> None:
         """Begin to save `state`; it may be used up at once.
@@ -102,32 +120,32 @@ class Checkpoints:
         chunked = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
         self.settle(wait=True)
         with self._clear_errors(step):
+            # One of an earlier checkpoint of that episode would condemn this one, if a kill comes before its own.
+            files_note(self.folder / str(step)).unlink(missing_ok=True)
+            self._keep.scores[step] = score
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(tree, save_args=chunked),
-                    meta=ocp.args.JsonSave(sealed(self._meta(step))),
+                    meta=ocp.args.JsonSave(sealed(self._meta(step, score))),
                 ),
-                metrics={"score": score if math.isfinite(score) else None},
                 force=True,
             )
-        self._pending.append(step)
+        self._pending = step
 
     def settle(self, wait: bool = False) -> None:
         """Look after saves under way: raise what went wrong, note the files of those that are complete."""
-        if self._pending and (wait or not self._manager.is_saving_in_progress()):
-            with self._clear_errors(self._pending[-1]):
+        if self._pending is not None and (wait or not self._manager.is_saving_in_progress()):
+            step, self._pending = self._pending, None
+            with self._clear_errors(step):
                 self._manager.wait_until_finished()
                 self._manager.check_for_errors()
-            if jax.process_index() == 0:
-                for step in self._pending:
-                    self._digesting.append(self._writer.submit(note_files, self.folder / str(step)))
-            self._pending = []
+            self._note(step)
         if wait:
-            with self._clear_errors(0):
-                for future in self._digesting:
+            noting, self._noting = self._noting, []
+            with clear_disk_errors(self.folder):
+                for future in noting:
                     future.result()
-            self._digesting = []
 
     def close(self) -> None:
         """Wait until all is durable."""
@@ -138,62 +156,80 @@ class Checkpoints:
             self._manager.close()
 
     def complete(self, episode: int) -> bool:
-        """Whether the checkpoint of that episode exists; saves are atomic."""
-        return (self.folder / str(episode)).is_dir()
+        """Whether the checkpoint of that episode exists, whole and sound; saves are atomic."""
+        path, sound = self.folder / str(episode), False
+        if path.is_dir():
+            with contextlib.suppress(BadCheckpoint):
+                noted = check_files(path)
+                self._check_settings(read_meta(path))
+                if not noted:
+                    read_arrays(path, array_names(path))
+                sound = True
+        return _agreed(sound)
 
     def restore(self) -> Restored | None:
         """The latest checkpoint that proves sound, on this population's devices; None if there is none at all.
 
         Raises CheckpointError when there are checkpoints but none is sound, or they are of another run.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
-            problem, restored = None, None
+        bad: list[Path] = []
+        for path in latest_steps(self.folder):
             try:
-                restored = self._restore(step)
-            except BadCheckpoint as error:
-                problem = str(error)
-            if _agreed(problem is None):
-                return restored
-            self._say(
-                f"checkpoint {self.folder / str(step)} is not used: {problem or 'bad elsewhere'}"
-            )
-        if steps:
+                restored = self._restore(path)
+            except BadCheckpoint as problem:
+                self._say(f"checkpoint {path} is not used: {problem}")
+                bad.append(path)
+                continue
+            self._set_aside(bad)
+            if not files_note(path).exists():  # a kill prevented it
+                self._note(restored.episode)
+            return restored
+        if bad:
             raise CheckpointError(
                 f"no checkpoint in {self.folder} is sound; move that folder away to start this wave anew"
             )
         return None
 
-    def _restore(self, step: int) -> Restored:
-        path = self.folder / str(step)
-        check_files(path)
-        meta = read_meta(path)
-        self._check_settings(meta)
-        saved_lanes = int(meta["lanes"])
-        like = _named_arrays(_resized(self._population.abstract(), saved_lanes))
-        digests = {
-            DIGEST + name: jax.ShapeDtypeStruct(
-                (saved_lanes if x.ndim else 1, 2),
-                jnp.uint32,
-                sharding=x.sharding if x.ndim else NamedSharding(x.sharding.mesh, PartitionSpec()),
-            )
-            for name, x in like.items()
-        }
-        tree: Any = like | digests
-        _check_structure(path, tree)
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(tree))
-            ).state
-        except Exception as error:  # whatever damage made Orbax or TensorStore stumble
-            raise BadCheckpoint(one_line(error)) from error
-        arrays = {name: restored[name] for name in like}
-        for name, found in digest_arrays(arrays).items():
-            if not _equal(found, restored[DIGEST + name]):
-                raise BadCheckpoint(f"{name} differs from what was saved")
+    def _restore(self, path: Path) -> Restored:
+        """Raises BadCheckpoint, in all processes or none."""
+        with _in_all_processes():
+            check_files(path)
+            meta = read_meta(path)
+            self._check_settings(meta)
+            saved_lanes = int(meta["lanes"])
+            like = _named_arrays(_resized(self._population.abstract(), saved_lanes))
+            tree = like | _digest_shapes(like, saved_lanes)
+            _check_structure(path, tree)
+        with _in_all_processes():
+            try:
+                restored = self._manager.restore(
+                    meta["episode"],
+                    args=ocp.args.Composite(state=ocp.args.StandardRestore(dict(tree))),
+                ).state
+            except Exception as error:  # whatever damage made Orbax or TensorStore stumble
+                raise BadCheckpoint(one_line(error)) from error
+            arrays = {name: restored[name] for name in like}
+            for name, found in digest_arrays(arrays).items():
+                if not _equal(found, restored[DIGEST + name]):
+                    raise BadCheckpoint(f"{name} differs from what was saved")
         state = _unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
         same = meta["versions"] == versions() and meta["device"] == device_kind()
-        return Restored(state, step, bitwise=same and saved_lanes == self._population.lanes)
+        bitwise = same and saved_lanes == self._population.lanes
+        return Restored(state, meta["episode"], bitwise)
+
+    def _set_aside(self, bad: Sequence[Path]) -> None:
+        if not bad:
+            return
+        if jax.process_index() == 0:
+            with clear_disk_errors(self.folder):
+                for path in bad:
+                    set_aside(path)
+        _agreed(True)  # the first process has done so
+        self._manager.reload()
+
+    def _note(self, step: int) -> None:
+        if jax.process_index() == 0:
+            self._noting.append(self._writer.submit(note_files, self.folder / str(step)))
 
     def _relaned(self, saved: int, array: jax.Array) -> jax.Array:
         """An array [saved lanes, ...] for this population's lanes and devices; idle ones repeat a saved one."""
@@ -204,10 +240,11 @@ class Checkpoints:
         index = np.minimum(np.arange(lanes), saved - 1)
         return jax.jit(lambda x: x[index], out_shardings=sharding)(array)
 
-    def _meta(self, step: int) -> dict[str, Any]:
+    def _meta(self, step: int, score: float) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "episode": step,
+            "score": score if math.isfinite(score) else None,
             "wave": dataclasses.asdict(self._wave),
             "lanes": self._population.lanes,
             "settings": scientific(self._population.config),
@@ -228,60 +265,48 @@ class Checkpoints:
                 f"{self.folder} holds checkpoints of a run with other settings: {'; '.join(differing)}"
             )
 
-    def _clear_errors(self, step: int) -> Any:
-        return _ClearErrors(self.folder, step)
+    @contextlib.contextmanager
+    def _clear_errors(self, step: int) -> Iterator[None]:
+        """Turn whatever a save raises into one line, and remove what it left half done."""
+        try:
+            yield
+        except Exception as error:
+            for partial_save in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial_save, ignore_errors=True)
+            kept = latest_steps(self.folder)
+            have = (
+                f"the checkpoint of episode {int(kept[0].name):,} is unharmed"
+                if kept
+                else "none was saved before"
+            )
+            raise CheckpointError(
+                f"cannot save the checkpoint of episode {step:,} to {self.folder}: {one_line(error)}; {have}"
+            ) from error
 
 
-class _ClearErrors:
-    """Turns whatever a save raises into one line, and removes what it left half done."""
+class _LatestAndBest:
+    """Which checkpoints to keep. Scores are our own: NaN would win Orbax's comparison, a torn file of them stop it."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self._folder, self._step = folder, step
+    def __init__(self, folder: Path, latest: int) -> None:
+        self._latest = latest
+        self.scores: dict[int, float] = {}
+        for path in latest_steps(folder):
+            with contextlib.suppress(BadCheckpoint):
+                score = read_meta(path)["score"]
+                self.scores[int(path.name)] = math.nan if score is None else score
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, Exception) or isinstance(error, CheckpointError):
-            return
-        for partial_save in self._folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(partial_save, ignore_errors=True)
-        kept = sorted(
-            (int(p.name) for p in self._folder.glob("*") if p.name.isdigit()), reverse=True
-        )
-        have = (
-            f"the checkpoint of episode {kept[0]:,} is unharmed"
-            if kept
-            else "none was saved before"
-        )
-        raise CheckpointError(
-            f"cannot save the checkpoint of episode {self._step:,} to {self._folder}: {one_line(error)}; {have}"
-        ) from error
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any = None) -> list[bool]:
+        """Orbax asks after each save, the new one among them."""
+        steps = sorted(checkpoint.step for checkpoint in checkpoints)
+        finite = [step for step in steps if math.isfinite(self.scores.get(step, math.nan))]
+        kept = {*steps[-self._latest :], *sorted(finite, key=self.scores.__getitem__)[-1:]}
+        return [checkpoint.step in kept for checkpoint in checkpoints]
 
 
 def device_kind() -> str:
     """What the program runs on, as far as its arithmetic goes."""
     found = device() or {}
     return f"{found.get('platform')} {found.get('kind')} {found.get('machine')}"
-
-
-def _manager(folder: Path, keep: int) -> Any:
-    policy = checkpoint_managers
-    best = policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
-    options = policy.CheckpointManagerOptions(
-        preservation_policy=policy.AnyPreservationPolicy([policy.LatestN(keep), best]),
-        best_fn=_score,
-        cleanup_tmp_directories=True,
-        create=True,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    return policy.CheckpointManager(folder.absolute(), options=options)
-
-
-def _score(metrics: Any) -> float:
-    """NaN would win every comparison that decides on the best."""
-    score = metrics["score"]
-    return -math.inf if score is None or not math.isfinite(score) else score
 
 
 def _named_arrays(state: Any) -> dict[str, Any]:
@@ -334,6 +359,18 @@ def _resized(like: PopulationState, lanes: int) -> PopulationState:
     return dataclasses.replace(like, lanes=jax.tree.map(resize, like.lanes))
 
 
+def _digest_shapes(like: Mapping[str, Any], lanes: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """What lies beside arrays of these shapes."""
+    return {
+        DIGEST + name: jax.ShapeDtypeStruct(
+            (lanes if x.ndim else 1, 2),
+            jnp.uint32,
+            sharding=x.sharding if x.ndim else NamedSharding(x.sharding.mesh, PartitionSpec()),
+        )
+        for name, x in like.items()
+    }
+
+
 def _check_structure(path: Path, tree: Mapping[str, Any]) -> None:
     """Raise BadCheckpoint unless names, shapes and dtypes are the expected ones: Orbax would cast."""
     stored = array_shapes(path)
@@ -356,8 +393,19 @@ def _equal(a: jax.Array, b: jax.Array) -> bool:
 
 def _agreed(sound: bool) -> bool:
     """Whether it holds in every process."""
-    if jax.process_count() == 1:
-        return sound
-    from jax.experimental import multihost_utils
+    return bool(np.all(processes.gather([sound])))
 
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(sound))))
+
+@contextlib.contextmanager
+def _in_all_processes() -> Iterator[None]:
+    """What is bad for one process is bad for all: each of them raises BadCheckpoint."""
+    problem = None
+    try:
+        yield
+    except BadCheckpoint as error:
+        problem = error
+    agreed = _agreed(problem is None)
+    if problem is not None:
+        raise problem
+    if not agreed:
+        raise BadCheckpoint("another process finds it bad")

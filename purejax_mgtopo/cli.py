@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
@@ -54,6 +54,8 @@ class Sweep:
     """Folder for the results; by default `results` beside the recipe."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
     """Any setting, e.g. --set learner.hidden=64; may be repeated, wins over the recipe."""
+    wandb: Literal["auto", "online", "offline", "off"] | None = None
+    """Mirror the runs to W&B, as `mgtopo train --wandb` does; in place of the recipe's."""
     distributed: FlagCreatePairsOff[bool] = False
     """Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."""
     no_cache: FlagCreatePairsOff[bool] = False
@@ -100,6 +102,41 @@ class Watch:
     """Another one, another episode."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder for the files; by default `figures` in the run's."""
+    name: Annotated[str | None, arg(metavar="NAME")] = None
+    """Of the files, without .png and .gif; by default seed<i>_episode<e>, _greedy if so."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play fresh episodes with trained networks: returns, and what their communication is worth."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A run's folder, or a folder that holds runs, such as a sweep's results."""
+    seeds: Annotated[tuple[int, ...], arg(metavar="INT...")] = ()
+    """Which of its seeds; by default all."""
+    episodes: Annotated[int, arg(metavar="INT")] = 1000
+    """For each seed and condition."""
+    episode_seed: Annotated[int, arg(metavar="INT")] = 0
+    """Another one, other episodes."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The table (Parquet), a row per seed and condition; by default DIR/evaluation.parquet."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained seed as a small file, which `purejax_mgtopo.load_policy` turns into a function."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run's folder."""
+    seed: Annotated[int, arg(metavar="INT")]
+    """Which of its seeds."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """By default policies/seed<i>_episode<e>.npz in the run's folder; NumPy arrays and a JSON header, whose layout
+    `python -m pydoc purejax_mgtopo.policy` tells."""
     debug: FlagCreatePairsOff[bool] = False
     """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
 
@@ -114,6 +151,37 @@ class Report:
     """By default report.html in DIR, or where you are if there are several."""
     no_episodes: FlagCreatePairsOff[bool] = False
     """Leave out the episodes, for which JAX would have to start."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far runs are: task, method, episodes, return, edges, speed, time left."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR...")]
+    """Runs' folders, or folders that hold runs, such as a sweep's results."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class WandbRebuild:
+    """Write the W&B mirror of runs anew from their records, as new W&B runs."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR...")]
+    """Runs' folders, or folders that hold runs, such as a sweep's results."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
+class WandbDashboard:
+    """Save a W&B view of the project: curves by method, edges, meta-learning health, the machine."""
+
+    entity: Annotated[str | None, arg(metavar="NAME")] = None
+    """User or team; by default yours."""
+    project: Annotated[str, arg(metavar="NAME")] = Config.wandb_project
     debug: FlagCreatePairsOff[bool] = False
     """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
 
@@ -153,7 +221,12 @@ _SUBCOMMANDS = {
     "resume": Resume,
     "verify": Verify,
     "watch": Watch,
+    "evaluate": Evaluate,
+    "export": Export,
     "report": Report,
+    "status": Status,
+    "wandb-rebuild": WandbRebuild,
+    "wandb-dashboard": WandbDashboard,
     "prey": Prey,
     "tasks": Tasks,
     "methods": Methods,
@@ -211,8 +284,24 @@ def _dispatch(argv: list[str]) -> int:
             return commands.verify_command(command)
         case Watch():
             return commands.watch_command(command)
+        case Evaluate():
+            return commands.evaluate_command(command)
+        case Export():
+            return commands.export_command(command)
         case Report():
             return commands.report_command(command)
+        case Status():
+            from purejax_mgtopo.status_table import status_command
+
+            return status_command(command.runs)
+        case WandbRebuild():
+            from purejax_mgtopo.wandb_command import rebuild_command
+
+            return rebuild_command(command.runs)
+        case WandbDashboard():
+            from purejax_mgtopo.wandb_command import dashboard_command
+
+            return dashboard_command(command.entity, command.project)
         case Prey():
             from purejax_mgtopo.prey.command import prey_command
 

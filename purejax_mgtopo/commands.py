@@ -26,7 +26,9 @@ from purejax_mgtopo.startup import configure_platform, use_cache
 from purejax_mgtopo.sweeps import sweep
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.cli import Report, Resume, Sweep, Train, Verify, Watch
+    from purejax_mgtopo.assessment import Assessment
+    from purejax_mgtopo.cli import Evaluate, Export, Report, Resume, Sweep, Train, Verify, Watch
+    from purejax_mgtopo.statistics import Interval
 
 INTERRUPTED = 130
 
@@ -79,7 +81,11 @@ def verify_command(command: Verify) -> int:
 
 def sweep_command(command: Sweep) -> int:
     changes = [parse_setting(text) for text in command.set]
-    for name, value in (("seeds", command.seeds), ("episodes", command.episodes)):
+    for name, value in (
+        ("seeds", command.seeds),
+        ("episodes", command.episodes),
+        ("wandb", command.wandb),
+    ):
         if value is not None:
             changes.append(Setting(name, value))
     recipe = load_recipe(command.recipe)
@@ -109,9 +115,47 @@ def watch_command(command: Watch) -> int:
         greedy=command.greedy,
         episode_seed=command.episode_seed,
         out=command.out,
+        name=command.name,
     )
     _say(f"picture    {pictures.picture}")
     _say(f"animation  {pictures.animation}")
+    return 0
+
+
+def evaluate_command(command: Evaluate) -> int:
+    from purejax_mgtopo.report.collect import find_runs
+
+    folders = find_runs([command.run])
+    use_cache(True)
+    from purejax_mgtopo.assessment import FILE_NAME, assess, write_table  # starts JAX
+
+    done: list[Assessment] = []
+    for folder in folders:
+        try:
+            assessment = assess(
+                folder,
+                command.seeds or None,
+                episodes=command.episodes,
+                episode_seed=command.episode_seed,
+            )
+        except RunError as error:
+            if len(folders) == 1:
+                raise
+            print(f"mgtopo: left out: {error}", file=sys.stderr)
+            continue
+        done.append(assessment)
+        _console().print(assessment_table(assessment))
+    if not done:
+        raise RunError(f"none of the {len(folders)} runs in {command.run} can be evaluated")
+    _say(f"table  {write_table(done, command.out or command.run / FILE_NAME)}")
+    return 0
+
+
+def export_command(command: Export) -> int:
+    use_cache(True)
+    from purejax_mgtopo.export import export
+
+    _say(f"policy  {export(command.run, command.seed, command.out)}")
     return 0
 
 
@@ -203,6 +247,41 @@ def summary_table(summaries: Sequence[Summary]) -> Table:
         )
         task = summary.task
     return table
+
+
+def assessment_table(assessment: Assessment) -> Table:
+    """Condition x measures: interquartile means over the finite seeds, with their intervals."""
+    from purejax_mgtopo.assessment import summarise
+
+    config, finite = assessment.config, int(assessment.finite.sum())
+    seeds = (
+        f"{finite} seeds"
+        if finite == len(assessment.seeds)
+        else (f"{finite} of {len(assessment.seeds)} seeds (the others are not finite)")
+    )
+    table = Table(
+        title=f"{config.task}, {config.method}: {seeds}, {assessment.episodes:,} episodes each",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("edges are")
+    for heading in ("return [95 %]", "vs sampled", "edges", *assessment.outcome.measures):
+        table.add_column(heading, justify="right")
+    for row in summarise(assessment):
+        table.add_row(
+            row.condition,
+            _with_interval(row.episodic_return),
+            "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
+            f"{row.edge_rate.point:.0%}",
+            *(_with_interval(interval) for interval in row.measures.values()),
+        )
+    return table
+
+
+def _with_interval(interval: Interval, style: str = ".2f") -> str:
+    if math.isnan(interval.low):  # of a single seed
+        return f"{interval.point:{style}}"
+    return f"{interval.point:{style}} [{interval.low:{style}}, {interval.high:{style}}]"
 
 
 def check_tasks(configs: Sequence[Config]) -> None:

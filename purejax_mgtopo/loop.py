@@ -109,7 +109,7 @@ class Loop:
         with self._stored(wave) as store:
             if store.complete(config.episodes):
                 self._episode = config.episodes
-                self._lost[wave.index] = self._record.non_finite(wave.first_seed)
+                self._lost[wave.index] = self._record.non_finite(wave)
                 return
             found = store.restore() if self._resume else None
             if self._resume:
@@ -146,7 +146,7 @@ class Loop:
     def _take_up(self, wave: Wave, found: Found | None) -> None:
         """Put the records back to where the checkpoint stands."""
         self._episode = 0 if found is None else found.episode
-        self._record.rewind(wave.index, wave.first_seed, self._episode)
+        self._record.rewind(wave, self._episode)
         exactly = found is None or found.bitwise
         self._record.event("resumed", wave=wave.index, episode=self._episode, bitwise=exactly)
         where = (
@@ -171,7 +171,8 @@ class Loop:
             store.settle()
             if finished or ending or due:
                 self._record.flush()  # a checkpoint never knows of more than the records do
-                store.save(state, float(np.mean(told[:, 2])))
+                scores = told[np.isfinite(told[:, 2]), 2]  # of processes with seeds that are finite
+                store.save(state, float(np.mean(scores)) if len(scores) else math.nan)
                 self._record.event(
                     "checkpoint",
                     wave=wave.index,
@@ -255,6 +256,7 @@ class Loop:
         }
         self._record.event("evaluation", wave=wave.index, episode=self._episode, **means)
         returns = columns["return_sampled"][finite]
+        # Whether or not any is finite, an evaluation took place: only without one the score is NaN.
         return float(interquartile_mean(returns)) if finite.any() else -math.inf
 
     def _finish(self, stop: StopRequest) -> RunResult:

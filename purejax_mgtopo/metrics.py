@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Config, flatten
+from purejax_mgtopo.waves import Wave
 
 LEADING = ("return_sampled", "return_greedy", "train_return", "edge_rate")
 """Columns that every run has; whatever else the program measures follows them."""
@@ -56,18 +57,32 @@ class Metrics:
         self._shapes = shapes
         self._rows.append(evaluation)
 
-    def rewind(self, first_seed: int, episode: int) -> None:
-        """Forget what the wave that begins with `first_seed` told after `episode`, and all later waves."""
+    def __len__(self) -> int:
+        return sum(len(row.seeds) for row in self._rows)
+
+    def rewind(self, wave: Wave, episode: int) -> None:
+        """Forget what a wave told after `episode`, and all later waves."""
         self._rows = [
             row
             for row in self._rows
-            if row.seeds[0] < first_seed or (row.seeds[0] == first_seed and row.episode <= episode)
+            if row.seeds[0] < wave.first_seed or (row.seeds[0] in wave and row.episode <= episode)
         ]
 
-    def non_finite(self, first_seed: int) -> int:
-        """Frozen seeds at the last evaluation of the wave that begins with `first_seed`."""
-        rows = [row for row in self._rows if row.seeds[0] == first_seed]
-        return int(np.sum(~rows[-1].finite)) if rows else 0
+    def non_finite(self, wave: Wave) -> int:
+        """Frozen seeds at the last evaluation of a wave."""
+        rows = [row for row in self._rows if row.seeds[0] in wave]
+        last = max((row.episode for row in rows), default=0)
+        return sum(int(np.sum(~row.finite)) for row in rows if row.episode == last)
+
+    def joined(self, paths: Sequence[Path]) -> None:
+        """Add the tables of several processes, each seed's evaluation once, in the order of one process."""
+        found: dict[tuple[int, int, int], Evaluation] = {}
+        lanes = self._config.lanes or self._config.seeds
+        for row in read_metrics(paths):
+            wave = (int(row.seeds[0]) - self._config.first_seed) // lanes
+            found.setdefault((wave, row.episode, int(row.seeds[0])), row)
+        for key in sorted(found):
+            self.append(found[key])
 
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""

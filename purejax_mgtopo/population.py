@@ -298,7 +298,9 @@ def _over_lanes(fn: Callable[..., Any], batch: int) -> Callable[[Any], Any]:
         return jax.tree.map(update, tree, part)
 
     def whole(tree: Any) -> Any:
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree) if batch > 1 else tree
+        if batch == 1:
+            return tree
+        return jax.tree.map(lambda x: x.reshape(len(x) * batch, *x.shape[2:]), tree)
 
     def apply(lanes: Any) -> Any:
         count = jax.tree.leaves(lanes)[0].shape[0] // batch

@@ -6,15 +6,18 @@ loop exchanges a few numbers once a chunk, so that all stop, and save, at the sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from purejax_mgtopo.files import RunError
+
+T = TypeVar("T")
 
 
 def join(wanted: bool) -> None:
@@ -70,6 +73,25 @@ def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
             f"another process of this run is gone ({' '.join(str(error).split())[:200]}); "
             "start all of them again with `mgtopo resume`"
         ) from error
+
+
+def first_then_others(act: Callable[[], T]) -> T:
+    """Call `act` in the first process and, once that went well, in the others.
+
+    Raises what `act` raises, and RunError in the others when the first one failed.
+    """
+    if index() and not gather([0.0])[0, 0]:
+        raise RunError("the first process of this run cannot go on; it says why")
+    if index():
+        return act()
+    try:
+        result = act()
+    except BaseException:
+        with contextlib.suppress(RunError):  # the first error is the one to hear of
+            gather([0.0])
+        raise
+    gather([1.0])
+    return result
 
 
 def _distributed() -> Any:

@@ -32,6 +32,7 @@ from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.files import RunError, clear_disk_errors, lock, strict_json, write_atomically
 from purejax_mgtopo.metrics import LEADING, Evaluation, Metrics, read_metrics
 from purejax_mgtopo.provenance import provenance
+from purejax_mgtopo.waves import Wave
 
 CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
@@ -169,18 +170,28 @@ class RunRecord:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def rewind(self, wave: int, first_seed: int, episode: int) -> None:
-        """Go back to where a wave stood after `episode`; what was recorded of later times will come again."""
+    def rewind(self, wave: Wave, episode: int) -> None:
+        """Go back to where a wave stood after `episode`; what was recorded of later times will come again.
+
+        Raises RunError when the table has lost what was recorded before.
+        """
 
         def still_holds(event: Mapping[str, Any]) -> bool:
             if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
                 return True
-            return (event.get("wave", 0), event["episode"]) <= (wave, episode)
+            return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
 
         kept = [
             strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
         ]
-        self._metrics.rewind(first_seed, episode)
+        self._metrics.rewind(wave, episode)
+        if self._process == 0 and len(self._metrics) != (
+            expected := self._rows_until(wave, episode)
+        ):
+            raise RunError(
+                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows from before the checkpoint of "
+                f"episode {episode:,}: put the original back, or move {self.folder / CHECKPOINTS} away to begin anew"
+            )
         with clear_disk_errors(self.folder):
             write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
             self._events.close()
@@ -197,13 +208,15 @@ class RunRecord:
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Add one evaluation to the metrics. They reach the disk soon; `flush` makes sure."""
+        if not len(evaluation.seeds):  # all lanes of this process are idle
+            return
         self._metrics.append(evaluation)
         if time.monotonic() - self._written > self.SHARE * self._cost:
             self.flush()
 
-    def non_finite(self, first_seed: int) -> int:
-        """Seeds of the wave beginning with `first_seed` that are frozen, as far as this process knows."""
-        return self._metrics.non_finite(first_seed)
+    def non_finite(self, wave: Wave) -> int:
+        """Seeds of a wave that are frozen, as far as this process knows."""
+        return self._metrics.non_finite(wave)
 
     def flush(self) -> None:
         """Make all records durable."""
@@ -220,20 +233,42 @@ class RunRecord:
         """In the first process, when all have flushed: one table of all their seeds."""
         if self._process or self._processes == 1:
             return
-        rows = list(read_metrics(_tables(self.folder)))
-        together = Metrics(self._config)
-        for row in sorted(rows, key=lambda row: (row.episode, row.seeds[0])):
-            together.append(row)
+        self._join_tables()
+
+    def _join_tables(self) -> None:
+        """A kill in the midst of it leaves some rows in two tables; they are read once."""
+        tables = [path for path in _tables(self.folder) if path.exists()]
+        self._metrics = Metrics(self._config)
+        try:
+            self._metrics.joined(tables)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"{self.folder / METRICS} cannot be read ({error}): put the original back, or remove it and move "
+                f"{self.folder / CHECKPOINTS} away to begin anew"
+            ) from None
         with clear_disk_errors(self.folder):
-            write_atomically(self.folder / METRICS, together.as_parquet())
+            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
             for path in _tables(self.folder)[1:]:
                 path.unlink()
 
+    def _rows_until(self, wave: Wave, episode: int) -> int:
+        """Rows of all waves before this one, and of this one until `episode`."""
+        config = self._config
+
+        def evaluations(episode: int) -> int:
+            every, last = config.evaluation.every, episode == config.episodes
+            return episode // every + (last and episode % every != 0)
+
+        before = wave.first_seed - config.first_seed
+        return before * evaluations(config.episodes) + wave.seeds * evaluations(episode)
+
     def _take_up(self) -> None:
-        """Read what is there; a part of it may prove to be ahead of the checkpoint (see `rewind`)."""
-        with contextlib.suppress(FileNotFoundError):
-            for row in read_metrics([self._path(METRICS)]):
-                self._metrics.append(row)
+        """Read what is there; a part of it may prove to be ahead of the checkpoint (see `rewind`).
+
+        The first process takes up what all have recorded, however many they were; the others begin with nothing.
+        """
+        if self._process == 0:
+            self._join_tables()
         seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
         self._started = time.monotonic() - max(seconds, default=0.0)
         # A line torn by a kill must not run into the next one.
@@ -348,4 +383,4 @@ def _numbered(name: str, process: int) -> str:
 
 
 def _present(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS))
+    return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS, CHECKPOINTS))

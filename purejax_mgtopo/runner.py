@@ -48,7 +48,11 @@ class NoMirror:
 
 def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> Mirror:
     """The mirror that the configuration asks for; several processes have one, the first one's."""
-    return NoMirror()
+    if config.wandb == "off" or processes.index() != 0:
+        return NoMirror()
+    from purejax_mgtopo.wandb_mirror import open_wandb  # imports W&B only if it is to be used
+
+    return open_wandb(folder, config, say) or NoMirror()
 
 
 def train(
@@ -76,8 +80,7 @@ def train(
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
     folder = Path(folder)
-    if processes.index() == 0:
-        refuse_existing(folder)
+    processes.first_then_others(lambda: processes.index() or refuse_existing(folder))
     population = _build(population_factory, config)
     return _run(
         population, folder, reporter, store_factory, mirror_factory, name, command, resume_it=False
@@ -106,12 +109,7 @@ def resume(
     """
     folder = Path(folder)
     config = read_config(folder)
-    if processes.index() == 0:
-        found = status(folder)
-        if found is Status.FINISHED:
-            raise RunError(f"{folder} holds a finished run; there is nothing to resume")
-        if found is Status.RUNNING:
-            raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
+    processes.first_then_others(lambda: processes.index() or _refuse_unless_resumable(folder))
     if devices is not None:
         config = replace(config, devices=devices)
     population = _build(population_factory, config)
@@ -143,7 +141,7 @@ def _run(
             process=processes.index(),
             processes=processes.count(),
         )
-        stack.enter_context(record)
+        processes.first_then_others(lambda: stack.enter_context(record))
         name = name or f"{config.task}/{config.method}"
         mirror = mirror_factory(folder, config, reporter.note)
         result = None
@@ -153,6 +151,14 @@ def _run(
         finally:
             mirror.close(finished=result is not None and not result.interrupted)
         return result
+
+
+def _refuse_unless_resumable(folder: Path) -> None:
+    found = status(folder)
+    if found is Status.FINISHED:
+        raise RunError(f"{folder} holds a finished run; there is nothing to resume")
+    if found is Status.RUNNING:
+        raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
 
 
 def _build(factory: Factory, config: Config) -> Trainable:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,24 +115,35 @@ def note_files(path: Path) -> None:
     except FileNotFoundError:  # newer ones have pushed it out already
         return
     if path.exists():
-        write_atomically(_files_note(path), document.encode())
+        write_atomically(files_note(path), document.encode())
 
 
-def check_files(path: Path) -> None:
-    """Raise BadCheckpoint unless every file is what it was; the note is missing only if a kill prevented it."""
+def check_files(path: Path) -> bool:
+    """Raise BadCheckpoint unless every file is what it was; False where a kill prevented the note of them."""
     note = _check_seal_of_files(path)
     if note is None:
-        return
+        return False
     found = digest_files(path)
     for name in sorted({*note, *found}):
         if note.get(name) != found.get(name):
             state = "missing" if name not in found else "damaged" if name in note else "foreign"
             raise BadCheckpoint(f"its file {name} is {state}")
+    return True
+
+
+def set_aside(path: Path) -> None:
+    """Rename a checkpoint that failed to ``<episode>.damaged``, the note of its files with it."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.exists():
+        shutil.rmtree(aside)
+    path.rename(aside)
+    with contextlib.suppress(FileNotFoundError):
+        files_note(path).replace(files_note(aside))
 
 
 def _check_seal_of_files(path: Path) -> dict[str, str] | None:
     try:
-        document = json.loads(_files_note(path).read_text(encoding="utf-8"))
+        document = json.loads(files_note(path).read_text(encoding="utf-8"))
         seal = document.pop("sha256")
     except FileNotFoundError:
         return None
@@ -141,7 +154,8 @@ def _check_seal_of_files(path: Path) -> dict[str, str] | None:
     return document["files"]
 
 
-def _files_note(path: Path) -> Path:
+def files_note(path: Path) -> Path:
+    """Where the digests of a checkpoint's files are written down."""
     return path.with_name(f"{path.name}.files.json")
 
 

@@ -33,6 +33,7 @@ def watch(
     greedy: bool = False,
     episode_seed: int = 0,
     out: str | Path | None = None,
+    name: str | None = None,
 ) -> Pictures:
     """Play and draw one noise-free episode of a run's trained networks.
 
@@ -41,8 +42,9 @@ def watch(
         seed: which of its seeds; the first by default.
         greedy: edges are open where their probability exceeds one half; else they are sampled.
         episode_seed: another one, another episode.
-        out: folder for the files, ``seed<i>_episode<e>[_greedy].png`` and ``.gif``; by default ``figures`` in the
-            run's. Older ones of that name are replaced.
+        out: folder for the files; by default ``figures`` in the run's.
+        name: of the files, without ``.png`` and ``.gif``; by default ``seed<i>_episode<e>[_greedy]``. Older files of
+            that name are replaced.
 
     Raises:
         RunError: where there is no run, no checkpoint, or no room to write.
@@ -57,7 +59,7 @@ def watch(
     if not np.isfinite(episode.actions).all():
         raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
     target = Path(folder, FIGURES) if out is None else Path(out)
-    name = f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
+    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     title = f"{trained.config.task}, {trained.config.method}, seed {seed}"
     return draw_episode(trained.algorithm, episode, target / name, title)
 

@@ -15,6 +15,9 @@ class Wave:
     first_seed: int
     seeds: int
 
+    def __contains__(self, seed: int) -> bool:
+        return self.first_seed <= seed < self.first_seed + self.seeds
+
 
 def split_into_waves(config: Config, lanes: int) -> tuple[Wave, ...]:
     """The run's seeds in waves of at most `lanes`; only the last may be smaller, and runs with idle lanes.

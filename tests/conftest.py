@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("WANDB_MODE", "disabled")  # the mirror's own tests override it
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     # Two devices, so that what is to be spread over devices can be tested on one machine.
     two = "--xla_force_host_platform_device_count=2"
@@ -17,7 +18,8 @@ import jaxtyping  # noqa: E402
 
 # What holds arrays; the host's side (command line, records, figures) has none.
 CHECKED = (
-    "algorithm evaluate maddpg messages networks population replay rollout team topology types"
+    "algorithm assessment evaluate maddpg messages networks policy population replay rollout "
+    "team topology types"
 )
 # Before the first import of any: every test then also checks the shapes at their boundaries.
 jaxtyping.install_import_hook(

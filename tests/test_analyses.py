@@ -39,29 +39,26 @@ def small(**changes):
 
 @pytest.fixture(scope="module")
 def trained():
+    """Networks as any seed might have; how they came about is not what is tested here."""
     algorithm = Algorithm(small())
-    state = algorithm.init(jax.random.key(SEED))
-    iterate = jax.jit(algorithm.iterate)
-    clock = algorithm.start_clock()
-    for _ in range(2):
-        state, _ = iterate(state, clock)
-        clock = clock.advanced(10)
-    return algorithm, state
+    learner_key, rule_key = jax.random.split(jax.random.key(100))
+    return algorithm, Networks(algorithm.maddpg.init(learner_key), algorithm.rule.init(rule_key))
 
 
 def test_the_first_eta_is_the_one_that_training_began_with(trained):
-    algorithm, state = trained
-    began = algorithm.init(jax.random.key(SEED)).rule.eta
+    algorithm, _ = trained
+    began = jax.jit(algorithm.init)(jax.random.key(SEED)).rule.eta
     again = initial_eta(algorithm, SEED)
     jax.tree.map(np.testing.assert_array_equal, again, began)
     other = initial_eta(algorithm, SEED + 1)
-    moved = [not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (again, other)), strict=True)]
+    moved = [
+        not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (again, other)), strict=True)
+    ]
     assert any(moved)
 
 
 def test_reinforce_advantage_is_discounted_rewards_less_the_baseline(trained):
-    algorithm, state = trained
-    networks = Networks.of_state(state)
+    algorithm, networks = trained
     found = episode_advantages(algorithm, networks, SEED, EPISODE)
     episode = play_episode(algorithm, networks, EPISODE)
     observe = algorithm.env.observe
@@ -69,7 +66,7 @@ def test_reinforce_advantage_is_discounted_rewards_less_the_baseline(trained):
         np.asarray(observe(jax.tree.map(lambda x, t=t: jnp.asarray(x[t]), episode.states))).ravel()
         for t in range(26)
     ]
-    value = [float(_mlp(state.rule.baseline.params, x)) for x in flat]
+    value = [float(_mlp(networks.rule.baseline.params, x)) for x in flat]
     expected = [
         sum(0.95 ** (u - t) * episode.rewards[u] for u in range(t, 25))
         + 0.95 ** (25 - t) * value[25]
@@ -99,12 +96,11 @@ def _dense(params):
 
 def test_learned_advantage_is_the_one_that_moves_the_gates(trained):
     """On a real training trajectory, a rebuilt one must be read as the training did."""
-    algorithm, state = trained
-    networks = Networks.of_state(state)
+    algorithm, networks = trained
     found = episode_advantages(algorithm, networks, SEED, EPISODE)
     trajectory = as_trajectory(algorithm, play_episode(algorithm, networks, EPISODE))
     _, _, advantage, _ = algorithm.rule.inner_step(
-        state.rule.eta, state.rule.gates, state.rule.nu, trajectory
+        networks.rule.eta, networks.rule.gates, networks.rule.nu, trajectory
     )
     np.testing.assert_allclose(found.learned, advantage, rtol=1e-5, atol=1e-6)
     assert found.learned.shape == found.initial.shape == (25, 3, 2)
@@ -112,8 +108,7 @@ def test_learned_advantage_is_the_one_that_moves_the_gates(trained):
 
 
 def test_a_rebuilt_trajectory_sees_and_decides_what_the_agents_did(trained):
-    algorithm, state = trained
-    networks = Networks.of_state(state)
+    algorithm, networks = trained
     episode = play_episode(algorithm, networks, EPISODE)
     rebuilt = as_trajectory(algorithm, episode)
     position = np.asarray(rebuilt.observation)[:, :, 2:4]  # an agent sees itself after its velocity

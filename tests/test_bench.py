@@ -134,11 +134,17 @@ def shown(tables: list) -> str:
 
 
 def test_tables_show_rates_and_ratios() -> None:
-    row = {"num_envs": 1024, "ours": 2e6, "ours_jumanji": 1e6, "jaxmarl": 2e5}
+    row = {"task": "push_N3", "num_envs": 1024, "ours": 2e6, "ours_jumanji": 1e6, "jaxmarl": 2e5}
     alone = row | {"num_envs": 64, "jaxmarl": None, "ratio": None, "ratio_jumanji": None}
     row |= {"ratio": 10.0, "ratio_jumanji": 5.0}
     text = shown(bench.environment_tables([row, alone]))
-    assert "2,000,000" in text and "10.0x" in text and "5.0x" in text and " - " in text
+    assert (
+        "push_N3" in text
+        and "2,000,000" in text
+        and "10.0x" in text
+        and "5.0x" in text
+        and " - " in text
+    )
 
     text = shown(
         bench.training_tables(

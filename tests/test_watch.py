@@ -60,6 +60,11 @@ def test_writes_a_picture_and_an_animation_into_the_run(folder, capsys) -> None:
     assert Image.open(shown[3]).n_frames == 26
 
 
+def test_the_files_can_be_named(folder, tmp_path) -> None:
+    assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "navigation"]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["navigation.gif", "navigation.png"]
+
+
 def test_draws_what_the_named_seeds_networks_do(folder, tmp_path, recorded) -> None:
     words = ["--seed", "5", "--greedy", "--episode-seed", "7", "--out", str(tmp_path / "new")]
     assert cli.main(["watch", str(folder), *words]) == 0

@@ -27,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="another one, another episode")
     given = parser.parse_args(argv)
     try:
+        if not 0 <= given.seed < 2**32:
+            raise ValueError(f"--seed must be from 0 to 2**32 - 1, not {given.seed}")
         task = jax_mpe.make(given.task)
     except ValueError as error:
         print(f"jax_mpe: error: {error}", file=sys.stderr)

@@ -64,6 +64,10 @@ def _stacked(states: Any) -> tuple[Any, bool]:
         return states[0].replace(**stacks), False
     if np.ndim(states.step_count) == 1:
         return states, False
+    if np.ndim(states.step_count) > 1:
+        raise ValueError(
+            f"these are {np.shape(states.step_count)} states; draw one episode at a time"
+        )
     names = [name for name in vars(states) if name != "key"]
     return states.replace(**{name: np.asarray(getattr(states, name))[None] for name in names}), True
 
@@ -75,7 +79,7 @@ def _part(
         return None
     array = np.asarray(value, float)
     array = array[None] if single and array.shape == shape else array
-    if array.shape[1:] != shape or len(array) not in (moments, moments - 1) or array.ndim == 0:
+    if array.ndim == 0 or array.shape[1:] != shape or len(array) not in (moments, moments - 1):
         raise ValueError(
             f"{name} of shape {np.shape(value)} do not fit {moments} states; "
             f"they should be {(moments, *shape)}, or one less"

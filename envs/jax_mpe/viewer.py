@@ -152,7 +152,7 @@ class _Stage:
 
     def _legend(self) -> None:
         shown = {disc.role: disc for disc in reversed(self._scene.discs) if disc.role}
-        handles = [_key(disc) for disc in reversed(shown.values())]
+        handles: list[Any] = [_key(disc) for disc in reversed(shown.values())]
         labels = list(reversed(shown))
         if self._scene.claims:
             handles.append(Line2D([], [], color=_FAINT, marker="x", linewidth=0.8))
@@ -223,7 +223,7 @@ class _Stage:
         age = np.arange(moment, 0, -1) / len(self._steps)  # of each piece, the oldest first
         lines = LineCollection(
             list(np.stack([way[:-1], way[1:]], axis=1)),
-            colors=[(*to_rgb(disc.colour), 0.15 + 0.5 * (1 - a) ** 2) for a in age],
+            colors=[(*to_rgb(disc.colour), 0.2 + 0.5 * (1 - a) ** 2) for a in age],
             linewidths=1.6, capstyle="butt", zorder=2,
         )  # fmt: skip
         self._pass(self._axes.add_collection(lines, autolim=False))
@@ -282,14 +282,14 @@ def _face(disc: Disc) -> Any:
     return faces.get(disc.fill, "none")
 
 
-def _key(disc: Disc) -> Line2D:
-    """A disc's entry in the legend."""
-    crossed = disc.fill is Fill.CROSSED
-    return Line2D(
-        [], [], linestyle="", marker="$\u2295$" if crossed else "o", markersize=8,
-        markerfacecolor=_face(disc), markeredgecolor=disc.colour,
-        markeredgewidth=0.4 if crossed else 1.4,
-    )  # fmt: skip
+def _key(disc: Disc) -> Any:
+    """A disc's entry in the legend: markers that lie upon each other."""
+    look: dict[str, Any] = {"linestyle": "", "markeredgecolor": disc.colour}
+    ring = Line2D([], [], marker="o", markersize=8, markerfacecolor=_face(disc), **look)
+    if disc.fill is not Fill.CROSSED:
+        return ring
+    ring.set_markersize(6)
+    return ring, Line2D([], [], marker="+", markersize=11, **look)
 
 
 def _view(scene: Scene) -> tuple[NDArray, float]:

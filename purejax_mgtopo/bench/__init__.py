@@ -188,14 +188,16 @@ def measure_compile(settings: BenchSettings, note: Callable[[str], None]) -> dic
 def environment_tables(rows: list[dict]) -> list[Table]:
     """For the result of `measure_environments`."""
     columns = ("ours", "JaxMARL", "ratio (target 5x from 64 on)", "jumanji's reset", "ratio")
-    table = _table("Environment steps/s", "environments", *columns)
+    table = _table("Environment steps/s", "task", "environments", *columns)
     for row in rows:
         ours, theirs, jumanji = (
             "-" if row[name] is None else f"{row[name]:,.0f}"
             for name in ("ours", "jaxmarl", "ours_jumanji")
         )
         ratios = _times(row["ratio"]), _times(row["ratio_jumanji"])
-        table.add_row(f"{row['num_envs']:,}", ours, theirs, ratios[0], jumanji, ratios[1])
+        table.add_row(
+            row["task"], f"{row['num_envs']:,}", ours, theirs, ratios[0], jumanji, ratios[1]
+        )
     return [table]
 
 

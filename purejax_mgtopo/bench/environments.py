@@ -1,12 +1,20 @@
-"""Environment steps per second of our navigation and of JaxMARL's simple_spread, with equal work.
+"""Environment steps per second of our tasks and of JaxMARL's, with equal work.
 
 Both sides run in one jitted scan: each environment splits its own key at each step, draws a joint
 action uniformly in [-1, 1]^(N x 2) from it, steps, and starts a new episode where one ended. All
-observations and rewards are added to a checksum that is returned, so none of them is dead code. The
-physics, the number of agents and of landmarks, and what the agents see are the same up to the
-dialects (JaxMARL's observation also has a silent channel of 2 (N - 1) zeros, its episode has 26
-steps, and its step takes a key, which it is given from the same split). For JaxMARL the action is
-written as (noop, left, right, down, up), as its continuous action space wants it.
+observations and rewards are added to a checksum that is returned, so none of them is dead code.
+What stands against what, in equal numbers of agents and bodies:
+
+- navigation: JaxMARL's `simple_spread` with N agents and N landmarks. Its observation also has a
+  silent channel of 2 (N - 1) zeros.
+- predator-prey: `simple_tag` with N adversaries, M good agents, and L obstacles. Its observations
+  also hold velocities; its good agents move at random, drawn like the rest, while our prey are moved
+  by their trained network (or script), whose cost is ours alone.
+- push: JaxMARL has no such task; the nearest is `simple_spread` with N agents and two landmarks,
+  where ours has a ball and a target. There, landmarks do not collide.
+
+JaxMARL's episode has 26 steps, and its step takes a key, which it is given from the same split. The
+action is written as (noop, left, right, down, up), as its continuous action space wants it.
 
 `ours` uses `jax_mpe.BatchAutoReset`, which draws new episodes only in steps in which some episode
 ends. `ours_jumanji` uses jumanji's `VmapAutoResetWrapper`, which, like JaxMARL, draws one for every
@@ -17,6 +25,7 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,20 +38,28 @@ from jumanji.wrappers import VmapAutoResetWrapper
 
 Loop = Callable[[Any], Any]
 
+TASKS = (
+    *(name for name in jax_mpe.registered_tasks() if not name.startswith("toy_")),
+    *("navigation_N30_l5", "predator_prey_N30_l5", "push_N30"),
+)
+"""The paper's eight, and each scenario with many agents."""
+
 
 @dataclass(frozen=True)
 class Row:
     """Medians over repeats, in environment steps per second; None where JaxMARL is not installed.
 
     Attributes:
+        task: ours.
         num_envs: environments side by side.
         ours: with `jax_mpe.BatchAutoReset`.
         ours_jumanji: with jumanji's `VmapAutoResetWrapper`.
-        jaxmarl: JaxMARL's `MPE_simple_spread_v3`, continuous actions.
+        jaxmarl: JaxMARL's nearest task, continuous actions.
         ratio: ours / jaxmarl.
         ratio_jumanji: ours_jumanji / jaxmarl.
     """
 
+    task: str
     num_envs: int
     ours: float
     ours_jumanji: float
@@ -53,8 +70,8 @@ class Row:
 
 def measure(
     num_envs_list: Sequence[int] = (1, 64, 1024, 8192),
+    tasks: Sequence[str] = TASKS,
     *,
-    num_agents: int = 3,
     seconds: float = 0.5,
     repeats: int = 5,
 ) -> list[Row]:
@@ -62,22 +79,22 @@ def measure(
 
     Args:
         num_envs_list: numbers of parallel environments; one row each.
-        num_agents: N, with as many landmarks, all of them seen.
+        tasks: ours.
         seconds: about how long one timed run lasts.
         repeats: timed runs of each side, interleaved so that other load on the machine hits all
             sides alike.
     """
-    return [_row(num_envs, num_agents, seconds, repeats) for num_envs in num_envs_list]
+    return [_row(task, num_envs, seconds, repeats) for task in tasks for num_envs in num_envs_list]
 
 
-def _row(num_envs: int, num_agents: int, seconds: float, repeats: int) -> Row:
-    env = jax_mpe.make(f"navigation_N{num_agents}_l{num_agents}")
+def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Row:
+    env = jax_mpe.make(task)
     sides = {
         "ours": _jumanji_loop(jax_mpe.BatchAutoReset(env)),
         "ours_jumanji": _jumanji_loop(VmapAutoResetWrapper(env)),
     }
     if importlib.util.find_spec("jaxmarl") is not None:
-        sides["jaxmarl"] = _jaxmarl_loop(num_agents)
+        sides["jaxmarl"] = _jaxmarl_loop(env)
 
     keys = jax.random.split(jax.random.key(0), num_envs)
     runs = {}
@@ -93,6 +110,7 @@ def _row(num_envs: int, num_agents: int, seconds: float, repeats: int) -> Row:
     median = {name: statistics.median(values) for name, values in rates.items()}
     theirs = median.get("jaxmarl")
     return Row(
+        task=task,
         num_envs=num_envs,
         ours=median["ours"],
         ours_jumanji=median["ours_jumanji"],
@@ -138,16 +156,19 @@ def _jumanji_loop(env: Any) -> Callable[[Any, int], Any]:
     return loop
 
 
-def _jaxmarl_loop(num_agents: int) -> Callable[[Any, int], Any]:
+def _jaxmarl_loop(ours: Any) -> Callable[[Any, int], Any]:
     """The same loop over JaxMARL's environment, which resets itself."""
     import jaxmarl  # an optional extra
 
-    env = jaxmarl.make(
-        "MPE_simple_spread_v3",
-        num_agents=num_agents,
-        num_landmarks=num_agents,
-        action_type="Continuous",
-    )
+    if isinstance(ours, jax_mpe.PredatorPrey):
+        name = "MPE_simple_tag_v3"
+        sizes = dict(num_adversaries=ours.num_agents, num_good_agents=ours.num_prey)
+        sizes |= dict(num_obs=ours.num_landmarks)
+    else:
+        name = "MPE_simple_spread_v3"
+        landmarks = 2 if isinstance(ours, jax_mpe.Push) else ours.num_agents
+        sizes = dict(num_agents=ours.num_agents, num_landmarks=landmarks)
+    env = jaxmarl.make(name, action_type="Continuous", **sizes)
 
     def five(action: Any) -> dict[str, Any]:
         x, y = action[:, 0], action[:, 1]
@@ -163,7 +184,7 @@ def _jaxmarl_loop(num_agents: int) -> Callable[[Any, int], Any]:
         def body(carry: Any, _: None) -> Any:
             keys, state, checksum = carry
             keys, action_keys, step_keys = _split(keys, 3)
-            actions = jax.vmap(five)(_actions(action_keys, (num_agents, 2)))
+            actions = jax.vmap(five)(_actions(action_keys, (len(env.agents), 2)))
             seen, state, reward, _, _ = jax.vmap(env.step)(step_keys, state, actions)
             for agent in env.agents:
                 checksum = checksum + jnp.sum(seen[agent], axis=1) + reward[agent]
@@ -186,16 +207,18 @@ def _actions(keys: Any, shape: tuple[int, int]) -> Any:
 
 
 def main() -> None:
-    """Print the table."""
-    heads = ("envs", "ours", "ours+jumanji", "JaxMARL", "ratio", "(jumanji)")
-    print("{:>6} {:>12} {:>13} {:>12} {:>7} {:>9}".format(*heads))
-    for row in measure():
-        theirs = "none" if row.jaxmarl is None else f"{row.jaxmarl:,.0f}"
-        ratios = [f"{r:.1f}" if r else "-" for r in (row.ratio, row.ratio_jumanji)]
-        print(
-            f"{row.num_envs:>6} {row.ours:>12,.0f} {row.ours_jumanji:>13,.0f} {theirs:>12} "
-            f"{ratios[0]:>7} {ratios[1]:>9}"
-        )
+    """Print the table; arguments are tasks."""
+    heads = ("task", "envs", "ours", "ours+jumanji", "JaxMARL", "ratio", "(jumanji)")
+    print("{:<22} {:>6} {:>12} {:>13} {:>12} {:>7} {:>9}".format(*heads))
+    for task in sys.argv[1:] or TASKS:
+        for row in measure(tasks=[task]):
+            theirs = "none" if row.jaxmarl is None else f"{row.jaxmarl:,.0f}"
+            ratios = [f"{r:.1f}" if r else "-" for r in (row.ratio, row.ratio_jumanji)]
+            print(
+                f"{row.task:<22} {row.num_envs:>6} {row.ours:>12,.0f} {row.ours_jumanji:>13,.0f} "
+                f"{theirs:>12} {ratios[0]:>7} {ratios[1]:>9}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def write_report(
         write_atomically(target, page)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(f"cannot write {target}: {reason}; choose another file with --out") from error
+        raise RunError(
+            f"cannot write {target}: {reason}; choose another file with --out"
+        ) from error
     return target
 
 

@@ -125,10 +125,7 @@ def line_chart(
     parts.append("</g>")
     lowest = min(float(np.min(s.band.point)) for s in series)
     if lowest < low:
-        parts.append(
-            f'<text class="note" x="2" y="{height - 4}">'
-            f"starts at {number(lowest)}</text>"
-        )
+        parts.append(f'<text class="note" x="2" y="{height - 4}">starts at {number(lowest)}</text>')
     told = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
     return _svg(height, title, told, parts)
 
@@ -202,7 +199,7 @@ def heat_map(rates: NDArray, *, title: str) -> Markup:
             rate = float(rates[i, j])
             tone = "strong" if rate > 0.78 else "weak"  # where either has a contrast of 4
             parts.append(
-                f'<g><title>agent {i} hears agent {j}: {rate:.1%} of steps</title>'
+                f"<g><title>agent {i} hears agent {j}: {rate:.1%} of steps</title>"
                 f'<rect class="cell" x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" '
                 f'rx="3" fill-opacity="{0.04 + 0.96 * rate:.3f}"/><text class="{tone}" x="{x + side / 2}" '
                 f'y="{y + side / 2 + 4}" text-anchor="middle"{small}>{100 * rate:.0f}</text></g>'
@@ -259,8 +256,9 @@ def interval_text(interval: Interval) -> str:
         point, low, high = (number(value) for value in values)
     else:  # as many decimals for all as the largest needs for three digits
         decimals = min(6, 2 - math.floor(math.log10(largest)))
+        rounded = (round(value, decimals) + 0.0 for value in values)  # no negative zero
         point, low, high = (
-            f"{value:.{decimals}f}".replace("-", "\u2212") for value in values
+            f"{value:.{max(decimals, 0)}f}".replace("-", "\u2212") for value in rounded
         )
     return f"{point} [{low}, {high}]"
 
@@ -305,7 +303,9 @@ def _points(x: NDArray, y: NDArray) -> str:
     return "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-def _svg(height: float, title: str, told: str, parts: Sequence[str], width: float = WIDTH) -> Markup:
+def _svg(
+    height: float, title: str, told: str, parts: Sequence[str], width: float = WIDTH
+) -> Markup:
     name = f"chart{next(_ids)}"
     head = (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d">'

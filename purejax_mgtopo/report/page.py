@@ -67,6 +67,7 @@ def render(report: Report) -> str:
         "interval": charts.interval_text,
         "probability": _probability,
         "minutes": _minutes,
+        "correlation": _correlation,
     }
     looks = looks_of(report)
     return environment.get_template("template.html.j2").render(
@@ -174,7 +175,7 @@ def learned_charts(learned: Learned) -> list[tuple[str, Markup]]:
         ]
         lines = [Series(label, look, steps, _bare(line)) for label, look, line in values]
         alike = learned.resemblance[learned.agent, column]
-        told = "constant" if math.isnan(alike) else f"correlation {alike:+.2f}".replace("-", "\u2212")
+        told = "constant" if math.isnan(alike) else f"correlation {_correlation(alike)}"
         title = f"normalised advantages of {learned.agent} hearing {sender}"
         everything = np.concatenate([line for _, _, line in values])
         room = 0.1 + 1.05 * float(np.abs(everything).max())
@@ -256,6 +257,10 @@ def _dashes(line: Any) -> str:
 
 def _probability(value: float) -> str:
     return "\u2013" if math.isnan(value) else f"{value:.2f}"
+
+
+def _correlation(value: float) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:+.2f}".replace("-", "\u2212")
 
 
 def _minutes(value: float) -> str:

@@ -197,6 +197,7 @@
   stage.addEventListener("pointerup", () => { if (grip && !grip.moved) toggle(); grip = null; });
   stage.addEventListener("pointercancel", () => { grip = null; });
 
+  document.getElementById("idle").remove();
   player.hidden = false;
   narrow();
 })();

@@ -26,7 +26,9 @@ def verdict(comparison: Comparison) -> str:
         return "no evaluation of a finite seed yet."
     best = judged[0]
     if len(judged) == 1:
-        return f"{best.method} ends at {interval_text(best.final)}, with nothing to compare it with."
+        return (
+            f"{best.method} ends at {interval_text(best.final)}, with nothing to compare it with."
+        )
     leads = f"{best.method} ends highest, at {interval_text(best.final)}"
     return _sentence(leads, [run.method for run in judged], comparison.improvement[0])
 
@@ -66,7 +68,9 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
     runs = [run for comparison in comparisons for run in comparison.runs]
     open_runs = [run for run in runs if not run.finished]
     if open_runs:
-        are = "is not finished; it stands" if len(open_runs) == 1 else "are not finished; they stand"
+        are = (
+            "is not finished; it stands" if len(open_runs) == 1 else "are not finished; they stand"
+        )
         told.append(
             f"{len(open_runs)} of {len(runs)} runs {are} with the last evaluation, so the ranking is provisional."
         )

@@ -56,10 +56,11 @@ def test_equals_jumanjis_wrapper(name, stagger):
     np.testing.assert_array_equal(ours[1].step_count, clock % 25)
 
 
-def test_the_benchmark_runs_and_counts():
+@pytest.mark.parametrize("task", ["navigation_N2_l1", "predator_prey_N3_l3", "push_N3"])
+def test_the_benchmark_runs_and_counts(task):
     environments = pytest.importorskip("purejax_mgtopo.bench.environments")
-    (row,) = environments.measure((2,), seconds=0.02, repeats=1)
-    assert row.num_envs == 2
+    (row,) = environments.measure((2,), (task,), seconds=0.02, repeats=1)
+    assert (row.task, row.num_envs) == (task, 2)
     assert row.ours > 0
     assert row.ours_jumanji > 0
     if importlib.util.find_spec("jaxmarl") is None:

@@ -307,6 +307,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, monkeypatch):
         Recording(states, edges=np.zeros((7, 3, 3))),
         Recording(states, edges=np.zeros((3, 3))),
         Recording(states, rewards=np.zeros(2)),
+        Recording(states, rewards=1.0),
+        Recording(states[0].replace(step_count=np.zeros((2, 3)))),
         Recording([states[0].replace(agent_position=np.full((3, 2), np.nan))]),
     ):
         with pytest.raises(ValueError, match="^[^\n]+$"):
@@ -372,6 +374,8 @@ def test_the_command_writes_both_files_and_names_them(tmp_path, capsys):
 def test_the_command_refuses_bad_input_in_one_line(tmp_path, capsys):
     assert command.main(["push_N", "--out", str(tmp_path)]) == 2
     assert "did you mean 'push_N" in only_line(capsys)
+    assert command.main(["push_N3", "--seed", "-1", "--out", str(tmp_path)]) == 2
+    assert "--seed" in only_line(capsys)
     (tmp_path / "file").touch()
     assert command.main(["push_N3", "--out", str(tmp_path / "file" / "x")]) == 1
     assert "cannot write" in only_line(capsys)
