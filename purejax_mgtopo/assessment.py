@@ -146,7 +146,9 @@ def assess(
     networks = trained.networks.learner.policy, trained.networks.rule.gates
     outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
     outcome = jax.tree.map(np.asarray, outcome)
-    finite, _ = finite_seeds(outcome.episodic_return)
+    # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
+    leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
+    finite, _ = finite_seeds(np.concatenate(leaves, axis=1))
     frozen = frozen_seeds(trained.folder)
     return Assessment(
         folder=trained.folder,

@@ -196,6 +196,8 @@ class Checkpoints:
             check_files(path)
             meta = read_meta(path)
             self._check_settings(meta)
+            if meta["episode"] != int(path.name):
+                raise BadCheckpoint(f"it is that of episode {meta['episode']:,}")
             saved_lanes = int(meta["lanes"])
             like = _named_arrays(_resized(self._population.abstract(), saved_lanes))
             tree = like | _digest_shapes(like, saved_lanes)

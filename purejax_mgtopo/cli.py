@@ -81,6 +81,23 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
+
+    method: Annotated[str | None, arg(metavar="NAME")] = None
+    """A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it."""
+    memory: Annotated[float | None, arg(metavar="GB")] = None
+    """Memory of one device, 10^9 bytes; by default what this machine has."""
+    no_burst: FlagCreatePairsOff[bool] = False
+    """Do not train for a moment to measure the speed."""
+    config: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    no_cache: FlagCreatePairsOff[bool] = False
+    """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
+    debug: FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
+
+
+@dataclass(frozen=True)
 class Verify:
     """Check every checkpoint of a run: each file, and each array against its digest."""
 
@@ -220,6 +237,7 @@ _SUBCOMMANDS = {
     "sweep": Sweep,
     "resume": Resume,
     "verify": Verify,
+    "fit": Fit,
     "watch": Watch,
     "evaluate": Evaluate,
     "export": Export,
@@ -280,6 +298,8 @@ def _dispatch(argv: list[str]) -> int:
             return commands.sweep_command(command)
         case Resume():
             return commands.resume_command(command)
+        case Fit():
+            return commands.fit_command(command)
         case Verify():
             return commands.verify_command(command)
         case Watch():
@@ -322,10 +342,14 @@ def parse(argv: Sequence[str]) -> Any:
         if kind is None:  # --help of the whole
             command = tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         else:  # on its own: a misspelt flag is compared with this command's flags, not with all
-            default: dict[str, Any] = {"default": Train(config=base)} if kind is Train else {}
+            preset = kind in (Train, Fit)  # it becomes the default that the other flags refine
+            default: dict[str, Any] = {"default": kind(config=base)} if preset else {}
             command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
-    if isinstance(command, Train):
-        _check_train(command, base)
+    if isinstance(command, Train | Fit):
+        _check_method(command, base)
+    if isinstance(command, Train) and command.out is None:
+        example = f"--out results/{command.config.task}/{command.config.method}"
+        raise ConfigError(f"say where the results go, for example {example}")
     return command
 
 
@@ -342,7 +366,7 @@ _DESCRIPTION = (
 )
 
 
-def _check_train(command: Train, preset: Config) -> None:
+def _check_method(command: Train | Fit, preset: Config) -> None:
     config = command.config
     if command.method is not None:
         for axis, given, named in (
@@ -354,10 +378,6 @@ def _check_train(command: Train, preset: Config) -> None:
                     f"--method {command.method} means --{axis} {named}, not {given}; "
                     "give one or the other"
                 )
-    if command.out is None:
-        raise ConfigError(
-            f"say where the results go, for example --out results/{config.task}/{config.method}"
-        )
 
 
 def _flag(argv: Sequence[str], name: str) -> str | None:

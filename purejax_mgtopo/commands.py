@@ -18,7 +18,7 @@ from purejax_mgtopo import processes
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.curves import Summary
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
-from purejax_mgtopo.progress import make_reporter
+from purejax_mgtopo.progress import duration, make_reporter
 from purejax_mgtopo.recipe import Setting, load_recipe, parse_setting
 from purejax_mgtopo.record import CHECKPOINTS, RunError, read_config
 from purejax_mgtopo.runner import RunResult, resume, train
@@ -58,6 +58,50 @@ def resume_command(command: Resume) -> int:
     finally:
         reporter.close()
     return _ended(result)
+
+
+def fit_command(command: Fit) -> int:
+    use_cache(not command.no_cache)
+    check_tasks([command.config])
+    from purejax_mgtopo.fit import burst, plan
+
+    memory = None if command.memory is None else int(command.memory * 1e9)
+    fit = plan(command.config, memory, check=True)
+    rate = None if command.no_burst else burst(fit)
+    _console().print(fit_table(fit, rate))
+    return 0
+
+
+def fit_table(fit: Fit_, rate: float | None) -> Table:
+    """What a seed needs, how many fit, and how long all will take at so many episodes per second."""
+    config, lane = fit.config, fit.lane
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+
+    def megabytes(size: float) -> str:
+        return f"{size / 1e6:,.2f} MB"
+
+    table.add_row(f"{config.task}, {config.method}: one seed keeps", megabytes(lane.total))
+    for name in ("parameters", "optimizers", "replay", "rest"):
+        table.add_row(f"    {name}", megabytes(getattr(lane, name)))
+    if fit.activations:
+        table.add_row("and while it advances with others", megabytes(fit.activations))
+    table.add_row("memory to use, of each device", megabytes(fit.memory))
+    each = "each device" if fit.devices > 1 else "the device"
+    table.add_row(f"predicted for {each}", megabytes(fit.predicted))
+    if fit.compiled is not None:
+        table.add_row("as compiled", megabytes(fit.compiled.total))
+    table.add_row("devices", f"{fit.devices}")
+    table.add_row("seeds at a time (--lanes)", f"{config.lanes:,} of {config.seeds:,}")
+    if config.microbatch:
+        table.add_row("advancing together (--microbatch)", f"{config.microbatch:,}")
+    table.add_row("waves", f"{fit.waves:,}")
+    if rate is not None:
+        seconds = config.seeds * config.episodes / rate
+        table.add_row("speed, measured just now", f"{rate:,.0f} episodes/s")
+        table.add_row(f"time for {config.episodes:,} episodes of all seeds", duration(seconds))
+    return table
 
 
 def verify_command(command: Verify) -> int:

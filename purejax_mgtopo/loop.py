@@ -172,7 +172,7 @@ class Loop:
             if finished or ending or due:
                 self._record.flush()  # a checkpoint never knows of more than the records do
                 scores = told[np.isfinite(told[:, 2]), 2]  # of processes with seeds that are finite
-                store.save(state, float(np.mean(scores)) if len(scores) else math.nan)
+                store.save(state, float(np.mean(scores) if len(scores) else told[0, 2]))
                 self._record.event(
                     "checkpoint",
                     wave=wave.index,
@@ -256,7 +256,6 @@ class Loop:
         }
         self._record.event("evaluation", wave=wave.index, episode=self._episode, **means)
         returns = columns["return_sampled"][finite]
-        # Whether or not any is finite, an evaluation took place: only without one the score is NaN.
         return float(interquartile_mean(returns)) if finite.any() else -math.inf
 
     def _finish(self, stop: StopRequest) -> RunResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,16 @@ class Metrics:
 
     def joined(self, paths: Sequence[Path]) -> None:
         """Add the tables of several processes, each seed's evaluation once, in the order of one process."""
-        found: dict[tuple[int, int, int], Evaluation] = {}
-        lanes = self._config.lanes or self._config.seeds
-        for row in read_metrics(paths):
-            wave = (int(row.seeds[0]) - self._config.first_seed) // lanes
-            found.setdefault((wave, row.episode, int(row.seeds[0])), row)
-        for key in sorted(found):
-            self.append(found[key])
+        rows: Iterable[Evaluation] = read_metrics(paths)
+        if len(paths) > 1:
+            found: dict[tuple[int, int, int], Evaluation] = {}
+            lanes = self._config.lanes or self._config.seeds
+            for row in rows:
+                wave = (int(row.seeds[0]) - self._config.first_seed) // lanes
+                found.setdefault((wave, row.episode, int(row.seeds[0])), row)
+            rows = [found[key] for key in sorted(found)]
+        for row in rows:
+            self.append(row)
 
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""

@@ -71,12 +71,16 @@ class LSTM(nn.Module):
         Input and state go through one matmul: the projection of all inputs at once would be written to memory and
         read again, which on a CPU costs more than it saves.
         """
-        dense = self.input.variables["params"]
-        kernel = jnp.concatenate([dense["kernel"], self.recurrent])
-        projected = jnp.concatenate([x, hidden], axis=-1) @ kernel + dense["bias"]
+        kernel, bias = self.weights()
+        projected = jnp.concatenate([x, hidden], axis=-1) @ kernel + bias
         i, f, g, o = jnp.split(projected, 4, axis=-1)
         cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(cell), cell
+
+    def weights(self) -> tuple[Float[Array, "*stack I+H 4*H"], Float[Array, "*stack 4*H"]]:
+        """One kernel for inputs and hidden state, in this order, and the bias; also of stacked parameters."""
+        dense = self.input.variables["params"]
+        return jnp.concatenate([dense["kernel"], self.recurrent], axis=-2), dense["bias"]
 
     def backward(
         self, projected: Float[Array, "T {4*self.hidden}"], keep: Float[Array, " T"]

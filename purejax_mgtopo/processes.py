@@ -10,14 +10,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from purejax_mgtopo.files import RunError
-
-T = TypeVar("T")
 
 
 def join(wanted: bool) -> None:
@@ -75,23 +73,19 @@ def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
         ) from error
 
 
-def first_then_others(act: Callable[[], T]) -> T:
-    """Call `act` in the first process and, once that went well, in the others.
-
-    Raises what `act` raises, and RunError in the others when the first one failed.
-    """
-    if index() and not gather([0.0])[0, 0]:
-        raise RunError("the first process of this run cannot go on; it says why")
+def in_first(act: Callable[[], object]) -> None:
+    """Call `act` in the first process, while the others wait; they raise RunError if it failed."""
     if index():
-        return act()
+        if not gather([0.0])[0, 0]:
+            raise RunError("the first process of this run cannot go on; it says why")
+        return
     try:
-        result = act()
+        act()
     except BaseException:
         with contextlib.suppress(RunError):  # the first error is the one to hear of
             gather([0.0])
         raise
     gather([1.0])
-    return result
 
 
 def _distributed() -> Any:

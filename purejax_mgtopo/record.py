@@ -189,8 +189,9 @@ class RunRecord:
             expected := self._rows_until(wave, episode)
         ):
             raise RunError(
-                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows from before the checkpoint of "
-                f"episode {episode:,}: put the original back, or move {self.folder / CHECKPOINTS} away to begin anew"
+                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows from before the "
+                f"checkpoint of episode {episode:,}: put the original back, or move "
+                f"{self.folder / CHECKPOINTS} away to begin anew"
             )
         with clear_disk_errors(self.folder):
             write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())

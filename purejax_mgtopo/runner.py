@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train
 def build_population(config: Config) -> Trainable:
     """The real program. JAX starts here and not before."""
     configure_platform(config)
+    from purejax_mgtopo.fit import plan
     from purejax_mgtopo.population import Population
 
-    return Population(config, config.lanes or None)
+    settled = plan(config).config
+    return Population(settled, settled.lanes)
 
 
 def open_checkpoints(
@@ -80,7 +83,7 @@ def train(
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
     folder = Path(folder)
-    processes.first_then_others(lambda: processes.index() or refuse_existing(folder))
+    processes.in_first(partial(refuse_existing, folder))
     population = _build(population_factory, config)
     return _run(
         population, folder, reporter, store_factory, mirror_factory, name, command, resume_it=False
@@ -109,7 +112,7 @@ def resume(
     """
     folder = Path(folder)
     config = read_config(folder)
-    processes.first_then_others(lambda: processes.index() or _refuse_unless_resumable(folder))
+    processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, devices=devices)
     population = _build(population_factory, config)
@@ -141,7 +144,9 @@ def _run(
             process=processes.index(),
             processes=processes.count(),
         )
-        processes.first_then_others(lambda: stack.enter_context(record))
+        processes.in_first(partial(stack.enter_context, record))
+        if processes.index():  # begins once the first one has taken up what all have recorded
+            stack.enter_context(record)
         name = name or f"{config.task}/{config.method}"
         mirror = mirror_factory(folder, config, reporter.note)
         result = None

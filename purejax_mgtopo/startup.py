@@ -14,6 +14,10 @@ from purejax_mgtopo.config import Config
 
 def configure_platform(config: Config) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
+    if config.deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        if flag not in os.environ.get("XLA_FLAGS", ""):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return False
     if "JAX_NUM_CPU_DEVICES" in os.environ:

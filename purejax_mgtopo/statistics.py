@@ -259,8 +259,10 @@ def improvement(x: ArrayLike, y: ArrayLike) -> Improvement:
 def count(drawn: Integers) -> NDArray[np.int32]:
     """How often each resample holds each seed: indices [R, S] -> [S, R]."""
     rows, seeds = drawn.shape
-    cells = (drawn * rows + np.arange(rows)[:, None]).ravel()
-    return np.bincount(cells, minlength=rows * seeds).reshape(seeds, rows).astype(np.int32)
+    cells = drawn * rows
+    cells += np.arange(rows)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=rows * seeds)
+    return counts.reshape(seeds, rows).astype(np.int32)
 
 
 def bootstrap(

@@ -44,7 +44,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         document = json.loads((path / "meta" / "metadata").read_text(encoding="utf-8"))
         seal = document.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"its meta cannot be read: {one_line(error)}") from error
     if sealed(document)["sha256"] != seal:
         raise BadCheckpoint("its meta differs from what was saved")
@@ -147,7 +147,7 @@ def _check_seal_of_files(path: Path) -> dict[str, str] | None:
         seal = document.pop("sha256")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"the list of its files cannot be read: {one_line(error)}") from error
     if sealed(document)["sha256"] != seal:
         raise BadCheckpoint("the list of its files is damaged")

@@ -117,7 +117,9 @@ class Team:
     ) -> Float[Array, "*batch N H"] | None:
         if self.rule.silent:
             return self.interpreter.alone(params, observation, feature)
-        return self.interpreter.aggregate(params, observation, feature, delivered, edges)
+        return self.interpreter.aggregate(
+            params, observation, feature, delivered, edges, selective=self.rule.selective
+        )
 
     def recall(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from purejax_mgtopo.files import RunError
-from purejax_mgtopo.wandb_mirror import has_credentials, import_wandb
+from purejax_mgtopo.wandb_access import has_credentials, import_wandb
 from purejax_mgtopo.wandb_rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE
 
 NAME = "Topologies"

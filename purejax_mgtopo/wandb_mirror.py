@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import netrc
 import os
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from purejax_mgtopo import processes
 from purejax_mgtopo.config import Config
@@ -26,6 +24,7 @@ from purejax_mgtopo.files import RunError, strict_json, write_atomically
 from purejax_mgtopo.metrics import Evaluation
 from purejax_mgtopo.progress import Tick
 from purejax_mgtopo.record import CHECKPOINTS, CONFIG, FIGURES, Status, read_config, status
+from purejax_mgtopo.wandb_access import Mode, Say, choose_mode, disabled, import_wandb
 from purejax_mgtopo.wandb_feed import Entry, Feed
 from purejax_mgtopo.wandb_rows import (
     AXIS,
@@ -39,11 +38,6 @@ from purejax_mgtopo.wandb_rows import (
 
 STATE = "wandb.json"
 SWEEP, RESULTS = "sweep.json", "results"
-Mode = Literal["online", "offline"]
-Say = Callable[[str], None]
-
-_CLOUD = {"api.wandb.ai", "api.forge.coreweave.com"}
-"""Two names of W&B's own server, which share credentials."""
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
@@ -232,63 +226,16 @@ class WandbMirror:
         write_atomically(self._folder / STATE, strict_json(kept).encode())
 
     def _set_aside(self, name: str | None) -> None:
-        """Take what an earlier process wrote offline out of the sight of `wandb sync`: it is about to be written whole."""
+        """Take what an earlier process wrote offline out of the sight of `wandb sync`: the whole takes its place."""
         if name is None:
             return
         folder = Path(os.environ.get("WANDB_DIR") or self._folder) / "wandb"
         for pattern in (f"offline-run-*-{name}", f"offline-run-*-{name}-seed*"):
             for path in folder.glob(pattern):
-                path.rename(path.with_name(path.name.replace("offline-run", "superseded-run", 1)))
-
-
-def disabled() -> bool:
-    """Whether the environment switches W&B off; W&B need not be imported to know."""
-    off = os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes")
-    return off or os.environ.get("WANDB_MODE", "").lower() == "disabled"
-
-
-def choose_mode(setting: str, say: Say) -> Mode | None:
-    """Where to write, from our setting, W&B's own (WANDB_MODE, `wandb offline`) and whether there are credentials.
-
-    W&B's `disabled` and `offline` win over everything. It is never asked to go online without credentials: it would
-    prompt for them.
-    """
-    if setting == "off":
-        return None
-    settings = import_wandb().setup().settings
-    mode = str(settings.mode or "")
-    if mode == "disabled":
-        return None
-    if mode in ("offline", "dryrun") or setting == "offline":
-        return "offline"
-    if has_credentials(str(settings.base_url)) or getattr(settings, "api_key", None):
-        return "online"
-    if setting == "online":
-        say("W&B: no credentials, so the mirror is written offline; `wandb login` gets some")
-    return "offline"
-
-
-def has_credentials(base_url: str) -> bool:
-    """Whether the environment or the netrc file holds a key for a W&B server."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(base_url).netloc
-    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for place in places if places[0] is None else places[:1]:
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if place is not None:
-                kept = netrc.netrc(os.path.expanduser(place))
-                if any(kept.authenticators(h) for h in (_CLOUD if host in _CLOUD else {host})):
-                    return True
-    return False
-
-
-def import_wandb() -> Any:
-    """W&B, told to keep quiet before it first speaks."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-
-    return wandb
+                aside = path.with_name(path.name.replace("offline-run", "superseded-run", 1))
+                while aside.exists():  # W&B's names tell seconds, and two processes may share one
+                    aside = aside.with_name(aside.name + "_")
+                path.rename(aside)
 
 
 def recipe_name(folder: Path) -> str | None:

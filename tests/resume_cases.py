@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     "episodes": 12,
     "seed_axis": "map",
     "checkpoint.minutes": 0.0,
+    "checkpoint.keep": 3,
     "wandb": "off",
 }
 ROOT = Path(__file__).parents[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 BLOCK, HEAD = 32 * 1024, 7
-INTERNAL = ("_step", "_runtime", "_timestamp")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,26 @@ class WrittenRun:
     exit_code: int | None
 
 
-def offline_runs(folder: Path) -> list[WrittenRun]:
-    """All that `wandb sync` would find beneath a run's folder."""
-    return [read_run(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+def offline_runs(folder: Path, wait: float = 20.0) -> list[WrittenRun]:
+    """All finished runs that `wandb sync` would find beneath a run's folder; another process may still be writing."""
+    paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    until = time.monotonic() + wait
+    while True:
+        with contextlib.suppress(AttributeError):  # not even its description is there yet
+            runs = [read_run(path) for path in paths]
+            if all(run.exit_code is not None for run in runs):
+                return runs
+        assert time.monotonic() < until, f"W&B does not finish {paths}"
+        time.sleep(0.05)
+
+
+def values(row: dict[str, Any]) -> dict[str, Any]:
+    """What we logged, without what W&B adds: times, and the random names of files it uploads."""
+    return {
+        key: value
+        for key, value in row.items()
+        if key not in ("_runtime", "_timestamp") and not key.endswith("artifact_path")
+    }
 
 
 def read_run(path: Path) -> WrittenRun:

@@ -45,8 +45,12 @@ class Interpreter(Protocol):
         feature: Float[Array, "*batch N F"],
         delivered: Float[Array, "*batch N M"],
         edges: Float[Array, "*batch N N-1"],
+        selective: bool = False,
     ) -> Float[Array, "*batch N H"]:
-        """What each agent makes of the messages that the topology lets through; differentiable in `edges`."""
+        """What each agent makes of the messages that the topology lets through; differentiable in `edges`.
+
+        If `selective`, the edges are data, zeros and ones, and many may be zeros: what they close may be skipped.
+        """
         ...
 
     def alone(

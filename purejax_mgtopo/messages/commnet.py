@@ -70,8 +70,10 @@ class CommNet:
         feature: Float[Array, "*batch N H"],
         delivered: Float[Array, "*batch N H"],
         edges: Float[Array, "*batch N N-1"],
+        selective: bool = False,
     ) -> Float[Array, "*batch N H"]:
         """The hidden states after the last round."""
+        del selective
         encoded = self._encoded(params, observation)
         weight = fill_diagonal(edges)
         if self.mean:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
+from purejax_mgtopo.messages.packed import MIN_ROWS, packed_lstm
 from purejax_mgtopo.networks import LSTM, apply, init_per_agent, per_agent
 from purejax_mgtopo.types import PyTree, others
 
@@ -25,6 +27,10 @@ class ObservationLSTM:
         self.hidden = config.learner.hidden
         self.shared = config.learner.share_parameters
         self._lstm = LSTM(self.hidden)
+        # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
+        self._packs = (
+            num_agents > 2 and config.seed_axis != "vmap" and jax.default_backend() == "cpu"
+        )
 
     def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
         """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""
@@ -50,9 +56,17 @@ class ObservationLSTM:
         feature: Float[Array, "*batch N 0"],
         delivered: Float[Array, "*batch N O"],
         edges: Float[Array, "*batch N N-1"],
+        selective: bool = False,
     ) -> Float[Array, "*batch N H"]:
         """The last hidden state of each agent's LSTM over what it received."""
         del observation, feature
+        if selective and self._packs and edges.ndim == 3 and edges.shape[0] >= MIN_ROWS:
+            kernel, bias = apply(self._lstm, params, method="weights")
+            if self.shared:
+                kernel, bias = (
+                    jnp.broadcast_to(x, (self.num_agents, *x.shape)) for x in (kernel, bias)
+                )
+            return packed_lstm(kernel, bias, delivered, edges)
         read = per_agent(self._read, self.shared, axes=(0, -2))
         return read(params, others(delivered), edges)
 

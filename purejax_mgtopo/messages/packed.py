@@ -9,6 +9,7 @@ derivatives are those of the masked LSTM. Not under `jax.vmap`, where all loops 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import flax.struct
@@ -59,7 +60,9 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     ranked = jnp.sort((senders - so_far[..., -1]) * batch + jnp.arange(batch), axis=-1)
     order = ranked % batch
     place = jax.vmap(lambda o: jnp.zeros_like(o).at[o].set(jnp.arange(batch)))(order)
-    reading = jnp.sum(so_far[..., -1:] > jnp.arange(1, senders), axis=1)  # [N, R-1] rows that take step k
+    reading = jnp.sum(
+        so_far[..., -1:] > jnp.arange(1, senders), axis=1
+    )  # [N, R-1] rows that take step k
     order = jnp.pad(order, padding)
     return Plan(
         order=order,
@@ -99,64 +102,164 @@ def _run(
     inputs: Float[Array, "R N P I"],
     plan: Plan,
 ) -> Float[Array, "N B H"]:
-    states, _, _ = _steps(kernel, bias, inputs, plan, keep=False)
-    return _last(states, plan)
+    return _run_forward(kernel, bias, inputs, plan, keep=False)[0]
 
 
-def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan) -> tuple:
-    states, first, gates = _steps(kernel, bias, inputs, plan, keep=True)
-    return _last(states, plan), (kernel, inputs, plan, states, first, gates)
+def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bool = True) -> tuple:
+    """The hidden states after the last messages, and what the derivative needs.
 
-
-def _last(states: Float[Array, "RNP 2*H"], plan: Plan) -> Float[Array, "N B H"]:
-    """The hidden state after a row's last message, in the batch's order; zeros where there was none."""
-    agents, padded = plan.order.shape
-    count = jnp.take_along_axis(plan.count, plan.place, axis=1)
-    agent = jnp.arange(agents)[:, None]
-    row = (jnp.maximum(count - 1, 0) * agents + agent) * padded + plan.place
-    return states[row, : states.shape[1] // 2] * (count > 0)[..., None]
-
-
-def _steps(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bool) -> tuple:
-    """All steps of all blocks.
-
-    Returns:
-        Hidden states and cells after each step, [R * N * P, 2 H], undefined where a step was not run; the gates of
-        the first step; those of the later ones side by side, [(R - 1) * N * P, 4 H], if `keep`.
+    Two buffers hold all steps' rows, [N, P] rows a step: states (hidden, cell) of steps 0 to R - 1, and, if asked to
+    `keep` them, gates of steps 1 to R - 1. Blocks that are not run stay zero, and nobody reads them.
     """
     senders, agents, padded, width = inputs.shape
-    size = kernel.shape[2] // 4
-    of_step = agents * padded  # rows in the buffers from one step to the next
+    size, of_step = kernel.shape[2] // 4, agents * padded
+    shape = (plan.rows, size)
     projected = jnp.einsum("npi,nig->npg", inputs[0], kernel[:, :width]) + bias[:, None]
-    i, _, g, o = _activated(projected)
-    cell = i * g
-    first = jnp.concatenate([o * jnp.tanh(cell), cell], axis=-1).reshape(of_step, -1)
-    states = jnp.zeros((senders * of_step, 2 * size), first.dtype)
-    states = jax.lax.dynamic_update_slice(states, first, (0, 0))
-    gates = jnp.zeros(((senders - 1) * of_step if keep else 0, 4 * size), first.dtype)
-    inputs = inputs.reshape(-1, width)
-    # Slices go straight to the columns wanted: XLA does not vectorise a slice of a slice.
-    part = _parts(plan.rows, size)
+    i, _, g, o = first = _activated(projected)
+    state = jnp.concatenate([o * jnp.tanh(i * g), i * g], axis=-1).reshape(of_step, 2 * size)
+    states = jnp.zeros((senders * of_step, 2 * size), state.dtype)
+    states = jax.lax.dynamic_update_slice(states, state, (0, 0))
+    gates = jnp.zeros(((senders - 1) * of_step if keep else 0, 4 * size), state.dtype)
+    rows_of = inputs.reshape(-1, width)
 
-    def block(agent: Array, weights: tuple, at: Array, carry: tuple) -> tuple:
-        states, gates = carry
-        x = jax.lax.dynamic_slice(inputs, (at + of_step, 0), (plan.rows, width))
-        i, f, g, o = _activated(jnp.concatenate([x, part(states, at, 0)], -1) @ weights[0] + weights[1])
-        cell = f * part(states, at, 1) + i * g
-        # Side by side, for one write each: written apart, each would be computed anew where it is read next.
-        state = jnp.concatenate([o * jnp.tanh(cell), cell], axis=-1)
-        states = jax.lax.dynamic_update_slice(states, state, (at + of_step, 0))
-        if keep:
-            gates = jax.lax.dynamic_update_slice(gates, jnp.concatenate([i, f, g, o], -1), (at, 0))
-        return states, gates
+    def read(agent: Array, carry: tuple) -> tuple:
+        own_kernel, own_bias = kernel[agent], bias[agent]
 
-    def agent_steps(agent: Array, carry: tuple) -> tuple:
-        weights = (kernel[agent], bias[agent])
+        def step(row: Array, k: Array, carry: tuple) -> tuple:
+            states, gates = carry
+            before, now = row + k * of_step, row + (k + 1) * of_step
+            x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
+            joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
+            i, f, g, o = _activated(joined @ own_kernel + own_bias)
+            cell = f * _part(states, before, 1, shape) + i * g
+            # Concatenated, because XLA would compute anew, where it writes, whatever it writes in parts.
+            state = jnp.concatenate([o * jnp.tanh(cell), cell], axis=-1)
+            states = jax.lax.dynamic_update_slice(states, state, (now, 0))
+            if keep:
+                these = jnp.concatenate([i, f, g, o], axis=-1)
+                gates = jax.lax.dynamic_update_slice(gates, these, (before, 0))
+            return states, gates
 
-        def turn(t: Array, carry: tuple) -> tuple:
-            return block(agent, weights, _block_before(plan, agent, t), carry)
+        return _over_blocks(plan, agent, step, carry)
 
-        return jax.lax.fori_loop(0, plan.ends[agent, -1], turn, carry)
+    states, gates = jax.lax.fori_loop(0, agents, read, (states, gates))
+    count = jnp.take_along_axis(plan.count, plan.place, axis=1)
+    own = jnp.arange(agents)[:, None] * padded + plan.place
+    last = states[jnp.maximum(count - 1, 0) * of_step + own, :size]
+    return last * (count > 0)[..., None], (kernel, inputs, plan, first, states, gates)
 
-    states, gates = jax.lax.fori_loop(0, agents, agent_steps, (states, gates))
-    return states, (i, g, o), gates
+
+def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
+    kernel, inputs, plan, first, states, gates = residuals
+    senders, agents, padded, width = inputs.shape
+    size, of_step = kernel.shape[2] // 4, agents * padded
+    shape = (plan.rows, size)
+    d_last = jnp.take_along_axis(d_hidden, plan.order[..., None], axis=1).reshape(of_step, size)
+    last = (plan.count - 1).reshape(of_step, 1)  # the step that a row's hidden state is taken after
+    rows_of = inputs.reshape(-1, width)
+
+    def unread(agent: Array, carry: tuple) -> tuple:
+        d_states, d_inputs, d_kernel, d_bias = carry
+        own_kernel = kernel[agent]
+
+        def step(row: Array, k: Array, carry: tuple) -> tuple:
+            d_states, d_inputs, d_kernel, d_bias = carry
+            before, now = row + k * of_step, row + (k + 1) * of_step
+            taken = jax.lax.dynamic_slice(last, (row, 0), (plan.rows, 1)) == k + 1
+            # Rows that took no step k + 1 have zero derivatives from here on down, and stay as they are.
+            d_hidden = _part(d_states, row, 0, shape) + jnp.where(
+                taken, _part(d_last, row, 0, shape), 0
+            )
+            those = tuple(_part(gates, before, gate, shape) for gate in range(4))
+            cell, cell_before = _part(states, now, 1, shape), _part(states, before, 1, shape)
+            d_gates, d_cell = _cell_backward(
+                d_hidden, _part(d_states, row, 1, shape), those, cell, cell_before
+            )
+            d_state = jnp.concatenate([d_gates @ own_kernel[width:].T, d_cell], axis=-1)
+            x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
+            joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
+            return (
+                jax.lax.dynamic_update_slice(d_states, d_state, (row, 0)),
+                jax.lax.dynamic_update_slice(d_inputs, d_gates @ own_kernel[:width].T, (now, 0)),
+                d_kernel + joined.T @ d_gates,
+                d_bias + jnp.sum(d_gates, axis=0),
+            )
+
+        zeros = jnp.zeros_like(own_kernel), jnp.zeros_like(d_bias[0])
+        d_states, d_inputs, d_own_kernel, d_own_bias = _over_blocks(
+            plan, agent, step, (d_states, d_inputs, *zeros), reverse=True
+        )
+        return (
+            d_states,
+            d_inputs,
+            jax.lax.dynamic_update_index_in_dim(d_kernel, d_own_kernel, agent, 0),
+            jax.lax.dynamic_update_index_in_dim(d_bias, d_own_bias, agent, 0),
+        )
+
+    start = (
+        jnp.zeros((of_step, 2 * size), kernel.dtype),
+        jnp.zeros_like(rows_of),
+        jnp.zeros_like(kernel),
+        jnp.zeros((agents, 4 * size), kernel.dtype),
+    )
+    d_states, d_inputs, d_kernel, d_bias = jax.lax.fori_loop(0, agents, unread, start)
+    d_hidden = d_states[:, :size] + jnp.where(last == 0, d_last, 0)
+    d_hidden, d_cell, cell = (
+        x.reshape(agents, padded, size)
+        for x in (d_hidden, d_states[:, size:], states[:of_step, size:])
+    )
+    d_gates, _ = _cell_backward(d_hidden, d_cell, first, cell, jnp.zeros_like(cell))
+    d_first = jnp.einsum("npg,nig->npi", d_gates, kernel[:, :width]).reshape(of_step, width)
+    d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_first, (0, 0)).reshape(inputs.shape)
+    d_kernel = d_kernel.at[:, :width].add(jnp.einsum("npi,npg->nig", inputs[0], d_gates))
+    return d_kernel, d_bias + jnp.sum(d_gates, axis=1), d_inputs, None
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+def _over_blocks(
+    plan: Plan, agent: Array, step: Callable[..., Any], carry: Any, reverse: bool = False
+) -> Any:
+    """``carry = step(row, k, carry)`` for all blocks of one agent that read a message number k + 2, k = 0, 1, ...
+
+    `row` is the block's first row among the [N * P] of one step.
+    """
+    ends = plan.ends[agent]
+
+    def turn(t: Array, carry: Any) -> Any:
+        t = ends[-1] - 1 - t if reverse else t
+        k = jnp.sum(t >= ends)
+        block = t - jnp.where(k > 0, ends[k - 1], 0)
+        return step(agent * plan.order.shape[1] + block * plan.rows, k, carry)
+
+    return jax.lax.fori_loop(0, ends[-1], turn, carry)
+
+
+def _part(buffer: Array, row: Array, part: int, shape: tuple[int, int]) -> Float[Array, "rows H"]:
+    """Columns ``part * H`` to ``(part + 1) * H`` of a block of rows.
+
+    In one slice: XLA does not vectorise what it computes from a slice of a slice.
+    """
+    return jax.lax.dynamic_slice(buffer, (row, part * shape[1]), shape)
+
+
+def _activated(gates: Float[Array, "*rows 4*H"]) -> tuple[Array, ...]:
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
+
+
+def _cell_backward(
+    d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
+) -> tuple[Float[Array, "*rows 4*H"], Float[Array, "*rows H"]]:
+    """Derivatives in the gates before their activations, and in the cell before the step."""
+    i, f, g, o = gates
+    squashed = jnp.tanh(cell)
+    d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
+    d_gates = [
+        d_cell * g * i * (1 - i),
+        d_cell * cell_before * f * (1 - f),
+        d_cell * i * (1 - g * g),
+        d_hidden * squashed * o * (1 - o),
+    ]
+    return jnp.concatenate(d_gates, axis=-1), d_cell * f

@@ -22,7 +22,7 @@ UNITS = 1000  # of half an arena: finer than a pixel of the largest picture
 _COLOURS = {
     "#0072B2": "blue",
     "#009E73": "green",
-    "#E69F00": "orange",
+    "#E69F00": "purple",  # here orange means an open edge
     "#D55E00": "red",
     "#CC79A7": "purple",
     "#56B4E9": "sky",

@@ -30,11 +30,14 @@ class Rule(Protocol):
 
     Attributes:
         silent: no edge is ever open, so that messages need not be read at all.
+        selective: decisions are data, 0 or 1, without derivatives, and some are usually 0: what they close may be
+            skipped when messages are read.
         memory: steps before the current one that a decision depends on (0: none).
         tape_shape: shape of the uniform random numbers that one step's decisions use up.
     """
 
     silent: bool
+    selective: bool
     memory: int
     tape_shape: tuple[int, ...]
 

@@ -22,6 +22,7 @@ class Fixed:
     """Every edge has the same, constant state. Also a base for rules that decide without learning."""
 
     silent: bool
+    selective = False
     memory = 0
     tape_shape: tuple[int, ...] = (0,)
 

@@ -15,6 +15,7 @@ class EdgeGates:
     """``c^i: o_i -> FC(H)-FC(H)-Linear(N-1)``, one Bernoulli for each possible sender (Table 2)."""
 
     silent = False
+    selective = True
     memory = 0
 
     def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:

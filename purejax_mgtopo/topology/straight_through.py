@@ -23,6 +23,8 @@ class StraightThroughState:
 class StraightThrough(EdgeGates):
     """The gates learn from the policy loss on replayed transitions, because a decision multiplies what is heard."""
 
+    selective = False  # a closed edge has a derivative too
+
     def init(self, key: Key[Array, ""]) -> StraightThroughState:
         """Fresh gates."""
         gates = self.init_gates(key)
