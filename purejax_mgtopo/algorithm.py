@@ -59,7 +59,13 @@ class Algorithm:
         )
         self.maddpg = Maddpg(config, self.team, env.observation_size, env.action_size)
         learner = config.learner
-        self.replay = Replay(env, learner.replay_transitions, learner.batch_size, self.team.memory)
+        self.replay = Replay(
+            env,
+            learner.replay_transitions,
+            learner.batch_size,
+            self.team.memory,
+            learner.replay_precision,
+        )
 
     def init(self, key: Key[Array, ""]) -> LearnerState:
         """Line 1: fresh networks, and a replay warmed up with idle learners' episodes; the last becomes tau(0)."""

@@ -109,7 +109,7 @@ def judge(
         seed=seed,
         episode_seed=episode_seed,
         reinforce=np.asarray(returns - values[:-1]),
-        learned=np.asarray(rule.advantage(first_eta, state.gates, trajectory)),
+        learned=np.asarray(rule.advantage(state.eta, state.gates, trajectory)),
         initial=np.asarray(rule.advantage(first_eta, state.gates, trajectory)),
     )
 

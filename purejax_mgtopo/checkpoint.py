@@ -338,8 +338,9 @@ def _unnamed(
 
     def leaf(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name not in arrays:
-            return jax.device_put(jnp.zeros(shape.shape, shape.dtype), shape.sharding)
+        if name not in arrays:  # empty; placed as a program places them, lest its second call be compiled anew
+            everywhere = NamedSharding(shape.sharding.mesh, PartitionSpec())
+            return jax.device_put(np.zeros(shape.shape, shape.dtype), everywhere)
         array = arrays[name] if not shape.ndim else place(arrays[name])
         if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(array)

@@ -90,6 +90,8 @@ class Fit:
     """Memory of one device, 10^9 bytes; by default what this machine has."""
     no_burst: FlagCreatePairsOff[bool] = False
     """Do not train for a moment to measure the speed."""
+    profile: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Leave a JAX profile of that moment there, for TensorBoard or Perfetto: which kernels are hot."""
     config: Annotated[Config, arg(name="")] = field(default_factory=Config)
     no_cache: FlagCreatePairsOff[bool] = False
     """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""

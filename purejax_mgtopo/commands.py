@@ -67,7 +67,7 @@ def fit_command(command: Fit) -> int:
 
     memory = None if command.memory is None else int(command.memory * 1e9)
     fit = plan(command.config, memory, check=True)
-    rate = None if command.no_burst else burst(fit)
+    rate = None if command.no_burst else burst(fit, profile=command.profile)
     _console().print(fit_table(fit, rate))
     return 0
 

@@ -48,6 +48,8 @@ class LearnerConfig:
     """Transitions drawn from the replay for each update."""
     replay_transitions: int = 100_000
     """Capacity, stored as whole episodes; the oldest is overwritten."""
+    replay_precision: Literal["float32", "float16"] = "float32"
+    """Of the positions in the replay; float16 saves 1.2 MB a seed at N = 3 and blurs velocities by about 0.005."""
     warmup_episodes: int = 40
     """Episodes played before the first update, all learners idle."""
     critic_learning_rate: float = 1e-3

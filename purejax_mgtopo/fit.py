@@ -10,6 +10,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -169,10 +170,13 @@ def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
     return Fit(settled, devices, memory, lane, activations, int(predicted), compiled)
 
 
-def burst(fit: Fit, chunks: int = 3) -> float:
+def burst(fit: Fit, chunks: int = 3, profile: Path | None = None) -> float:
     """Training episodes per second of all devices in steady state, measured now; the first chunk compiles.
 
     In turn, lanes cost the same however many there are, so that one a device is enough.
+
+    Args:
+        profile: a folder for a profile of one more chunk, as TensorBoard and Perfetto read it.
     """
     config = fit.config
     lanes = config.lanes if seed_axis(config) == "vmap" else min(config.lanes, fit.devices)
@@ -182,6 +186,9 @@ def burst(fit: Fit, chunks: int = 3) -> float:
     for _ in range(chunks):
         state, _ = population.advance(state)  # waits for its report
     seconds = time.perf_counter() - began
+    if profile is not None:
+        with jax.profiler.trace(str(profile)):
+            population.advance(state)
     return chunks * config.chunk_episodes * lanes / seconds
 
 

@@ -77,10 +77,10 @@ class LSTM(nn.Module):
         cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
         return nn.sigmoid(o) * jnp.tanh(cell), cell
 
-    def weights(self) -> tuple[Float[Array, "*stack I+H 4*H"], Float[Array, "*stack 4*H"]]:
-        """One kernel for inputs and hidden state, in this order, and the bias; also of stacked parameters."""
+    def weights(self) -> tuple[Float[Array, "J {4*self.hidden}"], Float[Array, " {4*self.hidden}"]]:
+        """One kernel for inputs and hidden state, in this order, and the bias."""
         dense = self.input.variables["params"]
-        return jnp.concatenate([dense["kernel"], self.recurrent], axis=-2), dense["bias"]
+        return jnp.concatenate([dense["kernel"], self.recurrent]), dense["bias"]
 
     def backward(
         self, projected: Float[Array, "T {4*self.hidden}"], keep: Float[Array, " T"]

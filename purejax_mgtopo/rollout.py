@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax_mpe.scenario import Scenario
 from jaxtyping import Array, Key
 
+from purejax_mgtopo.replay import on_grid
 from purejax_mgtopo.team import Policy, Team
 from purejax_mgtopo.types import Gates, Mode, PyTree, Trajectory, random_tape
 
@@ -49,6 +50,7 @@ def rollout(
         noise_t, tape_t = inputs
         choice, memory = team.step(policy, gates, observation, memory, tape_t, mode)
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
+        action = on_grid(action) if mode is Mode.ROLLOUT else action
         after, timestep = env.step(state, action)
         seen = (observation, choice.feature, action, timestep.reward, choice.gates)
         moving = env.compress(state).moving

@@ -114,9 +114,8 @@ class WandbMirror:
     def _open(self) -> None:
         old = self._kept_id()
         name = secrets.token_hex(6) if self._anew or old is None else old
-        if self._mode == "offline" and not self._anew:
-            self._set_aside(old)
         if not self._anew:
+            self._set_aside(old)
             self._keep(name)
         self._run = self._start(name)
         alone = self._anew or processes.count() == 1
@@ -191,8 +190,7 @@ class WandbMirror:
         for run in (*self._seeds.values(), self._run):
             run.finish(exit_code=0 if finished else 1)
         if self._anew:
-            if self._mode == "offline":
-                self._set_aside(self._old)
+            self._set_aside(self._old)
             self._keep(self._run.id)
 
     def _log_results(self) -> None:

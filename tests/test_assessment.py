@@ -105,9 +105,35 @@ def test_agrees_with_stepping_the_environment_by_the_exported_policy(
         np.testing.assert_allclose(found.measures_end[name], end, rtol=1e-3, atol=0.03)
 
 
-def test_channels_carry_what_they_are_said_to(assessed) -> None:
+def changed(of_policy: Any = None, of_gates: Any = None) -> Any:
+    """Stands in for `load_trained`: leaves of the run's two seeds multiplied or shifted, seed by seed."""
+
+    def by_seed(values: Any, leaf: Any) -> Any:
+        return np.reshape(values, (2, *[1] * (leaf.ndim - 1))).astype(leaf.dtype)
+
+    def load(*args: Any) -> Any:
+        trained = load_trained(*args)
+        learned, rule = trained.networks.learner, trained.networks.rule
+        if of_policy is not None:
+            spoilt = jax.tree.map(lambda leaf: leaf * by_seed(of_policy, leaf), learned.policy)
+            learned = learned.replace(policy=spoilt)
+        if of_gates is not None:
+            last = rule.gates["params"]["Dense_2"]
+            last = {**last, "bias": last["bias"] + by_seed(of_gates, last["bias"])}
+            rule = rule.replace(gates={"params": {**rule.gates["params"], "Dense_2": last}})
+        networks = trained.networks.replace(learner=learned, rule=rule)
+        return dataclasses.replace(trained, networks=networks)
+
+    return load
+
+
+def test_channels_carry_what_they_are_said_to(run, monkeypatch) -> None:
+    """Gates shifted apart, so that each seed has a rate of its own, far from one half."""
+    monkeypatch.setattr(assessment, "load_trained", changed(of_gates=[-2.0, 1.0]))
+    assessed = assess(run, episodes=40, episode_seed=7)
     assert assessed.conditions == CONDITIONS and assessed.finite.all()
     sampled, greedy, cut, opened, random = assessed.outcome.edge_rate.T
+    assert sampled[0] < 0.3 and 0.6 < sampled[1]
     np.testing.assert_array_equal(cut, 0)
     np.testing.assert_array_equal(opened, 1)
     assert np.all((sampled > 0) & (sampled < 1)) and np.all(sampled != greedy)
@@ -207,17 +233,8 @@ def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
 
 
 def test_seeds_that_diverged_are_left_out_and_counted(run, capsys, monkeypatch) -> None:
-    def poisoned(*args: Any) -> Any:
-        trained = load_trained(*args)
-        spoil = jax.tree.map(
-            lambda leaf: leaf * np.array([1, np.nan]).reshape(2, *[1] * (leaf.ndim - 1)),
-            trained.networks.learner.policy,
-        )
-        learner = trained.networks.learner.replace(policy=spoil)
-        return dataclasses.replace(trained, networks=trained.networks.replace(learner=learner))
-
     with monkeypatch.context() as patch:
-        patch.setattr(assessment, "load_trained", poisoned)
+        patch.setattr(assessment, "load_trained", changed(of_policy=[1, np.nan]))
         np.testing.assert_array_equal(assess(run, episodes=2).finite, [True, False])
     monkeypatch.setattr(assessment, "frozen_seeds", lambda folder: {4})
     out = run.parent / "diverged.parquet"

@@ -207,6 +207,38 @@ def test_the_command_prints_tables_and_writes_json(
     assert json.loads(target.read_text())["compile"] == result
 
 
+def test_the_throughput_curve_stops_where_seeds_no_longer_fit(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes for the first two points; a stand-in for the one that would need terabytes."""
+    real = bench._start
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+        if "--seeds" in words and words[words.index("--seeds") + 1] == "1000000":
+            return real("-c", 'print(\'{"does_not_fit": "7 do"}\')')
+        return real(*words, **environment)
+
+    notes: list[str] = []
+    monkeypatch.setattr(bench, "_start", start)
+    picture = tmp_path / "deep" / "scaling.png"
+    settings = bench.BenchSettings(
+        task="toy_public", seconds=0.3, scaling_seeds=(1, 2, 1_000_000), figure=picture
+    )
+    found = bench.measure_scaling(settings, notes.append)
+    assert notes == ["7 do"]
+    assert [point["seeds"] for point in found["seeds"]] == [1, 2]
+    for point in found["seeds"]:
+        assert point["per_lane"] * point["seeds"] == pytest.approx(point["episodes_per_second"])
+        assert point["bytes_per_lane"] > point["state_bytes"] > 1_000_000
+    assert found["gbytes_per_second"] > 0.1
+    assert [point["devices"] for point in found["devices"]] in ([], [1, 2])
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    console = Console(width=200, file=io.StringIO())
+    for table in bench.scaling_tables(found):
+        console.print(table)
+    assert "MB per seed" in console.file.getvalue()
+
+
 def test_a_failed_measurement_says_its_last_words() -> None:
     process = bench._start("-c", "raise SystemExit('no such thing')")
     with pytest.raises(RuntimeError, match="no such thing"):

@@ -256,7 +256,7 @@ def test_the_same_method_twice_is_told_apart_by_folder(tmp_path):
         write_run(tmp_path / name / TASKS[0] / "meta", TASKS[0], "meta", evaluations=2)
     report = build_report([tmp_path], episodes=False)
     methods = [run.method for run in report.runs]
-    assert len(set(methods)) == 2 and all("meta (" in m for m in methods)
+    assert sorted(methods) == ["meta (first)", "meta (second)"]
     Page(render(report))
 
 

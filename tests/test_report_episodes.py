@@ -102,6 +102,8 @@ def test_what_is_wrong_with_checkpoints_is_told_and_breaks_nothing(tmp_path):
     assert "no checkpoint was left" in episodes.watch(run, data).reason
     (folder / CHECKPOINTS).mkdir()
     assert "no checkpoint to read networks from" in episodes.watch(run, data).reason
+    (folder / CHECKPOINTS / "wave_0" / "1000").mkdir(parents=True)
+    assert episodes.watch(run, data).reason
     empty = dataclasses.replace(data, episodes=data.episodes[:0])
     assert "no evaluation" in episodes.watch(run, empty).reason
 

@@ -15,7 +15,6 @@ from purejax_mgtopo.cli import main, parse
 from purejax_mgtopo.metrics import Evaluation
 from purejax_mgtopo.wandb_rows import evaluation_row, progress_row
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces' own
 
 

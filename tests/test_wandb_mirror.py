@@ -235,7 +235,9 @@ def test_a_sweep_is_mirrored_run_by_run(tmp_path: Path) -> None:
         assert [line[:2] for line in seeds["data"]] == [
             [s, s != 4 or method == "none"] for s in range(6)
         ]
-        (picture, *_) = folder.glob("wandb/offline-run-*/files/media/images/pair_rate/heat_map_*.png")
+        (picture, *_) = folder.glob(
+            "wandb/offline-run-*/files/media/images/pair_rate/heat_map_*.png"
+        )
         assert picture.stat().st_size < 2000
 
 
@@ -324,6 +326,20 @@ def test_seeds_of_their_own_are_grouped(tmp_path: Path) -> None:
             table["return_sampled"][i] for i in own
         ]
         assert [row["env_steps"] for row in run.rows] == [table["env_steps"][i] for i in own]
+
+
+def test_an_animation_is_part_of_the_results(tmp_path: Path) -> None:
+    from PIL import Image
+
+    train(tmp_path, small(**OFFLINE))
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    animation = tmp_path / "figures" / "seed0_episode0.gif"
+    frames[0].save(animation, save_all=True, append_images=frames[1:])
+    assert main(["wandb-rebuild", str(tmp_path)]) == 0
+    run = program(tmp_path)
+    assert run.rows[-1]["episodes/seed0_episode0._type"] == "video-file"
+    (kept,) = tmp_path.glob("wandb/offline-run-*/files/media/videos/episodes/*.gif")
+    assert kept.read_bytes() == animation.read_bytes()
 
 
 class Recorded:
@@ -520,12 +536,13 @@ def test_a_rebuild_that_fails_keeps_the_mirror_there_is(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_real_program_is_mirrored_through_a_kill(tmp_path: Path) -> None:
-    """`mgtopo sweep` of two methods on a toy, killed once it has a checkpoint, called again, and rebuilt."""
+    """`mgtopo sweep` on a toy, killed once it has a checkpoint, called again, and rebuilt."""
     (tmp_path / "recipe.toml").write_text(
         textwrap.dedent("""
         tasks = ["toy_follow_holder"]
-        methods = ["none", "meta"]
+        methods = ["meta"]
         seeds = 3
         [config]
         episodes = 1000
@@ -550,12 +567,11 @@ def test_the_real_program_is_mirrored_through_a_kill(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert record.status(meta) is record.Status.UNFINISHED
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
-    for folder in (meta, meta.with_name("none")):
-        run = program(folder)
-        check_equals_records(folder, run)
-        assert main(["wandb-rebuild", str(folder)]) == 0
-        assert [values(row) for row in program(folder).rows] == [values(row) for row in run.rows]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=600)
+    run = program(meta)
+    check_equals_records(meta, run)
+    assert main(["wandb-rebuild", str(meta)]) == 0
+    assert [values(row) for row in program(meta).rows] == [values(row) for row in run.rows]
     assert any(path.name.startswith("superseded-run") for path in (meta / "wandb").iterdir())
     told = set().union(*(row for row in program(meta).rows))
     for name in ("meta_gradient_norm", "advantage_norm", "gate_entropy", "eta_update_norm"):
@@ -569,12 +585,12 @@ def _events(folder: Path) -> set[str]:
 def _until(done: Any) -> Iterator[None]:
     import time
 
-    for _ in range(3000):
+    for _ in range(6000):
         if done():
             return
         yield
         time.sleep(0.1)
-    raise AssertionError("waited for five minutes")
+    raise AssertionError("waited for ten minutes")
 
 
 def test_the_file_reader_refuses_damage(tmp_path: Path) -> None:

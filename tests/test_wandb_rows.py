@@ -48,12 +48,11 @@ def made(seeds: int = 7, agents: int = 3, first: int = 0, episode: int = 20) -> 
 
 
 def broken(evaluation: Evaluation, seed: int, column: str | None = None) -> Evaluation:
-    """`seed` frozen, or, with a column, finite itself but without that number."""
+    """`seed` frozen with numbers as they were, or, with a column, alive but without that number."""
     finite = evaluation.finite.copy()
     columns = {name: values.copy() for name, values in evaluation.columns.items()}
     if column is None:
         finite[seed] = False
-        columns["return_sampled"][seed] = np.nan
         columns["critic_loss"][seed] = 1e30
     else:
         columns[column][seed] = np.inf
@@ -131,6 +130,7 @@ def test_pixels_show_receivers_as_rows() -> None:
     assert picture[5, 25].tolist() == [8, 48, 107]
     assert picture[25, 5].tolist() == [255, 255, 255]
     assert picture[5, 5].tolist() == [190, 190, 190]
+    assert picture[20, 5].tolist() == picture[5, 30].tolist() == [225, 225, 225]
 
 
 def test_parts_come_together_by_seed_each_once() -> None:
@@ -153,7 +153,7 @@ def test_a_chunk_without_numbers_leaves_them_out() -> None:
 
 
 def test_a_seed_tells_only_its_own_finite_numbers() -> None:
-    evaluation = broken(made(3, first=4), 1)
+    evaluation = broken(broken(made(3, first=4), 1), 1, "return_sampled")
     row = seed_row(evaluation, 5)
     assert row["finite"] == 0
     assert "seed/return_sampled" not in row

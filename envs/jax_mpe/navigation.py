@@ -77,6 +77,7 @@ class Navigation(Scenario[NavigationState]):
 
     moving_fields: ClassVar[tuple[str, ...]] = ("agent_position", "agent_velocity")
     fixed_fields: ClassVar[tuple[str, ...]] = ("landmark_position",)
+    velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = (("agent_velocity", "agent_position"),)
 
     def __post_init__(self) -> None:
         if self.num_agents < 2:

@@ -105,6 +105,10 @@ class PredatorPrey(Scenario[PredatorPreyState]):
         "prey_velocity",
     )
     fixed_fields: ClassVar[tuple[str, ...]] = ("landmark_position",)
+    velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("agent_velocity", "agent_position"),
+        ("prey_velocity", "prey_position"),
+    )
 
     def __post_init__(self) -> None:
         if self.num_agents < 2:

@@ -93,6 +93,10 @@ class Push(Scenario[PushState]):
         "ball_velocity",
     )
     fixed_fields: ClassVar[tuple[str, ...]] = ("target_position",)
+    velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("agent_velocity", "agent_position"),
+        ("ball_velocity", "ball_position"),
+    )
 
     def __post_init__(self) -> None:
         if self.num_agents < 2:

@@ -74,6 +74,9 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     action_size: ClassVar[int] = 2
     moving_fields: ClassVar[tuple[str, ...]]
     fixed_fields: ClassVar[tuple[str, ...]] = ()
+    velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Velocities among the moving fields, each with the position that it moves: zero at first, and in every step
+    `position <- position + 0.1 velocity`, so that consecutive positions tell them."""
 
     def __post_init__(self) -> None:
         # jumanji builds the specs here, once; they contain arrays, which must not belong to a trace

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import statistics
@@ -21,10 +22,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from purejax_mgtopo.bench.tables import (
+    compile_tables,
+    environment_tables,
+    matmul_tables,
+    scaling_tables,
+    training_tables,
+)
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-Part = Literal["environments", "training", "matmul", "compile"]
+Part = Literal["environments", "training", "matmul", "compile", "scaling"]
 PARTS: tuple[Part, ...] = get_args(Part)
 META_TASKS = ("navigation_N3_l3", "navigation_N6_l6")
 INSTALL = "pip install 'purejax_mgtopo[bench]'"
@@ -36,7 +45,7 @@ class BenchSettings:
 
     parts: tuple[Part, ...] = PARTS
     """What to measure: environments against JaxMARL, training against PyTorch, training against the
-    machine's rate of float32 matmul, and compile times."""
+    machine's rate of float32 matmul, compile times, and seeds and devices against throughput."""
     seconds: float = 5.0
     """About how long one measurement lasts, without its start."""
     turns: int = 3
@@ -45,8 +54,12 @@ class BenchSettings:
     """What is trained in the parts `training` and `compile`."""
     seeds: int = 0
     """Trained at once, on our side; 0 takes one for each core."""
+    scaling_seeds: tuple[int, ...] = (1, 4, 16, 64, 256, 1_024, 4_096)
+    """Seeds of the part `scaling`, as far as they fit."""
     json: Path | None = None
     """A file for all figures."""
+    figure: Path | None = None
+    """A picture of the part `scaling`."""
 
 
 def main(settings: BenchSettings | Sequence[str] = ()) -> None:
@@ -185,56 +198,51 @@ def measure_compile(settings: BenchSettings, note: Callable[[str], None]) -> dic
     return found
 
 
-def environment_tables(rows: list[dict]) -> list[Table]:
-    """For the result of `measure_environments`."""
-    columns = ("ours", "JaxMARL", "ratio (target 5x from 64 on)", "jumanji's reset", "ratio")
-    table = _table("Environment steps/s", "task", "environments", *columns)
-    for row in rows:
-        ours, theirs, jumanji = (
-            "-" if row[name] is None else f"{row[name]:,.0f}"
-            for name in ("ours", "jaxmarl", "ours_jumanji")
-        )
-        ratios = _times(row["ratio"]), _times(row["ratio_jumanji"])
-        table.add_row(
-            row["task"], f"{row['num_envs']:,}", ours, theirs, ratios[0], jumanji, ratios[1]
-        )
-    return [table]
-
-
-def training_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_training`."""
-    ratio = "ours / PyTorch (target 3x)"
-    table = _table(f"Training `none` on {found['task']}", "", "episodes/s", ratio)
-    names = {"ours": "ours, all seeds"}
-    names["plain"] = f"PyTorch as usually written, {found['processes']} processes"
-    names["tuned"] = f"PyTorch tuned by hand, {found['processes']} processes"
-    for name, rate in found["episodes_per_second"].items():
-        table.add_row(names[name], f"{rate:,.1f}", _times(found["ratio"].get(name)))
-    return [table]
-
-
-def matmul_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_matmul`."""
+def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+    """Seeds against throughput and memory of `meta`, and the same seeds on more and more devices."""
+    from purejax_mgtopo.bench.scaling import draw
     from purejax_mgtopo.bench.training import reference_rate
+    from purejax_mgtopo.startup import cores
 
-    rates = _table("float32 matmul in JAX", "size, devices", "GFLOP/s")
-    for name, rate in found["gflop_per_second"].items():
-        rates.add_row(name.replace(" on ", ", "), f"{rate:,.0f}")
-    table = _table("Training `meta` at reference cost", "", "episodes/s", "GFLOP/s")
-    table.add_column("of matmul (target 60 %)", justify="right")
-    for task, rate in found["episodes_per_second"].items():
-        share = f"{found['share'][task]:.0%}"
-        table.add_row(task, f"{rate:,.1f}", f"{reference_rate(task, rate):,.0f}", share)
-    return [rates, table]
+    def point(cache: str, seeds: int, devices: int = 0) -> dict[str, Any]:
+        flags = ("--task", settings.task, "--seeds", str(seeds), "--devices", str(devices))
+        return _result(_start("-m", f"{__name__}.scaling", *flags, JAX_COMPILATION_CACHE_DIR=cache))
 
-
-def compile_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_compile`."""
-    title = f"Seconds until {found['task']} trains"
-    table = _table(title, "", "cold (target 20 for `meta`)", "warm")
-    for method in ("none", "meta"):
-        table.add_row(method, *(f"{found[method][state]:.1f}" for state in ("cold", "warm")))
-    return [table]
+    memory = _result(_start("-m", f"{__name__}.scaling", "--bandwidth"))
+    rates = []
+    for devices in sorted({1, cores()}):
+        flags = ("--devices", str(devices), "--seconds", str(settings.seconds / 3))
+        rates += _result(_start("-m", f"{__name__}.matmul", *flags))["gflop_per_second"].values()
+    found: dict[str, Any] = {
+        "task": settings.task,
+        "method": "meta",
+        "where": memory["kind"],
+        "gflop_per_second": max(rates),
+        "gbytes_per_second": memory["gbytes_per_second"],
+        "seeds": [],
+        "share": [],
+        "devices": [],
+    }
+    with tempfile.TemporaryDirectory() as cache:
+        for seeds in settings.scaling_seeds:
+            measured = point(cache, seeds)
+            if "does_not_fit" in measured:
+                note(measured["does_not_fit"])
+                break
+            found["seeds"].append(measured)
+            try:
+                useful = reference_rate(settings.task, measured["episodes_per_second"])
+                found["share"].append(useful / found["gflop_per_second"])
+            except ValueError:
+                found["share"].append(math.nan)
+        count = found["seeds"][0]["devices"] if found["seeds"] else 0
+        most = max((measured["devices"] for measured in found["seeds"]), default=0)
+        if most > count:
+            halves = [2**power for power in range(most.bit_length()) if 2**power <= most]
+            found["devices"] = [point(cache, 2 * most, n) for n in sorted({*halves, most})]
+    if settings.figure is not None:
+        draw(found, settings.figure)
+    return found
 
 
 _PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
@@ -242,6 +250,7 @@ _PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
     "training": (measure_training, training_tables),
     "matmul": (measure_matmul, matmul_tables),
     "compile": (measure_compile, compile_tables),
+    "scaling": (measure_scaling, scaling_tables),
 }
 
 
@@ -286,17 +295,3 @@ def _result(process: subprocess.Popen[str]) -> Any:
 
 def _median(turns: list[dict[str, float]], name: str) -> float:
     return statistics.median(turn[name] for turn in turns)
-
-
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.1f}x"
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

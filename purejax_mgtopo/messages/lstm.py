@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -61,12 +63,12 @@ class ObservationLSTM:
         """The last hidden state of each agent's LSTM over what it received."""
         del observation, feature
         if selective and self._packs and edges.ndim == 3 and edges.shape[0] >= MIN_ROWS:
-            kernel, bias = apply(self._lstm, params, method="weights")
-            if self.shared:
-                kernel, bias = (
-                    jnp.broadcast_to(x, (self.num_agents, *x.shape)) for x in (kernel, bias)
-                )
-            return packed_lstm(kernel, bias, delivered, edges)
+            weights = jax.vmap(
+                partial(apply, self._lstm, method="weights"),
+                in_axes=None if self.shared else 0,
+                axis_size=self.num_agents,
+            )
+            return packed_lstm(*weights(params), delivered, edges)
         read = per_agent(self._read, self.shared, axes=(0, -2))
         return read(params, others(delivered), edges)
 

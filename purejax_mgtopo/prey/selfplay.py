@@ -74,6 +74,7 @@ class PreyView:
             env.compress,
             env.restore,
         )
+        self.moving_fields, self.velocity_fields = env.moving_fields, env.velocity_fields
         self.observe = env.observe_prey
 
 

@@ -158,7 +158,7 @@ def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
         interval = row.interval
         text = interval_text(interval) + (f" {row.note}" if row.note else "")
         parts.append(
-            f'<g class="{row.look.colour}"><text class="name" x="12" y="{y - 13}">{escape(row.label)}</text>'
+            f'<g class="{row.look.colour}"><text class="name" x="12" y="{y - 13}">{escape(_short(row.label))}</text>'
             f'<text class="value" x="{WIDTH - 12}" y="{y - 13}" text-anchor="end">{escape(text)}</text>'
         )
         dots = "".join(f"M{across(v):.1f} {y + 11}h0" for v in row.seeds)
@@ -275,6 +275,10 @@ class _Axis:
     def __call__(self, value: ArrayLike) -> NDArray:
         share = (np.asarray(value, float) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
+
+
+def _short(label: str, most: int = 22) -> str:
+    return label if len(label) <= most else f"{label[: most - 1]}\u2026"
 
 
 def _grid(across: _Axis, up: _Axis, height: int, x_label: str) -> str:

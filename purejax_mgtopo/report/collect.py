@@ -192,11 +192,33 @@ def _matrix(scores: Sequence[Any], compare: Any) -> tuple[tuple[Interval | None,
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Runs of one method carry what tells their folders apart."""
     names = [run.method for run in runs]
-    return [
-        replace(run, method=f"{run.method} ({run.folder})") if names.count(run.method) > 1 else run
-        for run in runs
-    ]
+    told = []
+    for run in runs:
+        alike = [Path(r.folder).resolve().parts for r in runs if r.method == run.method]
+        if len(alike) > 1:
+            start = _common(alike)
+            end = _common([parts[start:][::-1] for parts in alike])
+            own = Path(run.folder).resolve().parts
+            what = "/".join(own[start : len(own) - end]) or run.folder
+            run = replace(run, method=f"{run.method} ({what})")
+        told.append(run)
+    # A method's folder may by chance be called like another told apart.
+    if len({run.method for run in told}) < len(names):
+        told = [
+            replace(run, method=f"{name} ({run.folder})")
+            for name, run in zip(names, runs, strict=True)
+        ]
+    return told
+
+
+def _common(paths: Sequence[Sequence[str]]) -> int:
+    """How many parts all paths begin with."""
+    return sum(
+        1
+        for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    )
 
 
 def _curve(episodes: NDArray, values: NDArray) -> Curve | None:
