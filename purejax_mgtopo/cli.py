@@ -337,6 +337,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def parse(argv: Sequence[str]) -> Any:
     """The subcommand's dataclass. Raises ConfigError, or SystemExit(0) after ``--help``."""
+    argv = _zeros_for_auto(argv)
     method = _flag(argv, "--method")
     base = Config() if method is None else with_method(Config(), method)
     name, kind = argv[0], _SUBCOMMANDS.get(argv[0])
@@ -380,6 +381,17 @@ def _check_method(command: Train | Fit, preset: Config) -> None:
                     f"--method {command.method} means --{axis} {named}, not {given}; "
                     "give one or the other"
                 )
+
+
+def _zeros_for_auto(argv: Sequence[str]) -> list[str]:
+    """``--lanes auto`` may be written for ``--lanes 0``; likewise the other numbers that settle themselves."""
+    numbers = ("--lanes", "--microbatch", "--devices")
+    words = [
+        f"{word.removesuffix('=auto')}=0" if word in [f"{n}=auto" for n in numbers] else word
+        for word in argv
+    ]
+    pairs = zip(["", *words], words, strict=False)
+    return ["0" if word == "auto" and before in numbers else word for before, word in pairs]
 
 
 def _flag(argv: Sequence[str], name: str) -> str | None:

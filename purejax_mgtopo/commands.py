@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import signal
 import sys
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from purejax_mgtopo import processes
+from purejax_mgtopo.accelerator import advice, installed, visible_gpus
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.curves import Summary
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
@@ -330,6 +332,10 @@ def _with_interval(interval: Interval, style: str = ".2f") -> str:
 
 def check_tasks(configs: Sequence[Config]) -> None:
     """Raise ConfigError for a task that does not exist. This starts JAX."""
+    if os.environ.get("JAX_PLATFORMS", "") != "cpu":
+        line = advice(visible_gpus(), installed())
+        if line is not None:
+            print(f"mgtopo: {line}", file=sys.stderr)
     configure_platform(configs[0])
     import jax_mpe
 

@@ -220,9 +220,9 @@ class Config:
     devices: int = 0
     """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
     lanes: int = 0
-    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 takes what fits."""
+    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 (auto) takes what fits."""
     microbatch: int = 0
-    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 takes what fits."""
+    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 (auto) takes what fits."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Of float32 matrix products where the device has a choice; auto is the device's default (GPU: tf32)."""
     deterministic: bool = False

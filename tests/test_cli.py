@@ -283,3 +283,10 @@ def test_the_package_is_importable_without_jax() -> None:
         "else: raise SystemExit('no error')"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["--lanes", "auto"], ["--lanes=auto", "--microbatch", "auto"]])
+def test_auto_is_another_word_for_zero(words: list[str]) -> None:
+    command = cli.parse(["fit", "--lanes", "3", *words])
+    assert (command.config.lanes, command.config.microbatch) == (0, 0)
+    assert cli.parse(["fit", "--wandb", "auto"]).config.wandb == "auto"
