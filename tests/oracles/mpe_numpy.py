@@ -255,8 +255,8 @@ def scripted_prey_action(state: Hunt, half_width: float) -> np.ndarray:
         for i in range(state.predator.shape[1]):
             squared = distance(state.predator[:, i], own) ** 2 + 0.01
             action[:, j] += (own - state.predator[:, i]) / squared[:, None]
-        beyond = np.abs(own) / half_width - 0.7
-        action[:, j] -= np.where(beyond > 0, 10 * beyond * np.sign(own), 0.0)
+        beyond = np.abs(own) / half_width - 0.6
+        action[:, j] -= np.where(beyond > 0, 30 * beyond * np.sign(own), 0.0)
     return clipped(action)
 
 
