@@ -121,6 +121,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     if processes.index():
         return
     document = {
+        "recipe": recipe.path.resolve().parent.name,
         "question": recipe.question,
         "command": command_line() if command is None else command,
         "runs": [

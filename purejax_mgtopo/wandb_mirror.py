@@ -37,7 +37,7 @@ from purejax_mgtopo.wandb_rows import (
 )
 
 STATE = "wandb.json"
-SWEEP, RESULTS = "sweep.json", "results"
+SWEEP = "sweep.json"
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
@@ -237,10 +237,10 @@ class WandbMirror:
 
 
 def recipe_name(folder: Path) -> str | None:
-    """Of the sweep that `folder` is a run of: its recipe's folder, or its own if results were sent elsewhere."""
+    """The recipe's folder, of the sweep that `folder` is a run of."""
     for above in folder.resolve().parents[:3]:
-        if (above / SWEEP).exists():
-            return above.parent.name if above.name == RESULTS else above.name
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
     return None
 
 

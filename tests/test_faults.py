@@ -252,7 +252,7 @@ def test_a_read_only_folder_is_told(whole: Path, small_disk: Path) -> None:
 
 BAD_INPUT = [
     (["--seeds", "0"], "seeds must be at least 1"),
-    (["--task", "navigation_N3_l5"], "navigation_N3_l5"),
+    (["--task", "navigation_N3_l5"], "l must be from 1 to 3, not 5"),
     (["--task", "navigatoin_N3_l3"], "unknown task"),
     (["--updates-per-iteration", "0"], "updates_per_iteration (K) must be at least 1"),
     (["--learner.batch-size", "200001", "--learner.replay-transitions", "2000"], "exceeds"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run, write_sweep
 
-from purejax_mgtopo import cli
+from purejax_mgtopo import cli, figures
 from purejax_mgtopo.record import RunError, load_run
 from purejax_mgtopo.report import build_report, write_report
 from purejax_mgtopo.report.charts import (
@@ -26,7 +26,7 @@ from purejax_mgtopo.report.charts import (
     ticks,
 )
 from purejax_mgtopo.report.collect import POINTS, find_runs, standing_seeds
-from purejax_mgtopo.report.page import render, replay_json
+from purejax_mgtopo.report.page import looks_of, render, replay_json
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
 from purejax_mgtopo.statistics import (
     Band,
@@ -416,6 +416,18 @@ def test_a_line_goes_where_its_values_are():
     )
     path = re.search(r'class="line" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', picture)
     assert [float(v) for v in path.groups()] == [44, 200 - 34, 350, 12]
+
+
+def test_methods_look_as_in_the_figures_and_unlike_each_other(report):
+    names = [*figures._STYLES, "mine", "yours"]
+    first = report.comparisons[0]
+    runs = tuple(dataclasses.replace(first.runs[0], method=name) for name in names)
+    looks = looks_of(
+        dataclasses.replace(report, comparisons=(dataclasses.replace(first, runs=runs),))
+    )
+    seen = {(look.colour, look.dash, look.shape) for look in looks.values()}
+    assert len(seen) == len(looks) == len(names)
+    assert looks["meta"] == Look("red", "", "o") and looks["full"].dash == "2.4 2.4"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
