@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from purejax_mgtopo import processes
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.population import Population, seed_axis
 from purejax_mgtopo.waves import even_lanes
@@ -79,7 +80,7 @@ class Fit:
 
 def lane_bytes(config: Config) -> LaneBytes:
     """Exact, from shapes; nothing is computed or compiled."""
-    one = Population(replace(config, seeds=1, devices=1), 1)
+    one = Population(replace(config, seeds=1), 1, jax.local_devices()[:1])
     sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest"), 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(one.abstract().lanes):
         parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
@@ -96,7 +97,7 @@ def lane_bytes(config: Config) -> LaneBytes:
 
 def program_bytes(config: Config, lanes: int) -> ProgramBytes:
     """Of the chunk's program with so many lanes on one device, by compiling it."""
-    population = Population(replace(config, seeds=lanes, devices=1), lanes)
+    population = Population(replace(config, seeds=lanes), lanes, jax.local_devices()[:1])
     analysis = population.compiled(population.abstract()).memory_analysis()
     if analysis is None:
         raise ConfigError("this backend does not tell how much memory a program needs; set --lanes")
@@ -138,6 +139,7 @@ def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
     Raises ConfigError when not even one seed fits.
     """
     memory = int(MARGIN * (device_memory() if memory is None else memory))
+    memory = int(processes.gather([memory]).min())  # all processes come to the same plan
     lane = lane_bytes(config)
     devices = Population(config, config.lanes or None).mesh.size
     wanted = -(-(config.lanes or config.seeds) // devices)
@@ -145,7 +147,7 @@ def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
     # Activations have never been measured above ten times the state of a lane at the paper's sizes.
     generous = lane.total * (wanted + 10 * (wanted if together else 1))
     if not check and (generous <= memory // 4 or config.lanes):
-        settled = replace(config, lanes=min(wanted * devices, config.seeds))
+        settled = replace(config, lanes=min(config.lanes or config.seeds, config.seeds))
         return Fit(settled, devices, memory, lane, math.nan, generous, None)
     small, large = (1, 2) if together else (2, 4)
     at_small, at_large = (program_bytes(config, n) for n in (small, large))

@@ -11,7 +11,7 @@ with several processes (hosts) each hears from its own lanes only.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -102,14 +102,20 @@ class Population:
     Args:
         lanes: seeds in the program at a time; by default all. Rounded up to a multiple of what the devices and
             micro-batches need: the rest are idle lanes, which compute and are not reported.
+        devices: what shares the lanes, in place of what the configuration says.
     """
 
-    def __init__(self, config: Config, lanes: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        lanes: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
         wanted = min(lanes or config.seeds, config.seeds)
         self.config = config = replace(config, lanes=wanted)
         self.algorithm = Algorithm(config)
         self.waves = split_into_waves(config, wanted)
-        self.mesh = _mesh(config, wanted)
+        self.mesh = _mesh(_devices(config, wanted) if devices is None else devices)
         batch = self._batch(-(-wanted // self.mesh.size))
         self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
         self.lanes = self.mesh.size * self.lanes_per_device
@@ -261,7 +267,11 @@ class Population:
         return jax.jit(local, donate_argnums=donate, compiler_options=_compiler_options())
 
 
-def _mesh(config: Config, lanes: int) -> Mesh:
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), ("seed",), axis_types=(AxisType.Auto,))
+
+
+def _devices(config: Config, lanes: int) -> Sequence[jax.Device]:
     """The devices that share the lanes: in one process no more than there are lanes, in several all."""
     devices = jax.devices()
     count = min(config.devices or len(devices), len(devices))
@@ -273,7 +283,7 @@ def _mesh(config: Config, lanes: int) -> Mesh:
             )
     else:
         count = min(count, lanes)
-    return Mesh(np.array(devices[:count]), ("seed",), axis_types=(AxisType.Auto,))
+    return devices[:count]
 
 
 def _over_lanes(fn: Callable[..., Any], batch: int) -> Callable[[Any], Any]:

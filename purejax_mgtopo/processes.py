@@ -59,13 +59,14 @@ def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
 
     Raises RunError when one of them is gone.
     """
-    mine = np.asarray(numbers, np.float32)
     if count() == 1:
-        return mine[None]
+        return np.asarray([numbers], np.float64)
     from jax.experimental import multihost_utils
 
     try:
-        return np.asarray(multihost_utils.process_allgather(mine)).reshape(count(), -1)
+        return np.asarray(
+            multihost_utils.process_allgather(np.asarray(numbers, np.float32))
+        ).reshape(count(), -1)
     except Exception as error:  # the transport decides which
         raise RunError(
             f"another process of this run is gone ({' '.join(str(error).split())[:200]}); "

@@ -14,7 +14,7 @@ from jax_mpe.physics import TIME_STEP
 from jax_mpe.scenario import Scenario, Snapshot
 from jaxtyping import Array, Float, Int, Int16, Key
 
-from purejax_mgtopo.types import Trajectory, Window
+from purejax_mgtopo.types import Trajectory, Window, random_tape
 
 GRID = 32_767
 """Steps of the grid of actions between 0 and 1: a hundred-thousandth part of the exploration noise."""
@@ -106,10 +106,12 @@ class Replay:
 
         `stored` is the number of episodes ever added, this update's included.
         """
-        episode_key, step_key = jax.random.split(key)
         size = jnp.minimum(stored, self.capacity)
-        episode = jax.random.randint(episode_key, (self.batch_size,), 0, size)
-        step = jax.random.randint(step_key, (self.batch_size,), 0, self.env.horizon)
+        # One draw for both: on a CPU a draw costs what its rounds do, not its numbers. Rounding cannot reach the
+        # bounds: the numbers are below 1 by 2^-23 at least.
+        drawn = random_tape(key, (2, self.batch_size))
+        episode = (drawn[0] * size).astype(jnp.int32)
+        step = (drawn[1] * self.env.horizon).astype(jnp.int32)
         # Windows end at o' and never reach back past the episode's start: what would lie before it repeats the
         # first observation, and `begins` has the memory cleared when the real one comes.
         # One state more before it: the first one's velocity is the way from there.

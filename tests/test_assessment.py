@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from purejax_mgtopo import assessment, cli
+from purejax_mgtopo.algorithm import Algorithm
 from purejax_mgtopo.assessment import (
     CONDITIONS,
     Assessment,
@@ -31,7 +33,7 @@ from purejax_mgtopo.files import RunError
 from purejax_mgtopo.policy import Policy, load_policy
 from purejax_mgtopo.recipe import load_recipe
 from purejax_mgtopo.runner import train
-from purejax_mgtopo.trained import load_trained
+from purejax_mgtopo.trained import Trained, load_trained
 from purejax_mgtopo.types import Streams
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -50,6 +52,7 @@ TINY = {
     "learner.replay_transitions": 150,
     "learner.warmup_episodes": 3,
     "seed_axis": "map",
+    "wandb": "off",
 }
 
 
@@ -169,10 +172,17 @@ def test_episodes_are_neither_those_of_training_nor_of_its_evaluations() -> None
         assert not fresh & children(taken)
 
 
-def test_a_team_that_hears_nothing_has_one_channel(tmp_path) -> None:
-    settings = TINY | {"task": "toy_crossed_goals", "topology": "none"}
-    train(override(Config(), settings), tmp_path / "run")
-    done = assess(tmp_path / "run", episodes=3)
+def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> None:
+    config = override(Config(), TINY | {"task": "toy_crossed_goals", "topology": "none"})
+    algorithm = Algorithm(config)
+    shapes = jax.eval_shape(algorithm.team.init, jax.eval_shape(lambda: jax.random.key(0)))
+    policies = jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 0.1, np.float32), shapes)
+    networks: Any = SimpleNamespace(
+        learner=SimpleNamespace(policy=policies), rule=SimpleNamespace(gates=())
+    )
+    trained = Trained(tmp_path, config, algorithm, (4, 5), networks, episode=2)
+    monkeypatch.setattr(assessment, "load_trained", lambda *args: trained)
+    done = assess(tmp_path, episodes=3)
     assert done.conditions == ("sampled",) and done.outcome.episodic_return.shape == (2, 1)
     np.testing.assert_array_equal(done.outcome.edge_rate, 0)
     assert done.outcome.measures == {}

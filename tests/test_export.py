@@ -44,6 +44,7 @@ TINY = {
     "learner.replay_transitions": 150,
     "learner.warmup_episodes": 3,
     "seed_axis": "map",
+    "wandb": "off",
 }
 
 

@@ -92,9 +92,9 @@ class Scripted:
         position = observation[:, 2:4] / self.sizes.half_width
         first = 4 + 2 * self.sizes.landmarks
         seen = observation[:, first : first + 2 * self.sizes.predators]
-        predators = seen.reshape(len(observation), -1, 2)
-        near = jnp.sum(predators * predators, axis=-1, keepdims=True) + 0.01
-        flight = -jnp.sum(predators / near, axis=1)
+        x, y = seen[:, ::2], seen[:, 1::2]
+        near = x * x + y * y + 0.01
+        flight = -jnp.stack([jnp.sum(x / near, axis=1), jnp.sum(y / near, axis=1)], axis=-1)
         wall = 30 * jnp.sign(position) * jnp.maximum(jnp.abs(position) - 0.6, 0)
         return jnp.clip(flight - wall, -1.0, 1.0)
 

@@ -33,7 +33,7 @@ class Plan:
     """Messages received by the row at each place; 0 in padding."""
     sender: Int[Array, "R N P"]
     """Who sent its k-th message; anybody where there is none."""
-    ends: Int[Array, "N R-1"]
+    ends: Int[Array, "N R_1"]
     """Blocks of steps 1, ..., k together: those of the first step (0) are all run."""
     blocks: int = flax.struct.field(pytree_node=False)
 
@@ -60,9 +60,8 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     ranked = jnp.sort((senders - so_far[..., -1]) * batch + jnp.arange(batch), axis=-1)
     order = ranked % batch
     place = jax.vmap(lambda o: jnp.zeros_like(o).at[o].set(jnp.arange(batch)))(order)
-    reading = jnp.sum(
-        so_far[..., -1:] > jnp.arange(1, senders), axis=1
-    )  # [N, R-1] rows that take step k
+    # Rows that take step k = 1, ..., R - 1.
+    reading = jnp.sum(so_far[..., -1:] > jnp.arange(1, senders), axis=1)
     order = jnp.pad(order, padding)
     return Plan(
         order=order,
@@ -75,16 +74,16 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
 
 
 def packed_lstm(
-    kernel: Float[Array, "N I+H 4*H"],
-    bias: Float[Array, "N 4*H"],
+    kernel: Float[Array, "N J Q"],
+    bias: Float[Array, "N Q"],
     message: Float[Array, "B N I"],
     edges: Float[Array, "B N R"],
 ) -> Float[Array, "B N H"]:
     """The last hidden state of each agent's LSTM over the messages that it received, in ascending order of senders.
 
     Args:
-        kernel: of inputs, then of the hidden state; gates in the order input, forget, cell, output.
-        bias: of the gates.
+        kernel: of the inputs, then of the hidden state, [N, I + H, 4 H].
+        bias: [N, 4 H]; the gates come in the order input, forget, cell, output.
         message: what each agent sent.
         edges: 0 or 1: whether i received from its j-th other agent. No derivative in these.
     """
@@ -97,8 +96,8 @@ def packed_lstm(
 
 @jax.custom_vjp
 def _run(
-    kernel: Float[Array, "N I+H 4*H"],
-    bias: Float[Array, "N 4*H"],
+    kernel: Float[Array, "N J Q"],
+    bias: Float[Array, "N Q"],
     inputs: Float[Array, "R N P I"],
     plan: Plan,
 ) -> Float[Array, "N B H"]:
@@ -150,7 +149,7 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
 
 
 def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
-    kernel, inputs, plan, first, states, gates = residuals
+    wanted, kernel, inputs, plan, first, states, gates = residuals
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
     shape = (plan.rows, size)
@@ -178,9 +177,12 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
             d_state = jnp.concatenate([d_gates @ own_kernel[width:].T, d_cell], axis=-1)
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
+            if wanted is not None:
+                d_x = d_gates @ own_kernel[:width].T
+                d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (now, 0))
             return (
                 jax.lax.dynamic_update_slice(d_states, d_state, (row, 0)),
-                jax.lax.dynamic_update_slice(d_inputs, d_gates @ own_kernel[:width].T, (now, 0)),
+                d_inputs,
                 d_kernel + joined.T @ d_gates,
                 d_bias + jnp.sum(d_gates, axis=0),
             )
@@ -209,13 +211,22 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         for x in (d_hidden, d_states[:, size:], states[:of_step, size:])
     )
     d_gates, _ = _cell_backward(d_hidden, d_cell, first, cell, jnp.zeros_like(cell))
-    d_first = jnp.einsum("npg,nig->npi", d_gates, kernel[:, :width]).reshape(of_step, width)
-    d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_first, (0, 0)).reshape(inputs.shape)
+    if wanted is not None:
+        d_x = jnp.einsum("npg,nig->npi", d_gates, kernel[:, :width]).reshape(of_step, width)
+        d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (0, 0))
     d_kernel = d_kernel.at[:, :width].add(jnp.einsum("npi,npg->nig", inputs[0], d_gates))
-    return d_kernel, d_bias + jnp.sum(d_gates, axis=1), d_inputs, None
+    return d_kernel, d_bias + jnp.sum(d_gates, axis=1), d_inputs.reshape(inputs.shape), None
 
 
-_run.defvjp(_run_forward, _run_backward)
+def _run_and_keep(kernel: Any, bias: Any, inputs: Any, plan: Any) -> tuple:
+    """`_run_forward` on primals that know whether they are differentiated in; observations are not."""
+    wanted = () if inputs.perturbed else None
+    values = jax.tree.map(lambda primal: primal.value, (kernel, bias, inputs, plan))
+    hidden, residuals = _run_forward(*values)
+    return hidden, (wanted, *residuals)
+
+
+_run.defvjp(_run_and_keep, _run_backward, symbolic_zeros=True)
 
 
 def _over_blocks(
@@ -244,15 +255,15 @@ def _part(buffer: Array, row: Array, part: int, shape: tuple[int, int]) -> Float
     return jax.lax.dynamic_slice(buffer, (row, part * shape[1]), shape)
 
 
-def _activated(gates: Float[Array, "*rows 4*H"]) -> tuple[Array, ...]:
+def _activated(gates: Array) -> tuple[Array, ...]:
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
 
 
 def _cell_backward(
     d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
-) -> tuple[Float[Array, "*rows 4*H"], Float[Array, "*rows H"]]:
-    """Derivatives in the gates before their activations, and in the cell before the step."""
+) -> tuple[Array, Array]:
+    """Derivatives in the gates before their activations, [..., 4 H], and in the cell before the step, [..., H]."""
     i, f, g, o = gates
     squashed = jnp.tanh(cell)
     d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)

@@ -196,7 +196,7 @@ def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
         rule = make()
         eta, gates, nu, taus, _ = problem()
         begun = start().replace(eta=eta, gates=gates, nu=nu)
-        ended = begun.replace(gates=scattered(gates, 7))
+        ended = begun.replace(gates=scattered(gates, 7, scale=1.0))
         new, metrics = jit(rule.outer_update)(begun, ended, taus)
         last = jax.tree.map(lambda x: x[-1], taus)
         raw = baseline_advantage(rule, new.baseline.params, last)

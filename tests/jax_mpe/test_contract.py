@@ -20,12 +20,13 @@ PREDATOR_PREY = tuple(f"predator_prey_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))
 PUSH = ("push_N3", "push_N6")
 NAMED = (*NAVIGATION, *PREDATOR_PREY, *PUSH, *TOYS)
 OTHER_SIZES = (
-    *(f"navigation_{size}" for size in ("N2_l1", "N4_l2", "N10_l4", "N30_l5")),
-    *(f"predator_prey_{size}" for size in ("N2_l1", "N4_l2", "N10_l4", "N30_l5")),
-    *(f"push_{size}" for size in ("N2", "N4", "N10", "N30")),
+    *(f"navigation_{size}" for size in ("N2_l1", "N4_l2", "N10_l4")),
+    *(f"predator_prey_{size}" for size in ("N2_l1", "N4_l2", "N10_l4")),
+    *(f"push_{size}" for size in ("N2", "N4", "N10")),
     "predator_prey_N3_l1@random",
 )
-TASKS = (*NAMED, *OTHER_SIZES)
+LARGE = ("navigation_N30_l5", "predator_prey_N30_l5", "push_N30")  # these take long to compile
+TASKS = (*NAMED, *OTHER_SIZES, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE))
 SMALL = (
     "navigation_N3_l3",
     "predator_prey_N3_l3",
@@ -114,7 +115,8 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
     np.testing.assert_array_equal(rest.observation.step_count, [np.arange(1, 28)] * 4)
     assert np.isfinite(rest.reward).all()
     assert rest.reward.dtype == rest.discount.dtype == views.dtype == jnp.float32
-    np.testing.assert_array_equal(views, rest.observation.agents_view)
+    # Two programs: XLA may fuse, and so round, in another way.
+    np.testing.assert_allclose(views, rest.observation.agents_view, rtol=1e-5, atol=1e-6)
     view = (env.num_agents, env.observation_size)
     assert views.shape == (4, 27, *view)
     assert env.observation_spec.agents_view.shape == view
@@ -250,7 +252,9 @@ def test_float64_throughout_under_x64(name):
         )
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("toy")])
+@pytest.mark.parametrize(
+    "name", [name for name in (*NAMED, *OTHER_SIZES) if not name.startswith("toy")]
+)
 def test_all_is_finite_when_all_bodies_coincide(name):
     env = jax_mpe.make(name)
     state, _ = env.reset(jax.random.key(0))
@@ -384,7 +388,7 @@ def use(env, key, width):
     return env.observe(env.restore(env.compress(state), state.step_count)), env.measures(state)
 
 # Shapes are known while tracing, so nothing needs to be compiled.
-sizes = ("navigation_N10_l4", "predator_prey_N10_l4", "predator_prey_N6_l1@random", "push_N10")
+sizes = ("navigation_N30_l5", "predator_prey_N30_l5", "predator_prey_N6_l1@random", "push_N30")
 for name in (*jax_mpe.registered_tasks(), *sizes):
     env = jax_mpe.make(name)
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):

@@ -1,0 +1,144 @@
+"""The packed LSTM, which skips what was not received, equals the masked one that reads everything."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import algorithm, assert_close, jit, made_up_window, scattered, small
+from oracles import learning
+
+from purejax_mgtopo.messages.lstm import ObservationLSTM
+from purejax_mgtopo.messages.packed import make_plan
+from purejax_mgtopo.types import Mode
+
+BATCH, WIDTH = 70, 3
+TASKS = {3: "navigation_N3_l1", 5: "navigation_N5_l1"}
+
+
+def edges_of(agents, rate, seed=0):
+    """Each edge open with the given probability; the first agent's rows also hold every extreme."""
+    rng = np.random.default_rng(seed)
+    edges = (rng.uniform(size=(BATCH, agents, agents - 1)) < rate).astype(float)
+    edges[0, 0], edges[1, 0] = 0.0, 1.0
+    return edges
+
+
+@functools.cache
+def problem(agents, shared=False):
+    config = small(task=TASKS[agents], learner__share_parameters=shared)
+    interpreter = ObservationLSTM(config, agents, WIDTH)
+    params = scattered(jit(interpreter.init)(jax.random.key(0)), 1)
+    rng = np.random.default_rng(2)
+    observation = jnp.asarray(rng.normal(size=(BATCH, agents, WIDTH)), float)
+    slopes = jnp.asarray(rng.normal(size=(BATCH, agents, 8)), float)
+
+    def value(params, observation, edges, selective):
+        heard = interpreter.aggregate(
+            params, observation, observation[..., :0], observation, edges, selective=selective
+        )
+        return jnp.sum(heard * slopes), heard
+
+    run = jax.grad(value, argnums=(0, 1), has_aux=True)
+    both = {s: jit(functools.partial(run, selective=s)) for s in (True, False)}
+    return (lambda *inputs: both[inputs[-1]](*inputs[:-1])), params, observation
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("agents", TASKS)
+def test_values_and_derivatives_are_those_of_the_masked_lstm(agents, rate, shared):
+    """A row in the wrong block, a step too many or too few, another row's derivative, a block counted twice."""
+    with jax.enable_x64(True):
+        run, params, observation = problem(agents, shared)
+        edges = jnp.asarray(edges_of(agents, rate))
+        packed = run(params, observation, edges, True)
+        masked = run(params, observation, edges, False)
+        assert packed[1].dtype == jnp.float64
+        assert_close(packed, masked, rtol=1e-10, atol=1e-12)
+        assert np.any(np.asarray(packed[0][1]))
+
+
+def test_one_agent_asks_everybody_and_another_nobody():
+    """Counts of blocks mixed up between agents."""
+    with jax.enable_x64(True):
+        run, params, observation = problem(5)
+        edges = edges_of(5, 0.5)
+        edges[:, 1], edges[:, 3] = 1.0, 0.0
+        edges = jnp.asarray(edges)
+        assert_close(
+            run(params, observation, edges, True),
+            run(params, observation, edges, False),
+            rtol=1e-10,
+            atol=1e-12,
+        )
+
+
+def test_rows_equal_a_plain_loop_over_what_was_received():
+    with jax.enable_x64(True):
+        run, params, observation = problem(5)
+        edges = edges_of(5, 0.5)
+        heard = np.asarray(run(params, observation, jnp.asarray(edges), True)[1])
+        for row, agent in np.ndindex(12, 5):
+            own = jax.tree.map(lambda x, agent=agent: np.asarray(x[agent]), params)["params"]
+            others = np.delete(np.asarray(observation[row]), agent, axis=0)
+            received = [o for o, open_ in zip(others, edges[row, agent], strict=True) if open_]
+            expected = learning.lstm_over(own, received)
+            np.testing.assert_allclose(heard[row, agent], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_plan_runs_no_more_blocks_than_there_are_messages_for():
+    """A plan that runs everything would pass all tests above."""
+    edges = edges_of(5, 0.4)
+    plan = jit(make_plan)(jnp.asarray(edges))
+    counts = edges.sum(-1).T.astype(int)  # [N, B]
+    ends = np.asarray(plan.ends)
+    for agent, own in enumerate(counts):
+        steps = [-(-int((own > k).sum()) // plan.rows) for k in range(1, 4)]
+        np.testing.assert_array_equal(ends[agent], np.cumsum(steps))
+        place = np.asarray(plan.place)[agent]
+        np.testing.assert_array_equal(np.asarray(plan.count)[agent][place], own)
+        np.testing.assert_array_equal(np.asarray(plan.order)[agent][place], np.arange(BATCH))
+    assert ends[:, -1].max() < 3 * plan.blocks
+
+
+@pytest.mark.parametrize("method", ["meta", "stgs", "full"])
+def test_only_rules_whose_decisions_are_data_are_packed(method):
+    """Straight-through decisions have a derivative where an edge is closed, which packing would lose."""
+    assert algorithm(method, TASKS[3]).rule.selective == (method == "meta")
+
+
+def test_the_learner_packs_what_it_recalls():
+    """The saving is real only if a batch goes that way: the loops of data-dependent length are there."""
+    sizes = {"learner__batch_size": 64}
+    for method, loops in (("meta", True), ("stgs", False)):
+        parts = algorithm(method, TASKS[3], **sizes)
+        policy = parts.team.init(jax.random.key(0))
+        gates = parts.rule.init(jax.random.key(1)).gates
+        window = made_up_window(0, 3, parts.env.observation_size, batch=64)
+        recall = functools.partial(parts.team.recall, mode=Mode.REPLAY)
+        tape = jnp.full((64, 1, *parts.rule.tape_shape), 0.5)
+        program = jax.make_jaxpr(recall)(
+            policy, gates, window.observation[:, :1], window.begins[:, :1], tape
+        )
+        assert ("while" in str(program)) == loops
+
+
+def test_seeds_that_are_vmapped_are_not_packed():
+    config = small(task=TASKS[3])
+    batched = ObservationLSTM(dataclasses.replace(config, seed_axis="vmap"), 3, WIDTH)
+    interpreter = ObservationLSTM(config, 3, WIDTH)
+    params = interpreter.init(jax.random.key(0))
+    observation, edges = jnp.ones((BATCH, 3, WIDTH)), jnp.ones((BATCH, 3, 2))
+    texts = [
+        str(
+            jax.make_jaxpr(functools.partial(which.aggregate, selective=True))(
+                params, observation, observation[..., :0], observation, edges
+            )
+        )
+        for which in (interpreter, batched)
+    ]
+    assert "while" in texts[0]
+    assert "while" not in texts[1]
