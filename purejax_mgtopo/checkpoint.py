@@ -23,23 +23,29 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
 from purejax_mgtopo import processes
 from purejax_mgtopo.config import differences, scientific
 from purejax_mgtopo.digests import digest_arrays
 from purejax_mgtopo.files import RunError, clear_disk_errors
+from purejax_mgtopo.named_arrays import (
+    check_structure,
+    digest_shapes,
+    named_arrays,
+    resized,
+    same_here,
+    unnamed,
+)
 from purejax_mgtopo.population import LANES, Population, PopulationState
 from purejax_mgtopo.provenance import device, versions
 from purejax_mgtopo.stored import (
     DIGEST,
     BadCheckpoint,
     array_names,
-    array_shapes,
     check_files,
     files_note,
     latest_steps,
@@ -114,7 +120,7 @@ class Checkpoints:
         Raises CheckpointError if this one or the one before it cannot be written.
         """
         step = int(state.clock.episode)
-        arrays = _named_arrays(state)
+        arrays = named_arrays(state)
         digests = {DIGEST + name: value for name, value in digest_arrays(arrays).items()}
         tree = arrays | digests
         chunked = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
@@ -199,9 +205,9 @@ class Checkpoints:
             if meta["episode"] != int(path.name):
                 raise BadCheckpoint(f"it is that of episode {meta['episode']:,}")
             saved_lanes = int(meta["lanes"])
-            like = _named_arrays(_resized(self._population.abstract(), saved_lanes))
-            tree = like | _digest_shapes(like, saved_lanes)
-            _check_structure(path, tree)
+            like = named_arrays(resized(self._population.abstract(), saved_lanes))
+            tree = like | digest_shapes(like, saved_lanes)
+            check_structure(path, tree)
         with _in_all_processes():
             try:
                 restored = self._manager.restore(
@@ -212,11 +218,13 @@ class Checkpoints:
                 raise BadCheckpoint(one_line(error)) from error
             arrays = {name: restored[name] for name in like}
             for name, found in digest_arrays(arrays).items():
-                if not _equal(found, restored[DIGEST + name]):
+                if not same_here(found, restored[DIGEST + name]):
                     raise BadCheckpoint(f"{name} differs from what was saved")
-        state = _unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
-        same = meta["versions"] == versions() and meta["device"] == device_kind()
-        bitwise = same and saved_lanes == self._population.lanes
+        state = unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
+        now = self._meta(0, 0.0)
+        bitwise = all(
+            meta[name] == now[name] for name in ("versions", "device", "lanes", "devices")
+        )
         return Restored(state, meta["episode"], bitwise)
 
     def _set_aside(self, bad: Sequence[Path]) -> None:
@@ -249,6 +257,7 @@ class Checkpoints:
             "score": score if math.isfinite(score) else None,
             "wave": dataclasses.asdict(self._wave),
             "lanes": self._population.lanes,
+            "devices": self._population.mesh.size,
             "settings": scientific(self._population.config),
             "versions": versions(),
             "device": device_kind(),
@@ -294,7 +303,7 @@ class _LatestAndBest:
         self.scores: dict[int, float] = {}
         for path in latest_steps(folder):
             with contextlib.suppress(BadCheckpoint):
-                score = read_meta(path)["score"]
+                score = read_meta(path).get("score")
                 self.scores[int(path.name)] = math.nan if score is None else score
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any = None) -> list[bool]:
@@ -309,89 +318,6 @@ def device_kind() -> str:
     """What the program runs on, as far as its arithmetic goes."""
     found = device() or {}
     return f"{found.get('platform')} {found.get('kind')} {found.get('machine')}"
-
-
-def _named_arrays(state: Any) -> dict[str, Any]:
-    """Every array by its path, random keys as their words; empty ones hold nothing to save."""
-    named = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        array = _words(leaf)
-        if array.size:
-            named[name] = array
-    return named
-
-
-def _words(leaf: Any) -> Any:
-    if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return leaf
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        words = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=leaf.sharding)
-    return jax.random.key_data(leaf)
-
-
-def _unnamed(
-    arrays: Mapping[str, jax.Array], like: PopulationState, place: Callable[[jax.Array], jax.Array]
-) -> PopulationState:
-    """The inverse of `_named_arrays`."""
-
-    def leaf(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name not in arrays:  # empty; placed as a program places them, lest its second call be compiled anew
-            everywhere = NamedSharding(shape.sharding.mesh, PartitionSpec())
-            return jax.device_put(np.zeros(shape.shape, shape.dtype), everywhere)
-        array = arrays[name] if not shape.ndim else place(arrays[name])
-        if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(array)
-        return array
-
-    return jax.tree_util.tree_map_with_path(leaf, like)
-
-
-def _resized(like: PopulationState, lanes: int) -> PopulationState:
-    """The shapes of a state with another number of lanes, whole on every device where they cannot be shared out."""
-
-    def resize(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        mesh = x.sharding.mesh
-        spec = LANES if lanes % mesh.size == 0 else PartitionSpec()
-        return jax.ShapeDtypeStruct(
-            (lanes, *x.shape[1:]), x.dtype, sharding=NamedSharding(mesh, spec)
-        )
-
-    return dataclasses.replace(like, lanes=jax.tree.map(resize, like.lanes))
-
-
-def _digest_shapes(like: Mapping[str, Any], lanes: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """What lies beside arrays of these shapes."""
-    return {
-        DIGEST + name: jax.ShapeDtypeStruct(
-            (lanes if x.ndim else 1, 2),
-            jnp.uint32,
-            sharding=x.sharding if x.ndim else NamedSharding(x.sharding.mesh, PartitionSpec()),
-        )
-        for name, x in like.items()
-    }
-
-
-def _check_structure(path: Path, tree: Mapping[str, Any]) -> None:
-    """Raise BadCheckpoint unless names, shapes and dtypes are the expected ones: Orbax would cast."""
-    stored = array_shapes(path)
-    for name in sorted({*tree, *stored}):
-        if name not in stored or name not in tree:
-            raise BadCheckpoint(f"{name} is {'missing' if name in tree else 'not of this program'}")
-        expected = (tuple(tree[name].shape), str(np.dtype(tree[name].dtype)))
-        if stored[name] != expected:
-            raise BadCheckpoint(f"{name} is {stored[name]}, not {expected}")
-
-
-def _equal(a: jax.Array, b: jax.Array) -> bool:
-    """As far as this process can see them."""
-    ours = {str(shard.index): np.asarray(shard.data) for shard in a.addressable_shards}
-    theirs = {str(shard.index): np.asarray(shard.data) for shard in b.addressable_shards}
-    if ours.keys() == theirs.keys():
-        return all(np.array_equal(ours[index], theirs[index]) for index in ours)
-    return np.array_equal(np.asarray(a), np.asarray(b))
 
 
 def _agreed(sound: bool) -> bool:

@@ -97,11 +97,11 @@ def norm(vector: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
 
 def safe_sqrt(squared: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Square root whose gradient at 0 is zero rather than NaN."""
+    """Square root whose gradient at 0 is zero rather than NaN. NaN stays NaN, or nobody would hear of it."""
     # The inner select keeps sqrt away from 0, where its derivative is infinite: an outer select
     # alone would still turn inf * 0 into NaN in the backward pass.
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    zero = squared == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
 def contact_forces(bodies: Bodies, position: Float[Array, "B 2"]) -> Float[Array, "B 2"]:

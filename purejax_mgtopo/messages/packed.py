@@ -159,7 +159,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
 
     def unread(agent: Array, carry: tuple) -> tuple:
         d_states, d_inputs, d_kernel, d_bias = carry
-        own_kernel = kernel[agent]
+        own_inputs, own_recurrent = kernel[agent, :width], kernel[agent, width:]
 
         def step(row: Array, k: Array, carry: tuple) -> tuple:
             d_states, d_inputs, d_kernel, d_bias = carry
@@ -174,11 +174,11 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
             d_gates, d_cell = _cell_backward(
                 d_hidden, _part(d_states, row, 1, shape), those, cell, cell_before
             )
-            d_state = jnp.concatenate([d_gates @ own_kernel[width:].T, d_cell], axis=-1)
+            d_state = jnp.concatenate([d_gates @ own_recurrent.T, d_cell], axis=-1)
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             if wanted is not None:
-                d_x = d_gates @ own_kernel[:width].T
+                d_x = d_gates @ own_inputs.T
                 d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (now, 0))
             return (
                 jax.lax.dynamic_update_slice(d_states, d_state, (row, 0)),
@@ -187,7 +187,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
                 d_bias + jnp.sum(d_gates, axis=0),
             )
 
-        zeros = jnp.zeros_like(own_kernel), jnp.zeros_like(d_bias[0])
+        zeros = jnp.zeros_like(kernel[0]), jnp.zeros_like(d_bias[0])
         d_states, d_inputs, d_own_kernel, d_own_bias = _over_blocks(
             plan, agent, step, (d_states, d_inputs, *zeros), reverse=True
         )

@@ -111,6 +111,15 @@ def test_norm_has_zero_gradient_at_zero():
     )
 
 
+@pytest.mark.parametrize("task", ["navigation_N3_l3", "predator_prey_N3_l3@scripted", "push_N3"])
+def test_what_is_not_a_number_shows_in_the_reward(task):
+    """A seed whose networks have left the finite numbers must not seem to do well."""
+    env = jax_mpe.make(task)
+    state, _ = env.reset(jax.random.key(0))
+    _, timestep = env.step(state, jnp.full((3, 2), jnp.nan))
+    assert np.isnan(timestep.reward)
+
+
 def test_gradient_equals_central_differences_in_float64():
     position, velocity, force = (x[0] for x in random_world(MIXED, worlds=1, seed=3))
     with jax.enable_x64(True):
