@@ -268,13 +268,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail(error, INTERRUPTED, "interrupted", debug)
     except Exception as error:
-        from purejax_mgtopo.record import RunError
+        from purejax_mgtopo.files import RunError
+        from purejax_mgtopo.processes import ProcessGone
 
         message = str(error)
         if not isinstance(error, RunError):
             hint = "" if debug else " (MGTOPO_DEBUG=1 shows the traceback)"
             message = f"{type(error).__name__}: {message}{hint}"
-        return _fail(error, FAILURE, message, debug)
+        code = _fail(error, FAILURE, message, debug)
+        if isinstance(error, ProcessGone):  # an orderly end would wait for it
+            sys.stdout.flush()
+            os._exit(code)
+        return code
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -136,6 +136,8 @@ class Loop:
         store = self._store_factory(folder, self._population, wave, self._reporter.note)
         try:
             yield store
+        except processes.ProcessGone:
+            raise  # a save under way waits for it in vain
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to hear of
                 store.close()
@@ -301,6 +303,8 @@ class Loop:
     def _explained(self, error: BaseException) -> BaseException:
         """What to do about it, where that is known."""
         folder = self._record.folder
+        if isinstance(error, processes.ProcessGone):
+            return processes.ProcessGone(f"{error}; start all again by `mgtopo resume {folder}`")
         if isinstance(error, RunError):
             return RunError(f"{error}; then go on by `mgtopo resume {folder}`")
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):

@@ -18,6 +18,10 @@ from jaxtyping import Float
 from purejax_mgtopo.files import RunError
 
 
+class ProcessGone(RunError):
+    """Another process of this run has ended. Nothing that waits for it, as JAX's own farewell does, ever returns."""
+
+
 def join(wanted: bool) -> None:
     """Join the other processes of this run, as Slurm, MPI, Kubernetes or JAX_COORDINATOR_ADDRESS describe them.
 
@@ -57,7 +61,7 @@ def count() -> int:
 def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
     """What every process says, by process; all must ask at the same moment.
 
-    Raises RunError when one of them is gone.
+    Raises ProcessGone when one of them is.
     """
     if count() == 1:
         return np.asarray([numbers], np.float64)
@@ -68,10 +72,8 @@ def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
             multihost_utils.process_allgather(np.asarray(numbers, np.float32))
         ).reshape(count(), -1)
     except Exception as error:  # the transport decides which
-        raise RunError(
-            f"another process of this run is gone ({' '.join(str(error).split())[:200]}); "
-            "start all of them again with `mgtopo resume`"
-        ) from error
+        why = " ".join(str(error).split())[:200]
+        raise ProcessGone(f"another process of this run is gone ({why})") from error
 
 
 def in_first(act: Callable[[], object]) -> None:

@@ -228,8 +228,11 @@ def test_when_one_is_killed_the_other_says_so_and_all_is_kept(tmp_path: Path, vi
     took = time.monotonic() - began
     print(f"the other ended after {took:.0f} s with {code}: {err[-500:]}")
     pair.finished()
-    assert code == 1, err
-    assert "another process of this run is gone" in err and "mgtopo resume" in err, err
+    if victim == 1 or code == 1:
+        assert code == 1 and err.splitlines()[-1].startswith("mgtopo: error:"), err
+        assert "is gone" in err and f"start all again by `mgtopo resume {folder}`" in err, err
+    else:  # without the first one, JAX's own coordination ends the others
+        assert code == -signal.SIGABRT and "another task died" in err, err
     assert took < 150
     pair = Pair("resume", folder)
     pair.wait_for(folder, 10)
