@@ -23,8 +23,7 @@ from purejax_mgtopo.sweeps import sweep
 from purejax_mgtopo.tables import assessment_table, console, fit_table, say, summary_table
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.assessment import Assessment
-    from purejax_mgtopo.cli import (
+    from purejax_mgtopo.arguments import (
         Evaluate,
         Export,
         Fit,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         Verify,
         Watch,
     )
+    from purejax_mgtopo.assessment import Assessment
 
 INTERRUPTED = 130
 

@@ -12,11 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.initializers import lecun_normal, variance_scaling
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.types import PyTree
 
 SMALL_OUTPUT = 0.1
+LSTM_SEQUENCE = "lstm_sequence"
 
 
 class MLP(nn.Module):
@@ -127,6 +129,8 @@ def _reversed_scan_forward(recurrent: Array, projected: Array, keep: Array) -> t
     zero = jnp.zeros(recurrent.shape[0], projected.dtype)
     outputs: tuple[Array, ...]
     _, outputs = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
+    # By this name, `jax.checkpoint` may keep these rather than run the sequence once more.
+    outputs = checkpoint_name(outputs, LSTM_SEQUENCE)
     return outputs[0], (recurrent, keep, outputs[1:])
 
 

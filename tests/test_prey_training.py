@@ -92,8 +92,9 @@ def test_replay_gives_each_side_its_own_view(duel, pair):
             for seen in window.observation[:, 0]
         ]
         assert len(set(steps)) == 25
-        np.testing.assert_allclose(window.observation[:, 0], tau.observation[:-1][np.array(steps)])
-        np.testing.assert_allclose(window.observation[:, 1], tau.observation[1:][np.array(steps)])
+        for at, seen in ((0, tau.observation[:-1]), (1, tau.observation[1:])):
+            wanted = seen[np.array(steps)]
+            np.testing.assert_allclose(window.observation[:, at], wanted, atol=1e-5)
         np.testing.assert_allclose(window.reward, tau.reward[np.array(steps)])
         assert state.replay.reward.shape == replay.reward.shape
 
@@ -117,8 +118,9 @@ def test_both_sides_learn_and_lanes_are_independent():
 
 
 def test_the_choice_is_by_strangers_and_by_staying():
-    contacts = np.array([[0.0, 2.0, 3.0], [5.0, 9.0, 3.0], [5.0, 4.0, 0.0]])
-    inside = np.array([[0.0, 1.0, 0.9], [1.0, 0.0, 0.9], [1.0, 0.96, 0.0]])
+    hunters = [5.0, 3.0, 3.0]
+    contacts = np.array([[0.0, 2.0, 3.0], [5.0, 9.0, 3.0], [5.0, 4.0, 0.0], hunters])
+    inside = np.array([[0.0, 1.0, 0.9], [1.0, 0.0, 0.9], [1.0, 0.96, 0.0], [1.0, 0.98, 0.9]])
     met = CrossPlay(contacts, inside)
     np.testing.assert_allclose(met.held_out()[0], [5.0, 3.0, 3.0])
     np.testing.assert_allclose(met.held_out()[1], [1.0, 0.98, 0.9])
@@ -128,14 +130,33 @@ def test_the_choice_is_by_strangers_and_by_staying():
     assert choose(met, 0.95) == 0
     with pytest.raises(RunError, match="no prey stays in the arena for 101%"):
         choose(met, 1.01)
-    assert choose(CrossPlay(np.ones((1, 1)), np.ones((1, 1))), 0.5) == 0
+    assert choose(CrossPlay(np.ones((2, 1)), np.ones((2, 1))), 0.5) == 0
+
+
+def test_straight_hunters_go_for_the_nearest_prey(duel, pair):
+    keys = Streams.split(jax.random.key(6))
+    policies = pair.predators.learner.policy, pair.prey.learner.policy
+    tau, _ = jax.jit(duel.play)(*policies, keys, 0.0, True)
+    rows = np.asarray(tau.observation[:-1])
+    # In a predator's view: own velocity and place, three landmarks, then the prey, nearest first.
+    np.testing.assert_allclose(tau.action, np.clip(8 * rows[:, :, 10:12], -1, 1), atol=1e-4)
+    np.testing.assert_array_equal(
+        duel.play(*policies, keys, 0.0, False)[0].action, duel.play(*policies, keys)[0].action
+    )
+    # Training draws hunters for the stated share of episodes.
+    many = jax.vmap(Streams.split)(jax.random.split(jax.random.key(7), 400))
+    tau, _ = jax.jit(jax.vmap(lambda keys: duel.explore(*policies, keys)))(many)
+    straight = np.clip(8 * np.asarray(tau.observation[:, 0, :, 10:12]), -1, 1)
+    noise = np.asarray(tau.action[:, 0]) - straight
+    hunted = np.abs(noise).mean(axis=(1, 2)) < 0.3
+    assert 0.42 < hunted.mean() < 0.58
 
 
 def test_teams_meet_row_by_column(duel):
     pairs = jax.jit(jax.vmap(duel.init))(jax.random.split(jax.random.key(0), 2))
     policies = pairs.predators.learner.policy, pairs.prey.learner.policy
     met = cross_play(duel, *policies)
-    assert met.contacts.shape == met.inside.shape == (2, 2)
+    assert met.contacts.shape == met.inside.shape == (3, 2)
     # Prey that nobody moves keep away from no edge; with zero networks every column is the same.
     still = jax.tree.map(lambda x: x.at[1].set(0.0), policies[1])
     changed = cross_play(duel, policies[0], still)
@@ -176,6 +197,7 @@ def test_intervals_of_a_chase():
         ({"chase_episodes": 7}, "multiple of chunk"),
         ({"boundary_cost": -1.0}, "negative"),
         ({"stays": 1.5}, "stays"),
+        ({"hunters": -0.1}, "hunters"),
     ],
 )
 def test_settings_that_cannot_be(changes, words):

@@ -6,6 +6,7 @@ of their own, which sees that team's observations and actions; to it, the other 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,8 @@ import jax_mpe
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax_mpe.predator_prey import PredatorPrey, PredatorPreyState
-from jaxtyping import Array, Float, Key
+from jax_mpe.views import nearest
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.config import Config, LearnerConfig
 from purejax_mgtopo.maddpg import ActorCritic, Maddpg, Targets
@@ -135,7 +137,7 @@ class Duel:
         predators, prey = self.predators.init(predator_key), self.prey.init(prey_key)
         keys = jax.vmap(Streams.split)(jax.random.split(warmup_key, self.warmup))
         policies = predators.learner.policy, prey.learner.policy
-        episodes = jax.vmap(lambda keys: self.play(*policies, keys, self.noise))(keys)
+        episodes = jax.vmap(lambda keys: self.explore(*policies, keys))(keys)
 
         def add(replays: tuple, inputs: tuple) -> tuple[tuple, None]:
             at, (first, second) = inputs
@@ -165,20 +167,43 @@ class Duel:
         mine, theirs = (tuple(each[side] for each in split) for side in (0, 1))
         predators = self.predators.learn(pair.predators, clock.stored, pair.newest[0], mine)
         prey = self.prey.learn(pair.prey, clock.stored, pair.newest[1], theirs)
-        newest = self.play(predators.learner.policy, prey.learner.policy, keys, self.noise)
+        newest = self.explore(predators.learner.policy, prey.learner.policy, keys)
         return PairState(pair.streams, predators, prey, newest), self.measure(newest)
 
-    def play(
-        self, predators: Policy, prey: Policy, keys: Streams, exploration: float
+    def explore(
+        self, predators: Policy, prey: Policy, keys: Streams
     ) -> tuple[Trajectory, Trajectory]:
-        """One episode, as the predators and as the prey saw it."""
+        """A training episode, with exploration, and with straight hunters once in a while."""
+        # The gates' stream is free: nobody talks.
+        straight = jax.random.uniform(keys.gate) < self.settings.hunters
+        return self.play(predators, prey, keys, self.noise, straight)
+
+    def play(
+        self,
+        predators: Policy,
+        prey: Policy,
+        keys: Streams,
+        exploration: float = 0.0,
+        straight: Bool[Array, ""] | bool = False,
+    ) -> tuple[Trajectory, Trajectory]:
+        """One episode, as the predators and as the prey saw it.
+
+        Args:
+            predators, prey: their policies.
+            keys: for reset and exploration.
+            exploration: standard deviation of the Gaussian added to all actions.
+            straight: predators hunt straight instead of by policy (`hunt`).
+        """
         env, prey_view = self.env, self.prey
         shape = (env.horizon, env.num_agents + env.num_prey, env.action_size)
         noise = exploration * jax.random.normal(keys.exploration, shape)
 
         def step(state: PredatorPreyState, noise: Array) -> tuple[PredatorPreyState, tuple]:
             seen = env.observe(state), env.observe_prey(state)
-            quiet = self.predators.act(predators, state), prey_view.act(prey, state)
+            quiet = (
+                jnp.where(straight, self.hunt(state), self.predators.act(predators, state)),
+                prey_view.act(prey, state),
+            )
             own, other = jnp.split(noise, (env.num_agents,))
             action = jnp.clip(quiet[0] + own, -1, 1), jnp.clip(quiet[1] + other, -1, 1)
             after, timestep = env.step_teams(state, *action)
@@ -204,6 +229,11 @@ class Duel:
                 )
             )
         return sides[0], sides[1]
+
+    def hunt(self, state: PredatorPreyState) -> Float[Array, "N 2"]:
+        """Full force towards the nearest prey, less within an eighth of a unit."""
+        prey = nearest(state.prey_position[None] - state.agent_position[:, None], 1)[:, 0]
+        return jnp.clip(8 * prey, -1.0, 1.0)
 
     def prey_reward(self, state: PredatorPreyState) -> Float[Array, ""]:
         """``-10 contacts - boundary penalty`` of the state that a step led to, for all prey together."""
@@ -235,7 +265,7 @@ def boundary_penalty(position: Float[Array, "M 2"]) -> Float[Array, ""]:
     """
     x = jnp.abs(position)
     line = jnp.maximum(10 * (x - 0.9), 0)
-    beyond = jnp.minimum(jnp.exp(2 * x - 2), 10)
+    beyond = jnp.exp(jnp.minimum(2 * x - 2, math.log(10)))
     return jnp.sum(jnp.where(x < 1, line, beyond))
 
 

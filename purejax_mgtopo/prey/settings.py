@@ -25,6 +25,9 @@ class PreySettings:
     boundary_cost: float = 3.0
     """Weight of the classic penalty for places near and beyond the arena's edge. With the classic weight, 1, prey
     learn to spend a tenth of their time outside."""
+    hunters: float = 0.5
+    """Share of episodes in which predators head straight for the nearest prey, whatever their network says. Both teams
+    learn from these too; without them, prey of six predators that learn slowly never meet a good hunt."""
     stays: float = 0.95
     """Prey must be in the arena for at least this share of their steps, or they are not picked."""
     chase_episodes: int = 5_000
@@ -39,8 +42,10 @@ class PreySettings:
             value = getattr(self, name)
             if value % self.chunk or value < 0 or (name == "episodes" and value == 0):
                 raise ConfigError(f"{name} ({value}) must be a multiple of chunk ({self.chunk})")
-        if min(self.contact_cost, self.boundary_cost) < 0 or not 0 <= self.stays <= 1:
-            raise ConfigError("costs must not be negative, and stays must lie in [0, 1]")
+        if min(self.contact_cost, self.boundary_cost) < 0 or not (
+            0 <= self.stays <= 1 and 0 <= self.hunters <= 1
+        ):
+            raise ConfigError("costs must not be negative; hunters and stays must lie in [0, 1]")
 
     @property
     def task(self) -> str:

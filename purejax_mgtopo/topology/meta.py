@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config, MetaConfig
-from purejax_mgtopo.networks import LSTM, apply
+from purejax_mgtopo.networks import LSTM, LSTM_SEQUENCE, apply
 from purejax_mgtopo.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.topology.gates import (
     EdgeGates,
@@ -231,7 +231,9 @@ class MetaGradient(EdgeGates):
         previous = jax.tree.map(lambda x: x[:-1], trajectories)
         following = jax.tree.map(lambda x: x[1:], trajectories)
         constants = jax.lax.stop_gradient((gates, nu))
-        # Recomputing a step is cheaper than keeping its K copies of everything the size of the gates.
-        replay = jax.checkpoint(replay)
+        # Recomputing a step is cheaper than keeping its K copies of everything the size of the gates; but for eta's
+        # LSTM, which is slow, step after step, and whose states are small.
+        keep = jax.checkpoint_policies.save_only_these_names(LSTM_SEQUENCE)
+        replay = jax.checkpoint(replay, policy=keep)
         _, values = jax.lax.scan(replay, constants, (previous, following, advantages))
         return jnp.mean(values) if self.meta.blend_intermediate else values[-1]
