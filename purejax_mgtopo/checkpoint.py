@@ -13,8 +13,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +64,8 @@ FORMAT = 1
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 # Orbax tells every step of a save, and prints the traceback of what it raises besides.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
+# On a full disk each of its hundred tasks fails, and asyncio would print as many tracebacks: we raise the first.
+logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
 
 
 class CheckpointError(RunError):
@@ -290,8 +294,10 @@ class Checkpoints:
                 if kept
                 else "none was saved before"
             )
+            full = os.strerror(errno.ENOSPC)  # TensorStore buries it
+            why = full if full in str(error) else one_line(error)
             raise CheckpointError(
-                f"cannot save the checkpoint of episode {step:,} to {self.folder}: {one_line(error)}; {have}"
+                f"cannot save the checkpoint of episode {step:,} to {self.folder}: {why}; {have}"
             ) from error
 
 

@@ -23,7 +23,7 @@ from purejax_mgtopo.stored import latest_steps
 
 METHOD = "none+commnet"
 SEEDS = 6
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def of_seeds(state: dict[str, NDArray], seeds: int = SEEDS) -> dict[str, NDArray]:

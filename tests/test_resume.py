@@ -21,6 +21,7 @@ from purejax_mgtopo.runner import RunResult, resume, train
 
 GRID = [f"{topology}+{messages}" for topology in TOPOLOGIES for messages in MESSAGES]
 QUICK = ("meta+lstm", "none+commnet")
+SLOW = (pytest.mark.slow, pytest.mark.timeout(900))  # each compiles two programs
 
 
 @functools.cache
@@ -54,7 +55,7 @@ def resumed(population: Population, folder: Path, at: int = 0) -> RunResult:
 
 @pytest.mark.parametrize(
     "method",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in GRID],
+    [name if name in QUICK else pytest.param(name, marks=SLOW) for name in GRID],
 )
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, method: str) -> None:
     """Stopped between two evaluations, where the running sums for the next one are part of the state."""
@@ -203,6 +204,7 @@ def killed(population: Population, folder: Path, at: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_waves_equal_one_wave_also_when_killed(tmp_path: Path) -> None:
     """Five seeds, two at a time, as five at once: each seed's state and rows."""
     together = program(QUICK[0], seeds=5)

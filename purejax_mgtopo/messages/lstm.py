@@ -68,7 +68,8 @@ class ObservationLSTM:
                 in_axes=None if self.shared else 0,
                 axis_size=self.num_agents,
             )
-            return packed_lstm(*weights(params), delivered, edges)
+            kernel, bias = weights(params)
+            return packed_lstm(kernel, bias, delivered, edges)
         read = per_agent(self._read, self.shared, axes=(0, -2))
         return read(params, others(delivered), edges)
 
