@@ -150,7 +150,7 @@ def test_a_flipped_bit_anywhere_is_found(
     assert (wave(run) / "12.damaged").is_dir() and not (wave(run) / "12").exists()
 
 
-@pytest.mark.parametrize("case", range(12))
+@pytest.mark.parametrize("case", range(6))
 def test_a_torn_or_missing_file_is_found(population: Population, run: Path, case: int) -> None:
     rng = np.random.default_rng(100 + case)
     path = files(run)[rng.integers(len(files(run)) - 1)]
@@ -167,7 +167,7 @@ def test_a_torn_or_missing_file_is_found(population: Population, run: Path, case
     assert len(said) == 1 and path.name in said[0]
 
 
-@pytest.mark.parametrize("case", range(12))
+@pytest.mark.parametrize("case", range(6))
 def test_without_the_note_damage_is_found_or_touches_no_array(
     population: Population, run: Path, case: int
 ) -> None:
@@ -256,7 +256,7 @@ def test_another_array_is_found_whatever_wrote_it(
     """Well-formed files with other contents: what Orbax would restore, or cast, without a word."""
     shapes = array_shapes(wave(run) / "12")
     floats = [n for n in array_names(wave(run) / "12") if shapes[n][1] == "float32"]
-    for name in floats[:: max(1, len(floats) // 3)]:
+    for name in (floats[0], floats[-1]):
         shutil.rmtree(wave(run) / "12.damaged", ignore_errors=True)
         before = wave(run).with_name("before")
         shutil.copytree(wave(run), before)

@@ -77,6 +77,12 @@ class PredatorPrey(Scenario[PredatorPreyState]):
     position, then by index and relative to it all landmarks, all predators, the other prey, and
     last the other prey's velocities.
 
+    How hard the shipped prey are: predators trained for 5,000 episodes (topology `none`, 8 seeds)
+    touch that of N = 3 0.9 times an episode (95 % interval 0.7 to 1.1), random prey 4.7 times (4.1 to
+    5.3); it is inside the arena for 95 % of its steps. Predators that head straight for the nearest
+    prey touch that of N = 3 1.0 times and random prey 9.9 times. Those of N = 6 they touch 14.8 times,
+    random ones 18.8 and scripted ones 1.3 times: the N = 6 prey never met so direct a hunt.
+
     An episode is truncated after 25 steps.
 
     Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019); rows 37 to

@@ -69,11 +69,10 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
         "picked": {
             "pair": best,
             "seed": settings.first_seed + best,
-            "by": "fewest contacts an episode, averaged over the trained predators of all other "
-            "pairs and straight hunters, among prey that stay in the arena",
+            "by": "fewest contacts an episode with the trained predators of all other pairs, among "
+            "prey that stay in the arena",
             "contacts": np.round(contacts, 3).tolist(),
             "inside": np.round(inside, 4).tolist(),
-            "contacts_straight": np.round(met.contacts[-1], 3).tolist(),
         },
         "provenance": provenance(),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from purejax_mgtopo.prey.selfplay import Duel, PairMetrics
+from purejax_mgtopo.prey.selfplay import Duel
 from purejax_mgtopo.record import RunError
 from purejax_mgtopo.team import Policy
 from purejax_mgtopo.types import PyTree, Streams
@@ -21,19 +21,19 @@ SEED = 20_211
 
 
 class CrossPlay(NamedTuple):
-    """Every predator team against every prey team; columns are the prey's pairs.
+    """Every predator team against every prey team; rows are predators', columns prey's pairs."""
 
-    Rows are the predators' pairs, and last the straight hunters (`Duel.hunt`), strangers to all.
-    """
-
-    contacts: Float[np.ndarray, "S+1 S"]
+    contacts: Float[np.ndarray, "S S"]
     """An episode."""
-    inside: Float[np.ndarray, "S+1 S"]
+    inside: Float[np.ndarray, "S S"]
     """Share of the prey's steps within the arena."""
 
     def held_out(self) -> tuple[NDArray, NDArray]:
-        """Means for each prey over all predators but those that it grew up with, [S] each."""
-        strangers = np.eye(*self.contacts.shape) == 0
+        """Means for each prey over the predators of all *other* pairs, [S] each."""
+        seeds = len(self.contacts)
+        if seeds == 1:
+            return self.contacts[0], self.inside[0]
+        strangers = np.eye(seeds) == 0
         contacts, inside = (np.mean(x, axis=0, where=strangers) for x in self)
         return contacts, inside
 
@@ -44,19 +44,13 @@ def cross_play(duel: Duel, predators: Policy, prey: Policy) -> CrossPlay:
     keys = jax.vmap(Streams.split)(jax.random.split(jax.random.key(SEED), EPISODES))
 
     def meet(pair: Array) -> tuple[Array, Array]:
-        row, column = pair // seeds, pair % seeds
-        straight = row == seeds
-        one = jax.tree.map(lambda x: x[jnp.minimum(row, seeds - 1)], predators)
-        other = jax.tree.map(lambda x: x[column], prey)
-
-        def episode(keys: Streams) -> PairMetrics:
-            return duel.measure(duel.play(one, other, keys, straight=straight))
-
-        told = jax.vmap(episode)(keys)
+        one = jax.tree.map(lambda x: x[pair // seeds], predators)
+        other = jax.tree.map(lambda x: x[pair % seeds], prey)
+        told = jax.vmap(lambda keys: duel.measure(duel.play(one, other, keys)))(keys)
         return jnp.mean(told.contacts), jnp.mean(told.inside)
 
-    met = jax.jit(lambda pairs: jax.lax.map(meet, pairs))(jnp.arange((seeds + 1) * seeds))
-    return CrossPlay(*(np.asarray(x, float).reshape(seeds + 1, seeds) for x in met))
+    met = jax.jit(lambda pairs: jax.lax.map(meet, pairs))(jnp.arange(seeds * seeds))
+    return CrossPlay(*(np.asarray(x, float).reshape(seeds, seeds) for x in met))
 
 
 def choose(met: CrossPlay, stays: float) -> int:

@@ -57,8 +57,8 @@ def filled(task, memory, batch=1500):
 def test_windows_are_the_stored_observations(task, memory):
     """A wrong step count or landmark, an action beside another's, a window over an episode's edge.
 
-    Of particles to rounding, as a program may keep a position unrounded while it observes: 1e-6, and 1e-5 for velocities,
-    which are differences of positions over a tenth.
+    Of particles to rounding, as a program may keep a position unrounded while it observes: 1e-6, and 1e-5 for
+    velocities, which are differences of positions over a tenth.
     """
     replay, ring, taus = filled(task, memory)
     window = jit(replay.sample)(ring, jnp.asarray(EPISODES), jax.random.key(2))

@@ -108,3 +108,62 @@ def test_observation_holds_what_mpe2_shows(agents, visible):
             np.testing.assert_allclose(theirs[4 : 4 + 2 * visible], np.concatenate(nearest))
             np.testing.assert_allclose(views[s, i], theirs[: env.observation_size], atol=1e-6)
             np.testing.assert_array_equal(theirs[env.observation_size :], 0)  # the silent channel
+
+
+tag = pytest.importorskip("mpe2.simple_tag.simple_tag")
+
+
+@pytest.mark.parametrize(("predators", "prey", "landmarks"), [(3, 1, 2), (6, 2, 3)])
+def test_one_step_of_predator_and_prey_equals_mpe2s_but_for_the_order_of_motion(
+    predators, prey, landmarks
+):
+    """Forces between bodies of three sizes, damping, speed limits, contacts, prey's observation.
+
+    Different, and left out: mpe2 moves by the old velocity, sees the prey's velocity, and pays each
+    predator 10 for every contact, so that its rewards sum to N times ours without the distances.
+    """
+    env = jax_mpe.PredatorPrey(predators, landmarks, prey="scripted")
+    rng = np.random.default_rng(3)
+    counts = (predators, prey, landmarks)
+    places = [rng.uniform(-0.5, 0.5, (STATES, n, 2)).astype(np.float32) for n in counts]
+    speeds = [rng.normal(0, 0.7, (STATES, n, 2)).astype(np.float32) for n in counts[:2]]
+    actions = [rng.uniform(-1, 1, (STATES, n, 2)).astype(np.float32) for n in counts[:2]]
+    state = jax_mpe.PredatorPreyState(
+        key=jax.random.split(jax.random.key(0), STATES),
+        step_count=jnp.zeros(STATES, jnp.int32),
+        agent_position=jnp.asarray(places[0]),
+        agent_velocity=jnp.asarray(speeds[0]),
+        prey_position=jnp.asarray(places[1]),
+        prey_velocity=jnp.asarray(speeds[1]),
+        landmark_position=jnp.asarray(places[2]),
+    )
+    after, _ = jax.jit(jax.vmap(env.step_teams))(state, *actions)
+    seen = jax.jit(jax.vmap(env.observe_prey))(state)
+    contacts = jax.jit(jax.vmap(env.measures))(state)["contacts"]
+    scenario, limited, touching = tag.Scenario(), 0, 0
+    for s in range(STATES):
+        world = scenario.make_world(prey, predators, landmarks)
+        place = np.concatenate([x[s] for x in places]).astype(np.float64)
+        speed = np.concatenate([x[s] for x in speeds]).astype(np.float64)
+        push = np.concatenate([x[s] for x in actions])
+        for i, body in enumerate(world.agents):
+            body.state.p_pos, body.state.p_vel = place[i].copy(), speed[i].copy()
+            body.state.c, body.action.c = np.zeros(2), np.zeros(2)
+            body.action.u = push[i] * (4.0 if i >= predators else 3.0)
+        for i, body in enumerate(world.landmarks):
+            body.state.p_pos = place[predators + prey + i].copy()
+            body.state.p_vel = np.zeros(2)
+        for i, body in enumerate(world.agents[predators:]):
+            np.testing.assert_allclose(seen[s, i], scenario.observation(body, world), atol=1e-6)
+        theirs = sum(scenario.reward(body, world) for body in world.agents[:predators])
+        assert theirs == pytest.approx(10 * predators * float(contacts[s]))
+        touching += float(contacts[s])
+        world.step()
+        new = np.stack([body.state.p_vel for body in world.agents])
+        found = np.concatenate([after.agent_velocity[s], after.prey_velocity[s]])
+        np.testing.assert_allclose(found, new, atol=1e-4, rtol=1e-4)
+        moved = np.concatenate([after.agent_position[s], after.prey_position[s]])
+        np.testing.assert_allclose(moved, place[: len(new)] + 0.1 * new, atol=1e-5)
+        limited += np.isclose(np.hypot(*new.T), [1.0] * predators + [1.3] * prey).sum()
+    assert touching > 20
+    assert limited > 50
