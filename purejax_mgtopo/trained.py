@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from purejax_mgtopo.maddpg import ActorCritic
 from purejax_mgtopo.record import CHECKPOINTS, RunError, read_config
 from purejax_mgtopo.stored import (
     BadCheckpoint,
-    array_names,
     latest_steps,
     read_arrays,
     read_meta,
@@ -69,52 +68,62 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     folder = Path(folder)
     config = read_config(folder)
     algorithm = Algorithm(config)
-    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda p: int(p.name[5:]))
+    names, shapes, structure = _layout(algorithm)
+    stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
+    found: dict[int, _Lane] = {}
     problems: list[str] = []
-    found: dict[int, tuple[Path, int, int]] = {}  # seed: its checkpoint, lane, episode
+    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda path: int(path.name[5:]))
     for wave in waves:
         for path in latest_steps(wave):
             try:
-                meta = read_meta(path)
-                array_names(path)
+                found |= _read_wave(path, stored, seeds)
+                break
             except BadCheckpoint as error:
                 problems.append(f"{path}: {error}")
-                continue
-            first, count = meta["wave"]["first_seed"], meta["wave"]["seeds"]
-            found |= {first + i: (path, i, meta["episode"]) for i in range(count)}
-            break
     if not found:
         why = f" ({problems[0]})" if problems else ""
         raise RunError(f"{folder} has no checkpoint to read networks from{why}")
     chosen = tuple(sorted(found)) if seeds is None else tuple(seeds)
     for seed in chosen:
-        if seed not in found:
+        if seed not in found or found[seed].arrays is None:
             raise ConfigError(f"{folder} has no trained seed {seed}; it has {_span(sorted(found))}")
-    names, shapes, structure = _layout(algorithm)
-    parts: list[list[NDArray]] = []
-    for path in dict.fromkeys(found[seed][0] for seed in chosen):
-        lanes = [found[seed][1] for seed in chosen if found[seed][0] == path]
-        try:
-            arrays = read_arrays(
-                path, [n for n, s in zip(names, shapes, strict=True) if s.size], lanes
-            )
-        except BadCheckpoint as error:
-            raise RunError(f"{path}: {error}; see `mgtopo verify {folder}`") from error
-        parts.append(
-            [
-                arrays[name] if shape.size else np.zeros((len(lanes), *shape.shape), shape.dtype)
-                for name, shape in zip(names, shapes, strict=True)
-            ]
-        )
-    leaves = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+    leaves = [
+        np.stack([found[seed].leaf(name, shape) for seed in chosen])
+        for name, shape in zip(names, shapes, strict=True)
+    ]
     return Trained(
         folder=folder,
         config=config,
         algorithm=algorithm,
         seeds=chosen,
         networks=jax.tree.unflatten(structure, leaves),
-        episode=min(found[seed][2] for seed in chosen),
+        episode=min(found[seed].episode for seed in chosen),
     )
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """One seed in a checkpoint; without arrays if nobody asked for it."""
+
+    episode: int
+    arrays: Mapping[str, NDArray] | None
+    index: int = 0
+
+    def leaf(self, name: str, shape: jax.ShapeDtypeStruct) -> NDArray:
+        assert self.arrays is not None
+        return self.arrays[name][self.index] if shape.size else np.zeros(shape.shape, shape.dtype)
+
+
+def _read_wave(path: Path, names: Sequence[str], seeds: Sequence[int] | None) -> dict[int, _Lane]:
+    """The seeds of one checkpoint, those in `seeds` (None: all) with arrays. Raises BadCheckpoint."""
+    meta = read_meta(path)
+    first, count, episode = meta["wave"]["first_seed"], meta["wave"]["seeds"], meta["episode"]
+    asked = [seed for seed in range(first, first + count) if seeds is None or seed in seeds]
+    lanes = {seed: _Lane(episode, None) for seed in range(first, first + count)}
+    if asked:
+        arrays = read_arrays(path, names, [seed - first for seed in asked])
+        lanes |= {seed: _Lane(episode, arrays, index) for index, seed in enumerate(asked)}
+    return lanes
 
 
 def _layout(algorithm: Algorithm) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:

@@ -377,7 +377,9 @@ def test_a_note_of_an_earlier_one_does_not_condemn_the_new(
     store.save(state, 0.0)
     store._manager.wait_until_finished()  # and here comes the kill: the new note is not written
     said: list[str] = []
-    restored = opened(tmp_path, population, said).restore()
+    again = opened(tmp_path, population, said)
+    restored = again.restore()
+    again.close()
     assert restored is not None and restored.episode == 8 and said == []
     store.close()
 

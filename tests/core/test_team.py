@@ -138,7 +138,7 @@ def test_recall_acts_as_the_rollout_did(method, latency):
     def both(policy, key):
         keys = play_keys(key)
         tau = rollout(
-            made.env, made.team, policy, gates, exploration=0.0, mode=Mode.ROLLOUT, **keys
+            made.env, made.team, policy, gates, exploration=0.0, mode=Mode.EVAL_SAMPLED, **keys
         )
         steps = made.env.horizon
         when = jnp.arange(steps)[:, None] + jnp.arange(-memory, 1)
