@@ -207,6 +207,54 @@ def test_the_command_prints_tables_and_writes_json(
     assert json.loads(target.read_text())["compile"] == result
 
 
+def point(seeds: int, rate: float) -> dict:
+    return {
+        "seeds": seeds,
+        "devices": min(seeds, 2),
+        "microbatch": 0,
+        "episodes_per_second": rate,
+        "per_lane": rate / seeds,
+        "compile_seconds": 3.0,
+        "bytes_per_lane": 2e7,
+        "state_bytes": 1.5e7,
+        "useful_gbytes": 2.0,
+    }
+
+
+def test_the_throughput_curve_as_tables_and_picture(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From made-up points; where seeds no longer fit, it ends with a line."""
+
+    def answer(process: tuple[str, ...]) -> dict:
+        words = list(process)
+        if "--bandwidth" in words:
+            return {"gbytes_per_second": 20.0, "kind": "cpu"}
+        if words[1].endswith("matmul"):
+            return {"devices": 1, "gflop_per_second": {"512": 400.0, "1024": 440.0}}
+        seeds = int(words[words.index("--seeds") + 1])
+        return point(seeds, 100.0 * min(seeds, 2)) if seeds < 64 else {"does_not_fit": "7 do"}
+
+    monkeypatch.setattr(bench, "_start", lambda *words, **environment: words)
+    monkeypatch.setattr(bench, "_result", answer)
+    notes: list[str] = []
+    picture = tmp_path / "deep" / "scaling.png"
+    settings = bench.BenchSettings(scaling_seeds=(1, 4, 64, 256), figure=picture)
+    found = bench.measure_scaling(settings, notes.append)
+    assert notes == ["7 do"]
+    assert [measured["seeds"] for measured in found["seeds"]] == [1, 4]
+    assert found["share"] == pytest.approx([110 / 440, 220 / 440])  # at 1.1 GFLOP an episode
+    assert [measured["seeds"] for measured in found["devices"]] == [4, 4]  # on 1 and on 2
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    console = Console(width=200, file=io.StringIO())
+    for table in bench.scaling_tables(found):
+        console.print(table)
+    for shown in ("MB per seed", "20.0", "50%", "10%"):
+        assert shown in console.file.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_throughput_curve_stops_where_seeds_no_longer_fit(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
