@@ -81,7 +81,8 @@ class PredatorPrey(Scenario[PredatorPreyState]):
     touch that of N = 3 0.9 times an episode (95 % interval 0.7 to 1.1), random prey 4.7 times (4.1 to
     5.3); it is inside the arena for 95 % of its steps. Predators that head straight for the nearest
     prey touch that of N = 3 1.0 times and random prey 9.9 times. Those of N = 6 they touch 14.8 times,
-    random ones 18.8 and scripted ones 1.3 times: the N = 6 prey never met so direct a hunt.
+    random ones 18.8 and scripted ones 1.3 times: the N = 6 prey never met so direct a hunt. Predators
+    trained for 2,000 episodes (4 seeds) touch those of N = 6 1.0 times (1.0 to 1.1), inside for 99 %.
 
     An episode is truncated after 25 steps.
 
