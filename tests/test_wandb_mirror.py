@@ -42,7 +42,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
-    if "wandb" in sys.modules:  # it reads its environment once, and another test may have made it do so
+    if (
+        "wandb" in sys.modules
+    ):  # it reads its environment once, and another test may have made it do so
         sys.modules["wandb"].teardown()
 
 
