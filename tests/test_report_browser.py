@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run, write_sweep
 
+from purejax_mgtopo import cli
 from purejax_mgtopo.report import build_report
 from purejax_mgtopo.report.model import Claim, Learned, Replay, Thing, Watched
 from purejax_mgtopo.report.page import render
@@ -329,3 +330,51 @@ def test_everything_but_playback_works_without_scripts(browser, address):
     assert page.locator("#idle").is_visible()
     assert page.locator("svg.chart").count() > 8
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_page_of_a_real_sweep(browser, tmp_path):
+    """Three methods, two tasks, eight seeds, small networks: trained, reported, opened and played."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        """question = "Is it worth talking?"
+        tasks = ["toy_crossed_goals", "navigation_N3_l3"]
+        methods = ["none", "full", "meta"]
+        seeds = 8
+        [config]
+        episodes = 40
+        chunk_episodes = 20
+        evaluation.every = 20
+        evaluation.episodes = 4
+        learner.hidden = 8
+        learner.batch_size = 32
+        learner.replay_transitions = 1000
+        meta.hidden = 8
+        wandb = "off"
+        """
+    )
+    results = tmp_path / "results"
+    assert cli.main(["sweep", str(recipe), "--out", str(results)]) == 0
+    assert cli.main(["report", str(results)]) == 0
+    address = (results / "report.html").as_uri()
+    visit = Visit(browser, address)
+    try:
+        for task in ("toy_crossed_goals", "navigation_N3_l3"):
+            for method in ("none", "full", "meta"):
+                visit.choose(task, method, "best")
+                visit.part("scrub").focus()
+                visit.page.keyboard.press("Home")
+                visit.page.keyboard.press("ArrowRight")
+                assert visit.step == 1
+                visit.page.keyboard.press("End")
+                assert visit.step == STEPS
+                visit.page.keyboard.press(" ")
+                visit.wait(lambda: visit.playing and 2 < visit.step < STEPS)
+                visit.page.keyboard.press(" ")
+                assert not visit.playing
+        assert "Is it worth talking?" in visit.page.locator("h1").inner_text()
+        assert visit.complaints == []
+        assert visit.requests == [address]
+    finally:
+        visit.context.close()
