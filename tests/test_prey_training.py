@@ -119,18 +119,20 @@ def test_both_sides_learn_and_lanes_are_independent():
 
 
 def test_the_choice_is_by_strangers_and_by_staying():
-    contacts = np.array([[0.0, 2.0, 3.0], [5.0, 9.0, 3.0], [5.0, 4.0, 0.0]])
-    inside = np.array([[0.0, 1.0, 0.9], [1.0, 0.0, 0.9], [1.0, 0.96, 0.0]])
+    contacts = np.array([[0.0, 2.0, 3.0], [5.0, 9.0, 3.0], [5.0, 4.0, 0.0], [1.0, 2.0, 7.0]])
+    inside = np.array([[0.0, 1.0, 0.9], [1.0, 0.0, 0.9], [1.0, 0.96, 0.0], [1.0, 0.96, 0.9]])
     met = CrossPlay(contacts, inside)
-    np.testing.assert_allclose(met.held_out()[0], [5.0, 3.0, 3.0])
-    np.testing.assert_allclose(met.held_out()[1], [1.0, 0.98, 0.9])
+    np.testing.assert_allclose(met.held_out()[0], [3.0, 2.5, 5.0])
+    np.testing.assert_allclose(met.held_out()[1], [1.0, 0.97, 0.9])
     assert choose(met, 0.95) == 1
     assert choose(met, 0.99) == 0
     contacts[0, 1] = np.nan
     assert choose(met, 0.95) == 0
     with pytest.raises(RunError, match="no prey stays in the arena for 101%"):
         choose(met, 1.01)
-    assert choose(CrossPlay(np.ones((1, 1)), np.ones((1, 1))), 0.5) == 0
+    alone = CrossPlay(np.array([[1.0], [2.0]]), np.ones((2, 1)))
+    np.testing.assert_allclose(alone.held_out()[0], [1.5])
+    assert choose(alone, 0.5) == 0
 
 
 def test_straight_hunters_go_for_the_nearest_prey(duel, pair):
@@ -156,7 +158,11 @@ def test_teams_meet_row_by_column(duel):
     pairs = jax.jit(jax.vmap(duel.init))(jax.random.split(jax.random.key(0), 2))
     policies = pairs.predators.learner.policy, pairs.prey.learner.policy
     met = cross_play(duel, *policies)
-    assert met.contacts.shape == met.inside.shape == (2, 2)
+    assert met.contacts.shape == met.inside.shape == (3, 2)
+    # The last row is the straight hunters', whatever the predators' networks.
+    other = cross_play(duel, jax.tree.map(jnp.zeros_like, policies[0]), policies[1])
+    np.testing.assert_array_equal(other.contacts[-1], met.contacts[-1])
+    assert (other.inside[:-1] != met.inside[:-1]).any()
     # Prey that nobody moves keep away from no edge; with zero networks every column is the same.
     still = jax.tree.map(lambda x: x.at[1].set(0.0), policies[1])
     changed = cross_play(duel, policies[0], still)

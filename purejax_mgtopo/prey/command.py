@@ -69,8 +69,8 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
         "picked": {
             "pair": best,
             "seed": settings.first_seed + best,
-            "by": "fewest contacts an episode with the trained predators of all other pairs, among "
-            "prey that stay in the arena",
+            "by": "fewest contacts an episode, half of them with the trained predators of all other "
+            "pairs, half with straight hunters, among prey that stay in the arena",
             "contacts": np.round(contacts, 3).tolist(),
             "inside": np.round(inside, 4).tolist(),
         },

@@ -1,7 +1,13 @@
-"""Which pair's prey is frozen: the hardest to catch for predators that it never trained against."""
+"""Which pair's prey is frozen: the hardest to catch for predators that it never trained against.
+
+These are the trained teams of all other pairs, and hunters that head straight for the nearest prey. Either may be weak
+in a way that the other is not: trained teams may hunt badly, straight hunters run after one prey in a row. So both
+count for half.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,20 +27,25 @@ SEED = 20_211
 
 
 class CrossPlay(NamedTuple):
-    """Every predator team against every prey team; rows are predators', columns prey's pairs."""
+    """Every predator team against every prey team; columns are the prey's pairs.
 
-    contacts: Float[np.ndarray, "S S"]
+    Rows are the predators' pairs, and last the straight hunters.
+    """
+
+    contacts: Float[np.ndarray, "S+1 S"]
     """An episode."""
-    inside: Float[np.ndarray, "S S"]
+    inside: Float[np.ndarray, "S+1 S"]
     """Share of the prey's steps within the arena."""
 
     def held_out(self) -> tuple[NDArray, NDArray]:
-        """Means for each prey over the predators of all *other* pairs, [S] each."""
-        seeds = len(self.contacts)
-        if seeds == 1:
-            return self.contacts[0], self.inside[0]
-        strangers = np.eye(seeds) == 0
-        contacts, inside = (np.mean(x, axis=0, where=strangers) for x in self)
+        """Contacts and share inside for each prey, [S] each.
+
+        Half comes from the mean over the predators of all *other* pairs (of its own where there is no other), half
+        from the straight hunters.
+        """
+        seeds = self.contacts.shape[1]
+        strangers = (np.eye(seeds) == 0) | (seeds == 1)
+        contacts, inside = ((np.mean(x[:-1], axis=0, where=strangers) + x[-1]) / 2 for x in self)
         return contacts, inside
 
 
@@ -43,14 +54,27 @@ def cross_play(duel: Duel, predators: Policy, prey: Policy) -> CrossPlay:
     seeds = jax.tree.leaves(prey)[0].shape[0]
     keys = jax.vmap(Streams.split)(jax.random.split(jax.random.key(SEED), EPISODES))
 
+    def watch(one: Policy, other: Policy, straight: bool) -> tuple[Array, Array]:
+        play = partial(duel.play, one, other, straight=straight)
+        told = jax.vmap(lambda keys: duel.measure(play(keys)))(keys)
+        return jnp.mean(told.contacts), jnp.mean(told.inside)
+
     def meet(pair: Array) -> tuple[Array, Array]:
         one = jax.tree.map(lambda x: x[pair // seeds], predators)
         other = jax.tree.map(lambda x: x[pair % seeds], prey)
-        told = jax.vmap(lambda keys: duel.measure(duel.play(one, other, keys)))(keys)
-        return jnp.mean(told.contacts), jnp.mean(told.inside)
+        return watch(one, other, straight=False)
 
-    met = jax.jit(lambda pairs: jax.lax.map(meet, pairs))(jnp.arange(seeds * seeds))
-    return CrossPlay(*(np.asarray(x, float).reshape(seeds, seeds) for x in met))
+    def hunted(pair: Array) -> tuple[Array, Array]:
+        one, other = jax.tree.map(lambda x: x[pair], (predators, prey))
+        return watch(one, other, straight=True)
+
+    teams = jax.jit(lambda pairs: jax.lax.map(meet, pairs))(jnp.arange(seeds * seeds))
+    straight = jax.jit(lambda pairs: jax.lax.map(hunted, pairs))(jnp.arange(seeds))
+    met = (
+        np.concatenate([np.asarray(x, float).reshape(seeds, seeds), np.asarray(y, float)[None]])
+        for x, y in zip(teams, straight, strict=True)
+    )
+    return CrossPlay(*met)
 
 
 def choose(met: CrossPlay, stays: float) -> int:

@@ -25,9 +25,9 @@ class PreySettings:
     boundary_cost: float = 3.0
     """Weight of the classic penalty for places near and beyond the arena's edge. With the classic weight, 1, prey
     learn to spend a tenth of their time outside."""
-    hunters: float = 0.0
+    hunters: float = 0.25
     """Share of training episodes in which predators head straight for the nearest prey, whatever their network says;
-    both teams learn from these too. The shipped prey grew up without."""
+    both teams learn from these too. Without, prey whose predators never learned to hunt would not learn to flee."""
     stays: float = 0.95
     """Prey must be in the arena for at least this share of their steps, or they are not picked."""
     chase_episodes: int = 5_000
