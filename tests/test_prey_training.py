@@ -13,7 +13,7 @@ from jax_mpe.prey import read
 
 from purejax_mgtopo.cli import main
 from purejax_mgtopo.config import ConfigError
-from purejax_mgtopo.prey.chase import Chase
+from purejax_mgtopo.prey.chase import SEED, Chase, hunt
 from purejax_mgtopo.prey.selection import CrossPlay, choose, cross_play, frozen
 from purejax_mgtopo.prey.selfplay import Duel, Pairs, boundary_penalty
 from purejax_mgtopo.prey.settings import PreySettings
@@ -193,6 +193,25 @@ def test_intervals_of_a_chase():
     assert point == 2.5 and 1.0 <= low < 2.5 < high <= 4.0
 
 
+def test_straight_hunters_are_counted_by_episode(monkeypatch):
+    monkeypatch.setattr("purejax_mgtopo.prey.chase.EPISODES", 3)
+    env = jax_mpe.make(SMALL.task, prey="scripted")
+    contacts = []
+    for key in jax.random.split(jax.random.key(SEED), 3):
+        state, _ = env.reset(key)
+        touched = 0
+        for _ in range(25):
+            gaps = state.prey_position[None] - state.agent_position[:, None]
+            nearest = np.argmin(np.square(gaps).sum(-1), axis=1)
+            state, _ = env.step(state, jnp.clip(8 * gaps[np.arange(6), nearest], -1, 1))
+            apart = state.agent_position[:, None] - state.prey_position[None]
+            touched += int((np.sqrt(np.square(apart).sum(-1)) < 0.075 + 0.05).sum())
+        contacts.append(touched)
+    told = hunt(SMALL, "scripted")
+    assert told[0] == pytest.approx(np.mean(contacts), abs=1e-3)
+    assert told[1] <= told[0] <= told[2]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -226,6 +245,7 @@ def test_the_command_ends_with_a_file(chase, tmp_path, monkeypatch, capsys):
     if chase:
         assert set(header["chase"]) == {"what", "this", "scripted", "random"}
         assert all(len(x) == 3 for x in header["chase"]["this"].values())
+        assert set(header["straight_hunters"]) == {"what", "this", "scripted", "random"}
     assert main(["prey", *size, str(chase)]) == 2
     assert "exists" in capsys.readouterr().err
     assert main(["prey", "--out", "prey.txt"]) == 2

@@ -1,4 +1,8 @@
-"""Is a prey worth chasing? Fresh predators are trained against it, with the package's own learner."""
+"""Is a prey worth chasing?
+
+Fresh predators are trained against it, with the package's own learner; and hunters that head straight for the nearest
+prey, which need no training, try it too.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
-from jax_mpe.predator_prey import PredatorPrey
+from jax_mpe.predator_prey import PredatorPrey, PredatorPreyState
 from jax_mpe.scenario import Snapshot
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.config import Config, EvaluationConfig
 from purejax_mgtopo.evaluate import evaluation_episodes
 from purejax_mgtopo.population import Population
+from purejax_mgtopo.prey.selfplay import hunt_straight
 from purejax_mgtopo.prey.settings import PreySettings
 from purejax_mgtopo.statistics import Interval, stratified_bootstrap
 from purejax_mgtopo.types import Mode
@@ -23,6 +30,7 @@ from purejax_mgtopo.types import Mode
 FIRST_SEED = 1_000
 """So that no predators start as those of the self-play did."""
 EPISODES = 500
+SEED = 20_212
 
 
 class Chase(NamedTuple):
@@ -38,11 +46,7 @@ class Chase(NamedTuple):
 
     def told(self) -> dict[str, list[float]]:
         """Mean over seeds with its 95 % interval, ready for JSON."""
-        found = {}
-        for name, values in self._asdict().items():
-            one: Interval = stratified_bootstrap([values], lambda drawn: drawn[0].mean(axis=-1))
-            found[name] = [round(float(x), 4) for x in (one.point, one.low, one.high)]
-        return found
+        return {name: _told(values) for name, values in self._asdict().items()}
 
 
 def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Chase:
@@ -71,6 +75,27 @@ def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Cha
     seeds = jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0]), state.seeds)
     watched = jax.jit(lambda seeds: jax.lax.map(_Watch(population.algorithm), seeds))(seeds)
     return Chase(*(np.asarray(x, float)[: settings.seeds] for x in watched))
+
+
+def hunt(settings: PreySettings, prey: str) -> list[float]:
+    """Contacts an episode with straight hunters: mean over episodes with its 95 % interval."""
+    env = cast(PredatorPrey, jax_mpe.make(settings.task, prey=prey))
+
+    def episode(key: Key[Array, ""]) -> Array:
+        def step(state: PredatorPreyState, _: None) -> tuple[PredatorPreyState, Array]:
+            state, _ = env.step(state, hunt_straight(state))
+            return state, env.measures(state)["contacts"]
+
+        return jnp.sum(jax.lax.scan(step, env.reset(key)[0], length=env.horizon)[1])
+
+    keys = jax.random.split(jax.random.key(SEED), EPISODES)
+    return _told(np.asarray(jax.jit(jax.vmap(episode))(keys), float))
+
+
+def _told(values: NDArray[np.float64]) -> list[float]:
+    """Mean with its 95 % interval, ready for JSON."""
+    one: Interval = stratified_bootstrap([values], lambda drawn: drawn[0].mean(axis=-1))
+    return [round(float(x), 4) for x in (one.point, one.low, one.high)]
 
 
 class _Watch:

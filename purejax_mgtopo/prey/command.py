@@ -44,7 +44,7 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
     import numpy as np
     from jax_mpe.prey import write
 
-    from purejax_mgtopo.prey.chase import chase
+    from purejax_mgtopo.prey.chase import chase, hunt
     from purejax_mgtopo.prey.selection import choose, cross_play, frozen
     from purejax_mgtopo.prey.selfplay import PairMetrics, Pairs
     from purejax_mgtopo.provenance import provenance
@@ -79,27 +79,33 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
     arrays = frozen(prey, best)
     write(out, env.sizes, arrays, story)
     if not settings.chase_episodes:
-        return _table({})
+        return _table({}, {})
     # Each stands for what fresh predators, trained for so long, make of the prey.
-    figures = {}
+    figures, hunted = {}, {}
     for name, kind in (("this", str(out)), ("scripted", "scripted"), ("random", "random")):
         tell_name = partial(_tell_chase, say, name)
         figures[name] = chase(settings, kind, tell_name).told()
+        hunted[name] = hunt(settings, kind)
     story["chase"] = {
         "what": "predators trained from scratch with topology none, then watched without "
         "exploration; mean over seeds with its 95 % interval, an episode",
         **figures,
     }
+    story["straight_hunters"] = {
+        "what": "contacts an episode with predators that head straight for the nearest prey; mean "
+        "over episodes with its 95 % interval",
+        **hunted,
+    }
     write(out, env.sizes, arrays, story)
     assert jax_mpe.make(settings.task, prey=str(out)) is not None  # it reads as it was written
-    return _table(figures)
+    return _table(figures, hunted)
 
 
 def _tell_chase(say: Say, name: str, episode: int) -> None:
     say(f"predators chasing {name} prey: {episode:,} episodes")
 
 
-def _table(figures: dict[str, dict[str, list[float]]]) -> Table:
+def _table(figures: dict[str, dict[str, list[float]]], hunted: dict[str, list[float]]) -> Table:
     table = Table("prey", box=box.SIMPLE_HEAD)
     headings = {
         "contacts": "contacts an episode",
@@ -107,11 +113,11 @@ def _table(figures: dict[str, dict[str, list[float]]]) -> Table:
         "inside": "inside",
         "team_return": "return",
     }
-    for heading in headings.values():
+    for heading in (*headings.values(), "by straight hunters"):
         table.add_column(f"{heading} [95 %]", justify="right", no_wrap=True)
     for name, told in figures.items():
-        cells = ("{:.2f} [{:.2f}, {:.2f}]".format(*told[key]) for key in headings)
-        table.add_row(name, *cells)
+        values = (*(told[key] for key in headings), hunted[name])
+        table.add_row(name, *("{:.2f} [{:.2f}, {:.2f}]".format(*value) for value in values))
     return table
 
 

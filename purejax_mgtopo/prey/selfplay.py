@@ -192,7 +192,7 @@ class Duel:
             predators, prey: their policies.
             keys: for reset and exploration.
             exploration: standard deviation of the Gaussian added to all actions.
-            straight: predators hunt straight instead of by policy (`hunt`).
+            straight: predators hunt straight instead of by policy (`hunt_straight`).
         """
         env, prey_view = self.env, self.prey
         shape = (env.horizon, env.num_agents + env.num_prey, env.action_size)
@@ -201,7 +201,7 @@ class Duel:
         def step(state: PredatorPreyState, noise: Array) -> tuple[PredatorPreyState, tuple]:
             seen = env.observe(state), env.observe_prey(state)
             quiet = (
-                jnp.where(straight, self.hunt(state), self.predators.act(predators, state)),
+                jnp.where(straight, hunt_straight(state), self.predators.act(predators, state)),
                 prey_view.act(prey, state),
             )
             own, other = jnp.split(noise, (env.num_agents,))
@@ -230,11 +230,6 @@ class Duel:
             )
         return sides[0], sides[1]
 
-    def hunt(self, state: PredatorPreyState) -> Float[Array, "N 2"]:
-        """Full force towards the nearest prey, less within an eighth of a unit."""
-        prey = nearest(state.prey_position[None] - state.agent_position[:, None], 1)[:, 0]
-        return jnp.clip(8 * prey, -1.0, 1.0)
-
     def prey_reward(self, state: PredatorPreyState) -> Float[Array, ""]:
         """``-10 contacts - boundary penalty`` of the state that a step led to, for all prey together."""
         contacts = self.env.measures(state)["contacts"]
@@ -256,6 +251,12 @@ class Duel:
 
     def _restore(self, fixed: Array, moving: Array) -> PredatorPreyState:
         return self.env.restore(jax_mpe.Snapshot(moving, fixed), 0)
+
+
+def hunt_straight(state: PredatorPreyState) -> Float[Array, "N 2"]:
+    """Full force towards the nearest prey, less within an eighth of a unit."""
+    prey = nearest(state.prey_position[None] - state.agent_position[:, None], 1)[:, 0]
+    return jnp.clip(8 * prey, -1.0, 1.0)
 
 
 def boundary_penalty(position: Float[Array, "M 2"]) -> Float[Array, ""]:
