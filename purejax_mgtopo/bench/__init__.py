@@ -230,6 +230,7 @@ def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dic
                 note(measured["does_not_fit"])
                 break
             found["seeds"].append(measured)
+            note(f"{seeds:,} seeds: {measured['episodes_per_second']:,.0f} episodes/s")
             try:
                 useful = reference_rate(settings.task, measured["episodes_per_second"])
                 found["share"].append(useful / found["gflop_per_second"])

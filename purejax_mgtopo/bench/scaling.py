@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FEW = 64
-"""Up to so many seeds, chunks are as long as in any run; beyond, ten times shorter, to end today on a CPU."""
+FEW = 16
+"""Up to so many seeds, chunks are as long as in any run; beyond, as much shorter as seeds are more, to end today on a
+CPU."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -
 
     config = dataclasses.replace(benchmark_config(method, task, seeds), devices=devices)
     if seeds > FEW:
-        config = dataclasses.replace(config, chunk_episodes=config.updates_per_iteration)
+        iteration = config.updates_per_iteration
+        iterations = max(1, FEW * config.chunk_episodes // (seeds * iteration))
+        config = dataclasses.replace(config, chunk_episodes=iterations * iteration)
     configure_platform(config)
     from purejax_mgtopo.fit import lane_bytes, plan
     from purejax_mgtopo.population import Population
