@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from purejax_mgtopo.policy import load_policy
     from purejax_mgtopo.population import Population
     from purejax_mgtopo.recipe import Recipe, load_recipe
-    from purejax_mgtopo.record import RunData, load_run
+    from purejax_mgtopo.run_data import RunData, load_run
     from purejax_mgtopo.runner import RunResult, resume, train
     from purejax_mgtopo.sweeps import sweep
     from purejax_mgtopo.trained import load_trained
@@ -38,8 +38,8 @@ _HOME = {
     "Population": "population",
     "Recipe": "recipe",
     "load_recipe": "recipe",
-    "RunData": "record",
-    "load_run": "record",
+    "RunData": "run_data",
+    "load_run": "run_data",
     "RunResult": "runner",
     "resume": "runner",
     "train": "runner",

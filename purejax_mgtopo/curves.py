@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purejax_mgtopo.record import RunData
+from purejax_mgtopo.run_data import RunData
 from purejax_mgtopo.statistics import Interval, curve_interval, finite_seeds, interquartile_mean
 
 RETURN_LABEL = "episodic team return (sampled gates)"

@@ -24,7 +24,8 @@ from purejax_mgtopo.files import RunError
 from purejax_mgtopo.interrupt import StopRequest
 from purejax_mgtopo.metrics import Evaluation, columns_of, fields_of
 from purejax_mgtopo.progress import Reporter, Tick, duration
-from purejax_mgtopo.record import CHECKPOINTS, FIGURES, RunRecord, load_run
+from purejax_mgtopo.record import CHECKPOINTS, FIGURES, RunRecord
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.statistics import interquartile_mean
 from purejax_mgtopo.watchdog import Watchdog
 from purejax_mgtopo.waves import Wave

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how it is read back.
+"""What a run leaves on disk; `run_data` reads it back as arrays.
 
     config.json      the configuration, versions, device, commit, command; written once
     events.jsonl     one line for the start, every chunk, every evaluation, and the end
@@ -21,16 +21,12 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.files import RunError, clear_disk_errors, lock, strict_json, write_atomically
-from purejax_mgtopo.metrics import LEADING, Evaluation, Metrics, read_metrics
+from purejax_mgtopo.metrics import Evaluation, Metrics
 from purejax_mgtopo.provenance import provenance
 from purejax_mgtopo.waves import Wave
 
@@ -40,15 +36,14 @@ FIGURES, CHECKPOINTS = "figures", "checkpoints"
 __all__ = [
     "CHECKPOINTS",
     "FIGURES",
-    "RunData",
     "RunError",
     "RunRecord",
     "Status",
-    "load_run",
     "read_config",
     "read_events",
     "refuse_existing",
     "status",
+    "tables",
 ]
 
 
@@ -59,53 +54,6 @@ class Status(enum.Enum):
     FINISHED = "a finished run"
     UNFINISHED = "a run that was interrupted"
     RUNNING = "a run in progress"
-
-
-@dataclass(frozen=True)
-class RunData:
-    """A run's evaluations as arrays: E evaluations, S seeds that have come as far as any."""
-
-    config: Config
-    seconds: float
-    """Wall time of the whole run, NaN when it did not finish."""
-    episodes: NDArray[np.int64]
-    """[E]"""
-    env_steps: NDArray[np.int64]
-    """[E]"""
-    seeds: NDArray[np.int32]
-    """[S]"""
-    columns: Mapping[str, NDArray[np.float32]]
-    """[S, E, ...] by the name of the table's column."""
-    finite: NDArray[np.bool_]
-    """[S, E]; a seed whose parameters left the finite numbers stays as it was before."""
-
-    def column(self, name: str) -> NDArray[np.float32]:
-        """[S, E, ...]. Raises RunError for a column that this run's table does not have."""
-        if name not in self.columns:
-            raise RunError(f"no column {name}; there are {', '.join(self.columns)}")
-        return self.columns[name]
-
-    @property
-    def return_sampled(self) -> NDArray[np.float32]:
-        """[S, E], as the following."""
-        return self.column("return_sampled")
-
-    @property
-    def return_greedy(self) -> NDArray[np.float32]:
-        return self.column("return_greedy")
-
-    @property
-    def train_return(self) -> NDArray[np.float32]:
-        return self.column("train_return")
-
-    @property
-    def edge_rate(self) -> NDArray[np.float32]:
-        return self.column("edge_rate")
-
-    @property
-    def pair_rate(self) -> NDArray[np.float32] | None:
-        """[S, E, N, N]: how often i (row) received from j (column); None in records without."""
-        return self.columns.get("pair_rate")
 
 
 class RunRecord:
@@ -238,10 +186,9 @@ class RunRecord:
 
     def _join_tables(self) -> None:
         """A kill in the midst of it leaves some rows in two tables; they are read once."""
-        tables = [path for path in _tables(self.folder) if path.exists()]
         self._metrics = Metrics(self._config)
         try:
-            self._metrics.joined(tables)
+            self._metrics.joined([path for path in tables(self.folder) if path.exists()])
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"{self.folder / METRICS} cannot be read ({error}): put the original back, or remove it and move "
@@ -249,7 +196,7 @@ class RunRecord:
             ) from None
         with clear_disk_errors(self.folder):
             write_atomically(self.folder / METRICS, self._metrics.as_parquet())
-            for path in _tables(self.folder)[1:]:
+            for path in tables(self.folder)[1:]:
                 path.unlink()
 
     def _rows_until(self, wave: Wave, episode: int) -> int:
@@ -325,54 +272,7 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
                     yield event
 
 
-def load_run(folder: str | Path) -> RunData:
-    """A run's evaluations as arrays. Raises RunError when `folder` is not a run."""
-    folder = Path(folder)
-    config = read_config(folder)
-    try:
-        rows = list(read_metrics(_tables(folder)))
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder / METRICS} cannot be read: {error}") from None
-    seeds, episodes, cells = _grid(rows, config)
-    steps = {row.episode: row.env_steps for row in rows}
-
-    def gathered(parts: list[NDArray], kind: Any) -> NDArray:
-        table = np.concatenate(parts) if parts else np.empty(0)
-        return table[cells].astype(kind)
-
-    names = list(rows[0].columns) if rows else list(LEADING)
-    ends = [event["seconds"] for event in read_events(folder) if event.get("event") == "end"]
-    return RunData(
-        config=config,
-        seconds=ends[-1] if ends else math.nan,
-        episodes=episodes,
-        env_steps=np.array([steps[episode] for episode in episodes], np.int64),
-        seeds=seeds,
-        columns={name: gathered([row.columns[name] for row in rows], np.float32) for name in names},
-        finite=gathered([row.finite for row in rows], np.bool_),
-    )
-
-
-def _grid(
-    rows: list[Evaluation], config: Config
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Seeds [S], episodes [E] and, in the rows of all evaluations together, where each is told [S, E].
-
-    Of waves that are still under way, only those seeds count that have come as far as any.
-    """
-    if not rows:
-        seeds = np.arange(config.first_seed, config.first_seed + config.seeds, dtype=np.int32)
-        return seeds, np.empty(0, np.int64), np.empty((len(seeds), 0), np.int64)
-    seed = np.concatenate([row.seeds for row in rows])
-    episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])
-    order = np.lexsort((episode, seed))
-    seeds, begins, counts = np.unique(seed[order], return_index=True, return_counts=True)
-    whole = counts == counts.max()
-    cells = order[begins[whole][:, None] + np.arange(counts.max())]
-    return seeds[whole].astype(np.int32), episode[cells[0]].astype(np.int64), cells
-
-
-def _tables(folder: Path) -> list[Path]:
+def tables(folder: Path) -> list[Path]:
     """The first process's table, then those of the others."""
     stem, suffix = METRICS.split(".")
     return [folder / METRICS, *sorted(folder.glob(f"{stem}.*[0-9].{suffix}"))]

@@ -15,14 +15,8 @@ from purejax_mgtopo.files import clear_disk_errors, strict_json, write_atomicall
 from purejax_mgtopo.progress import Reporter, make_reporter
 from purejax_mgtopo.provenance import command_line
 from purejax_mgtopo.recipe import Recipe, RecipeRun, Setting
-from purejax_mgtopo.record import (
-    FIGURES,
-    RunError,
-    Status,
-    load_run,
-    read_config,
-    status,
-)
+from purejax_mgtopo.record import FIGURES, RunError, Status, read_config, status
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.runner import (
     RunResult,
     build_population,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_population import FakePopulation, FakeStore
 
-from purejax_mgtopo import cli, commands, record, startup
+from purejax_mgtopo import cli, commands, record, run_data, startup
 from purejax_mgtopo.config import Config, ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def test_train_leaves_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         f"picture  {tmp_path / 'r' / 'figures' / 'curves.png'}",
     ]
     assert "toy_public/full: episode 40/40" in shown.err
-    assert record.load_run(tmp_path / "r").config.topology == "full"
+    assert run_data.load_run(tmp_path / "r").config.topology == "full"
 
     assert cli.main(words) == 1  # once more into the same folder
     (line,) = capsys.readouterr().err.splitlines()

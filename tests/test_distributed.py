@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 from resume_cases import ROOT, environment, finished, flags, mgtopo, state_of, tiny, told
 
-from purejax_mgtopo.record import METRICS, Status, load_run, status
+from purejax_mgtopo.record import METRICS, Status, status
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.stored import latest_steps
 
 METHOD = "none+commnet"

@@ -23,7 +23,8 @@ from resume_cases import (
     told,
 )
 
-from purejax_mgtopo.record import Status, load_run, status
+from purejax_mgtopo.record import Status, status
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.stored import latest_steps
 
 METHOD = "none+commnet"

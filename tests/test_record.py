@@ -11,7 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 from fake_population import small
 
-from purejax_mgtopo import files, record
+from purejax_mgtopo import files, record, run_data
 from purejax_mgtopo.metrics import Evaluation
 from purejax_mgtopo.record import RunError, RunRecord, Status
 
@@ -62,7 +62,7 @@ def test_metrics_have_one_row_per_evaluation_and_seed(tmp_path: Path) -> None:
     assert table["finite"].to_pylist() == [True, False, True] * 2
     assert json.loads(table.schema.metadata[b"config"])["seeds"] == 3
 
-    data = record.load_run(tmp_path / "run")
+    data = run_data.load_run(tmp_path / "run")
     assert data.config == config
     np.testing.assert_array_equal(data.episodes, [20, 40])
     np.testing.assert_array_equal(data.seeds, [5, 6, 7])
@@ -83,7 +83,7 @@ def test_pairs_of_agents_keep_their_shape(tmp_path: Path) -> None:
         run.flush()
     table = parquet.read_table(tmp_path / "metrics.parquet")
     assert table["pair_rate"].to_pylist()[1] == [4, 5, 6, 7]  # row-major
-    data = record.load_run(tmp_path)
+    data = run_data.load_run(tmp_path)
     np.testing.assert_array_equal(data.pair_rate, np.stack([pairs, pairs + 100], axis=1))
     np.testing.assert_array_equal(data.column("critic_loss"), np.full((3, 2), 0.5))
     with pytest.raises(RunError, match="no column colour; there are return_sampled"):
@@ -96,10 +96,10 @@ def test_of_waves_under_way_the_furthest_seeds_are_shown(tmp_path: Path) -> None
             for episode in episodes:
                 run.evaluation(evaluation(episode, COLUMNS, first_seed))
         run.flush()
-        assert record.load_run(tmp_path).seeds.tolist() == [0, 1, 2]
+        assert run_data.load_run(tmp_path).seeds.tolist() == [0, 1, 2]
         run.evaluation(evaluation(40, COLUMNS, 3))
         run.flush()
-    data = record.load_run(tmp_path)
+    data = run_data.load_run(tmp_path)
     assert data.seeds.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(data.train_return, np.tile([7, 8, 9], 2)[:, None] + [[0, 0]])
 
@@ -122,12 +122,12 @@ def test_processes_write_their_own_seeds_and_the_first_joins_them(tmp_path: Path
             "events.jsonl",
             "events.1.jsonl",
         }
-        apart = record.load_run(tmp_path)
+        apart = run_data.load_run(tmp_path)
         first.join()
     assert not (tmp_path / "metrics.1.parquet").exists()
     table = parquet.read_table(tmp_path / "metrics.parquet")
     assert table["seed"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
-    joined = record.load_run(tmp_path)
+    joined = run_data.load_run(tmp_path)
     assert apart.seeds.tolist() == joined.seeds.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(apart.return_sampled, joined.return_sampled)
 
@@ -243,7 +243,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
-        record.load_run(tmp_path)
+        run_data.load_run(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         record.read_config(tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from synthetic_runs import write_run, write_sweep
 
 from purejax_mgtopo import cli, figures
-from purejax_mgtopo.record import RunError, load_run
+from purejax_mgtopo.record import RunError
 from purejax_mgtopo.report import build_report, write_report
 from purejax_mgtopo.report.charts import (
     Look,
@@ -28,6 +28,7 @@ from purejax_mgtopo.report.charts import (
 from purejax_mgtopo.report.collect import POINTS, find_runs, standing_seeds
 from purejax_mgtopo.report.page import looks_of, render, replay_json
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.statistics import (
     Band,
     Interval,

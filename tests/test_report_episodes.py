@@ -15,9 +15,10 @@ from purejax_mgtopo.algorithm import Algorithm
 from purejax_mgtopo.analyses import episode_advantages, standardised
 from purejax_mgtopo.config import Config, LearnerConfig, MetaConfig, with_method
 from purejax_mgtopo.playback import play_episode
-from purejax_mgtopo.record import CHECKPOINTS, load_run
+from purejax_mgtopo.record import CHECKPOINTS
 from purejax_mgtopo.report import episodes
 from purejax_mgtopo.report.collect import read_run, standing_seeds
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.trained import Networks, Trained
 
 LEARNER = LearnerConfig(hidden=8, batch_size=8, warmup_episodes=2, replay_transitions=100)

@@ -16,7 +16,8 @@ from resume_cases import Notes, Stopping, same_run, same_state, state_of, table,
 
 from purejax_mgtopo.methods import MESSAGES, TOPOLOGIES
 from purejax_mgtopo.population import Population
-from purejax_mgtopo.record import METRICS, RunError, load_run, read_events
+from purejax_mgtopo.record import METRICS, RunError, read_events
+from purejax_mgtopo.run_data import load_run
 from purejax_mgtopo.runner import RunResult, resume, train
 
 GRID = [f"{topology}+{messages}" for topology in TOPOLOGIES for messages in MESSAGES]

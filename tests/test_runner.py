@@ -16,7 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 from fake_population import FakePopulation, FakeStore, small
 
-from purejax_mgtopo import record, runner, sweeps
+from purejax_mgtopo import record, run_data, runner, sweeps
 from purejax_mgtopo.config import CheckpointConfig, Config, ConfigError
 from purejax_mgtopo.progress import SilentReporter, Tick
 from purejax_mgtopo.recipe import Setting, parse_recipe
@@ -160,7 +160,7 @@ def test_a_failure_is_recorded(tmp_path: Path) -> None:
     assert (last["event"], last["episode"]) == ("failed", 30)
     assert "out of memory" in last["error"]
     assert record.status(tmp_path) is Status.UNFINISHED
-    assert len(record.load_run(tmp_path).episodes) == 1  # the first evaluation is kept
+    assert len(run_data.load_run(tmp_path).episodes) == 1  # the first evaluation is kept
 
 
 def _press(chunk: int) -> None:
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> No
     assert (result.interrupted, result.episode, result.figure) == (True, 30, None)
     assert list(record.read_events(tmp_path))[-1]["event"] == "interrupted"
     assert record.status(tmp_path) is Status.UNFINISHED
-    assert len(record.load_run(tmp_path).episodes) == 1
+    assert len(run_data.load_run(tmp_path).episodes) == 1
     assert signal.getsignal(signal.SIGINT) is before
     assert reporter.notes == [
         "stopping after this chunk, to be resumed; press Ctrl-C again to quit at once"
@@ -224,7 +224,7 @@ def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> No
     assert process.returncode == 130
     assert "press Ctrl-C again" in shown
     assert "quit at episode 20" in shown
-    assert len(record.load_run(tmp_path / "run").episodes) == 1
+    assert len(run_data.load_run(tmp_path / "run").episodes) == 1
 
 
 RECIPE = {
@@ -321,7 +321,7 @@ def test_a_run_too_short_for_an_evaluation_has_records_but_no_picture(tmp_path: 
     assert reporter.notes == [
         "no picture: no evaluation came within 10 episodes; evaluation.every is 20"
     ]
-    assert record.load_run(tmp_path).episodes.shape == (0,)
+    assert run_data.load_run(tmp_path).episodes.shape == (0,)
     assert json.loads((tmp_path / "config.json").read_text())["settings"]["episodes"] == 10
 
 
@@ -446,7 +446,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_p
             population_factory=FakePopulation,
             store_factory=full,
         )
-    assert len(record.load_run(tmp_path / "a").episodes) == 1
+    assert len(run_data.load_run(tmp_path / "a").episodes) == 1
     reporter = Notes()
     brave = small(checkpoint=CheckpointConfig(minutes=0, on_error="continue"))
     done = train(

@@ -22,7 +22,7 @@ from fake_population import FakePopulation, FakeStore, State, small
 from test_runner import Killed, Notes
 from wandb_files import WrittenRun, offline_runs, read_run, values
 
-from purejax_mgtopo import record, runner
+from purejax_mgtopo import record, run_data, runner
 from purejax_mgtopo.cli import main
 from purejax_mgtopo.config import CheckpointConfig, Config
 from purejax_mgtopo.processes import index as process_index
@@ -417,7 +417,7 @@ def test_a_failing_mirror_costs_one_line_and_not_the_run(
     (line,) = notes.notes
     assert "No space left on device" in line
     assert "\n" not in line
-    assert len(record.load_run(tmp_path / "run").episodes) == 2
+    assert len(run_data.load_run(tmp_path / "run").episodes) == 2
 
 
 def test_the_first_process_alone_mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from purejax_mgtopo.files import write_atomically
-from purejax_mgtopo.record import RunData, RunError
+from purejax_mgtopo.record import RunError
 from purejax_mgtopo.report.collect import (
     across,
     compare,
@@ -15,6 +15,7 @@ from purejax_mgtopo.report.collect import (
     read_sweeps,
 )
 from purejax_mgtopo.report.model import Comparison, Report, Run, Watched
+from purejax_mgtopo.run_data import RunData
 
 FILE_NAME = "report.html"
 

@@ -19,15 +19,9 @@ from purejax_mgtopo.across_tasks import (
 )
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.curves import summarise
-from purejax_mgtopo.record import (
-    CONFIG,
-    RunData,
-    RunError,
-    load_run,
-    read_events,
-    status,
-)
+from purejax_mgtopo.record import CONFIG, RunError, read_events, status
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
+from purejax_mgtopo.run_data import RunData, load_run
 from purejax_mgtopo.statistics import (
     Interval,
     curve_interval,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purejax_mgtopo.record import CHECKPOINTS, RunData
+from purejax_mgtopo.record import CHECKPOINTS
 from purejax_mgtopo.report.collect import standing_seeds
 from purejax_mgtopo.report.model import Claim, Learned, Replay, Run, Thing, Watched
+from purejax_mgtopo.run_data import RunData
 
 if TYPE_CHECKING:
     from purejax_mgtopo.trained import Trained
