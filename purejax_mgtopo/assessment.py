@@ -34,6 +34,7 @@ from purejax_mgtopo.algorithm import Algorithm
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.metrics import read_metrics
+from purejax_mgtopo.precision import matmul_precision
 from purejax_mgtopo.record import RunError
 from purejax_mgtopo.rollout import rollout
 from purejax_mgtopo.statistics import Interval, finite_seeds, stratified_bootstrap
@@ -144,7 +145,8 @@ def assess(
     trained = load_trained(folder, seeds)
     silent = trained.algorithm.rule.silent
     networks = trained.networks.learner.policy, trained.networks.rule.gates
-    outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
+    with matmul_precision(trained.algorithm.config):
+        outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
     outcome = jax.tree.map(np.asarray, outcome)
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]

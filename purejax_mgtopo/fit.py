@@ -18,7 +18,8 @@ import numpy as np
 
 from purejax_mgtopo import processes
 from purejax_mgtopo.config import Config, ConfigError
-from purejax_mgtopo.population import Population, seed_axis
+from purejax_mgtopo.population import Population
+from purejax_mgtopo.seed_axis import seed_axis
 from purejax_mgtopo.waves import even_lanes
 
 MARGIN = 0.9

@@ -13,6 +13,7 @@ from jax_mpe import Snapshot
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm import Algorithm
+from purejax_mgtopo.precision import matmul_precision
 from purejax_mgtopo.rollout import rollout
 from purejax_mgtopo.types import Mode, PyTree, Streams, fill_diagonal
 
@@ -50,7 +51,8 @@ def play_episode(
     # Folded first: the children of the bare key are the streams of the training seed of that number, and those of
     # the key folded with 2**31 the evaluation's.
     key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 1)
-    parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
+    with matmul_precision(algorithm.config):
+        parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
     return Episode(*jax.tree.map(np.asarray, parts))
 
 

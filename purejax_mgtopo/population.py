@@ -1,11 +1,7 @@
 """Many seeds in one XLA program: the single-seed algorithm, batched along a pluggable seed axis, over all devices.
 
 A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another, and
-with several processes (hosts) each hears from its own lanes only.
-
-- ``vmap`` (accelerators): the lanes of a device advance together, as one batched program, or in micro-batches.
-- ``map`` (CPU): they advance in turn, on one host device per core. There, vmapping whole training runs gains nothing,
-  makes the LSTM slower, and with two or more threads can leave all threads of XLA's pool asleep for good.
+with several processes (hosts) each hears from its own lanes only. How a device batches its lanes: see `seed_axis`.
 """
 
 from __future__ import annotations
@@ -27,6 +23,8 @@ from numpy.typing import NDArray
 from purejax_mgtopo.algorithm import Algorithm, LearnerState, UpdateMetrics
 from purejax_mgtopo.config import Config, ConfigError
 from purejax_mgtopo.evaluate import EvaluationMetrics, evaluate
+from purejax_mgtopo.precision import matmul_precision
+from purejax_mgtopo.seed_axis import over_lanes, seed_axis
 from purejax_mgtopo.types import Clock
 from purejax_mgtopo.waves import Wave, split_into_waves
 
@@ -89,13 +87,6 @@ class ChunkReport:
     finite: NDArray
 
 
-def seed_axis(config: Config) -> str:
-    """How the lanes of one device are batched: ``vmap`` or ``map``."""
-    if config.seed_axis != "auto":
-        return config.seed_axis
-    return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
 class Population:
     """The training program of a configuration: `init` a wave of seeds, then `advance` it chunk by chunk.
 
@@ -119,10 +110,11 @@ class Population:
         batch = self._batch(-(-wanted // self.mesh.size))
         self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
         self.lanes = self.mesh.size * self.lanes_per_device
-        over_lanes = partial(_over_lanes, batch=batch)
-        self._init = self._program(over_lanes(self._init_lane), (LANES,), LANES)
+        self._init = self._program(over_lanes(self._init_lane, batch), (LANES,), LANES)
         self._advance = self._program(
-            lambda lanes, clock: over_lanes(partial(self._advance_lane, clock=clock))(lanes),
+            lambda lanes, clock: over_lanes(
+                partial(self._advance_lane, clock=clock), batch, in_place=True
+            )(lanes),
             (LANES, SHARED),
             (LANES, LANES),
             donate=(0,),
@@ -131,7 +123,7 @@ class Population:
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
-        with self._precision():
+        with matmul_precision(self.config):
             lanes = self._init(self._keys(first))
         return PopulationState(clock=self._shared(self.algorithm.start_clock()), lanes=lanes)
 
@@ -139,7 +131,7 @@ class Population:
         self, state: PopulationState, wave: Wave | None = None
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
-        with self._precision():
+        with matmul_precision(self.config):
             lanes, told = self._advance(state.lanes, state.clock)
         # Counted here: adding two numbers on the device would be one more program.
         clock = jax.tree.map(np.asarray, state.clock).advanced(self.config.chunk_episodes)
@@ -162,7 +154,7 @@ class Population:
 
     def compiled(self, state: PopulationState) -> Any:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
-        with self._precision():
+        with matmul_precision(self.config):
             return self._advance.lower(state.lanes, state.clock).compile()
 
     def _init_lane(self, key: Array) -> LaneState:
@@ -248,16 +240,6 @@ class Population:
             return 1
         return min(self.config.microbatch or lanes, lanes)
 
-    def _precision(self) -> Any:
-        """Of float32 matrix products, where the device offers a choice; it is fixed when a program is traced."""
-        names = {
-            "auto": None,
-            "float32": "highest",
-            "tf32": "tensorfloat32",
-            "bfloat16": "bfloat16",
-        }
-        return jax.default_matmul_precision(names[self.config.precision])
-
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
     ) -> Any:
@@ -284,53 +266,6 @@ def _devices(config: Config, lanes: int) -> Sequence[jax.Device]:
     else:
         count = min(count, lanes)
     return devices[:count]
-
-
-def _over_lanes(fn: Callable[..., Any], batch: int) -> Callable[[Any], Any]:
-    """The seed axis: lifts a function of one lane to all lanes of a device, `batch` at a time.
-
-    A function that gives its input's next state first updates it in place: a `lax.map` would hold the states of all
-    lanes twice.
-    """
-    together = jax.vmap(fn) if batch > 1 else fn
-
-    def take(tree: Any, i: Array) -> Any:
-        if batch > 1:
-            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * batch, batch), tree)
-        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree)
-
-    def put(tree: Any, part: Any, i: Array) -> Any:
-        update = (
-            (lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * batch, 0))
-            if batch > 1
-            else (lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, i, 0))
-        )
-        return jax.tree.map(update, tree, part)
-
-    def whole(tree: Any) -> Any:
-        if batch == 1:
-            return tree
-        return jax.tree.map(lambda x: x.reshape(len(x) * batch, *x.shape[2:]), tree)
-
-    def apply(lanes: Any) -> Any:
-        count = jax.tree.leaves(lanes)[0].shape[0] // batch
-        if count == 1 and batch > 1:
-            return together(lanes)
-        if not isinstance(lanes, LaneState):
-
-            def create(_: None, i: Array) -> tuple:
-                return None, together(take(lanes, i))
-
-            return whole(jax.lax.scan(create, None, jnp.arange(count))[1])
-
-        def advance(lanes: LaneState, i: Array) -> tuple:
-            part, told = together(take(lanes, i))
-            return put(lanes, part, i), told
-
-        scanned: tuple[LaneState, LaneReport] = jax.lax.scan(advance, lanes, jnp.arange(count))
-        return scanned[0], whole(scanned[1])
-
-    return apply
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

@@ -25,9 +25,9 @@ from jaxtyping import Array, Bool, Float, Key
 from purejax_mgtopo.config import Config, LearnerConfig
 from purejax_mgtopo.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.messages import make_interpreter
-from purejax_mgtopo.population import seed_axis
 from purejax_mgtopo.prey.settings import PreySettings
 from purejax_mgtopo.replay import Replay, ReplayState
+from purejax_mgtopo.seed_axis import seed_axis
 from purejax_mgtopo.team import Policy, Team
 from purejax_mgtopo.topology import make_rule
 from purejax_mgtopo.types import Clock, Gates, Mode, Streams, Trajectory

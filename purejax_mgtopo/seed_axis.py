@@ -1,0 +1,77 @@
+"""The seed axis: how the lanes of one device are batched.
+
+- ``vmap`` (accelerators): the lanes of a device advance together, as one batched program, or in micro-batches.
+- ``map`` (CPU): they advance in turn, on one host device per core. There, vmapping whole training runs gains nothing,
+  makes the LSTM slower, and with two or more threads can leave all threads of XLA's pool asleep for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from purejax_mgtopo.config import Config
+
+
+def seed_axis(config: Config) -> str:
+    """How the lanes of one device are batched: ``vmap`` or ``map``."""
+    if config.seed_axis != "auto":
+        return config.seed_axis
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def over_lanes(
+    fn: Callable[..., Any], batch: int, *, in_place: bool = False
+) -> Callable[[Any], Any]:
+    """Lift a function of one lane to all lanes of a device.
+
+    Args:
+        fn: of a pytree, one lane.
+        batch: lanes that advance together.
+        in_place: `fn` gives the lane's next state and what it tells. The states are updated where they are; a
+            `lax.map` would hold those of all lanes twice.
+    """
+    together = jax.vmap(fn) if batch > 1 else fn
+
+    def take(tree: Any, i: Array) -> Any:
+        if batch > 1:
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * batch, batch), tree)
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree)
+
+    def put(tree: Any, part: Any, i: Array) -> Any:
+        update = (
+            (lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * batch, 0))
+            if batch > 1
+            else (lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, i, 0))
+        )
+        return jax.tree.map(update, tree, part)
+
+    def whole(tree: Any) -> Any:
+        if batch == 1:
+            return tree
+        return jax.tree.map(lambda x: x.reshape(len(x) * batch, *x.shape[2:]), tree)
+
+    def apply(lanes: Any) -> Any:
+        count = jax.tree.leaves(lanes)[0].shape[0] // batch
+        if count == 1 and batch > 1:
+            return together(lanes)
+        if not in_place:
+
+            def create(_: None, i: Array) -> tuple:
+                return None, together(take(lanes, i))
+
+            return whole(jax.lax.scan(create, None, jnp.arange(count))[1])
+
+        def advance(lanes: Any, i: Array) -> tuple:
+            part, told = together(take(lanes, i))
+            return put(lanes, part, i), told
+
+        told: Any
+        lanes, told = jax.lax.scan(advance, lanes, jnp.arange(count))
+        return lanes, whole(told)
+
+    return apply
