@@ -26,7 +26,13 @@ OTHER_SIZES = (
     "predator_prey_N3_l1@random",
 )
 LARGE = ("navigation_N30_l5", "predator_prey_N30_l5", "push_N30")  # these take long to compile
-TASKS = (*NAMED, *OTHER_SIZES, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE))
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+TASKS = (*NAMED, *OTHER_SIZES, *map(slow, LARGE))
 SMALL = (
     "navigation_N3_l3",
     "predator_prey_N3_l3",
@@ -35,6 +41,8 @@ SMALL = (
     "toy_crossed_goals",
     "toy_follow_holder",
 )
+# All of them too, where a few stand for the others as long as time is short.
+EACH = tuple(n if n in SMALL else slow(n) for n in (*NAMED, *OTHER_SIZES, *LARGE, SMALL[2]))
 # Numbers of moving and of fixed floats in a snapshot, by scenario and N.
 SNAPSHOTS = {
     "navigation": lambda n: (4 * n, 2 * n),
@@ -169,7 +177,7 @@ def test_snapshot_restores_the_observation_exactly(name):
     )
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EACH)
 def test_jit_vmap_and_scan_agree_with_plain_steps(name):
     env = jax_mpe.make(name)
     keys, actions = jax.random.split(jax.random.key(9), 3), actions_like(env, 3, 6, seed=1)
@@ -194,7 +202,7 @@ def test_jit_vmap_and_scan_agree_with_plain_steps(name):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EACH)
 def test_same_key_same_episode_other_key_other_episode(name):
     env = jax_mpe.make(name)
     run = jax.jit(lambda key: episode(env, key, actions_like(env, 25)))
@@ -205,7 +213,7 @@ def test_same_key_same_episode_other_key_other_episode(name):
     assert_same(raw[1][1], one[1][1])  # a raw key is the same key
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EACH)
 def test_works_in_jumanjis_wrappers(name):
     env = jax_mpe.make(name)
     wrapped = AutoResetWrapper(env, next_obs_in_extras=True)
@@ -232,7 +240,7 @@ def test_works_in_jumanjis_wrappers(name):
         assert timestep.reward.shape == (4,)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EACH)
 def test_float64_throughout_under_x64(name):
     with jax.enable_x64(True):
         env = jax_mpe.make(name)
@@ -253,7 +261,11 @@ def test_float64_throughout_under_x64(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in (*NAMED, *OTHER_SIZES) if not name.startswith("toy")]
+    "name",
+    [
+        *(name for name in (*NAMED, *OTHER_SIZES) if not name.startswith("toy")),
+        *map(slow, LARGE),
+    ],
 )
 def test_all_is_finite_when_all_bodies_coincide(name):
     env = jax_mpe.make(name)
