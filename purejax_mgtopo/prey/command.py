@@ -106,15 +106,15 @@ def _tell_chase(say: Say, name: str, episode: int) -> None:
 
 
 def _table(figures: dict[str, dict[str, list[float]]], hunted: dict[str, list[float]]) -> Table:
-    table = Table("prey", box=box.SIMPLE_HEAD)
+    title = "an episode, mean [95 % interval]" if figures else None
+    table = Table("prey", box=box.SIMPLE_HEAD, caption=title)
     headings = {
-        "contacts": "contacts an episode",
-        "captures": "captures",
+        "contacts": "contacts",
         "inside": "inside",
         "team_return": "return",
     }
-    for heading in (*headings.values(), "by straight hunters"):
-        table.add_column(f"{heading} [95 %]", justify="right", no_wrap=True)
+    for heading in (*headings.values(), "contacts with straight hunters"):
+        table.add_column(heading, justify="right")
     for name, told in figures.items():
         values = (*(told[key] for key in headings), hunted[name])
         table.add_row(name, *("{:.2f} [{:.2f}, {:.2f}]".format(*value) for value in values))

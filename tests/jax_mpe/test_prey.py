@@ -195,7 +195,7 @@ def test_shipped_and_scripted_prey_are_harder_to_catch_than_random_ones_and_stay
     make = functools.partial(jax_mpe.make, f"predator_prey_N{agents}_l1")
     easy, _ = hunted(make(prey="random"))
     shipped, inside = hunted(make())
-    assert shipped < 0.9 * easy
+    assert shipped < 0.3 * easy
     assert inside > 0.9
     scripted, inside = hunted(make(prey="scripted"))
     assert scripted < 0.3 * easy
