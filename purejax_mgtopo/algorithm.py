@@ -114,7 +114,9 @@ class Algorithm:
             learner, gate_gradient, policy_loss = self.maddpg.update_policy(  # line 8
                 learner, state.rule.gates, window, keys.replay_gate
             )
-            rule, rule_metrics = self.rule.inner_update(state.rule, tau, gate_gradient)  # line 9
+            rule, rule_metrics, step = self.rule.inner_update(  # line 9
+                state.rule, tau, gate_gradient
+            )
             target = self.maddpg.track(state.target, learner, rule.gates)
             after = self._play(learner, rule.gates, keys)  # lines 5 and 11: tau(k)
             metrics = UpdateMetrics(
@@ -126,13 +128,13 @@ class Algorithm:
                 rule=rule_metrics,
             )
             state = LearnerState(state.streams, learner, rule, target, replay, after)
-            return state, (tau, metrics)
+            return state, (tau, step, metrics)
 
-        state, (taus, metrics) = jax.lax.scan(update, start, jnp.arange(k))
+        state, (taus, steps, metrics) = jax.lax.scan(update, start, jnp.arange(k))
         trajectories = jax.tree.map(  # tau(0), ..., tau(K)
             lambda past, last: jnp.concatenate([past, last[None]]), taus, state.trajectory
         )
-        rule, outer = self.rule.outer_update(start.rule, state.rule, trajectories)  # lines 12, 13
+        rule, outer = self.rule.outer_update(steps, state.rule, trajectories)  # lines 12, 13
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics = replace(metrics, rule=metrics.rule.merged(outer))
         return replace(state, rule=rule), metrics

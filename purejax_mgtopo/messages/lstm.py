@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.messages.packed import MIN_ROWS, packed_lstm
+from purejax_mgtopo.messages.packed import MIN_ROWS, lazy_lstm, packed_lstm
 from purejax_mgtopo.networks import LSTM, apply, init_per_agent, per_agent
 from purejax_mgtopo.types import PyTree, others
 
@@ -62,14 +62,20 @@ class ObservationLSTM:
     ) -> Float[Array, "*batch N H"]:
         """The last hidden state of each agent's LSTM over what it received."""
         del observation, feature
-        if selective and self._packs and edges.ndim == 3 and edges.shape[0] >= MIN_ROWS:
+        one_row = edges.ndim == 2
+        if (
+            selective
+            and self._packs
+            and (one_row or edges.ndim == 3 and edges.shape[0] >= MIN_ROWS)
+        ):
             weights = jax.vmap(
                 partial(apply, self._lstm, method="weights"),
                 in_axes=None if self.shared else 0,
                 axis_size=self.num_agents,
             )
             kernel, bias = weights(params)
-            return packed_lstm(kernel, bias, delivered, edges)
+            read_selected = lazy_lstm if one_row else packed_lstm
+            return read_selected(kernel, bias, delivered, edges)
         read = per_agent(self._read, self.shared, axes=(0, -2))
         return read(params, others(delivered), edges)
 

@@ -43,6 +43,50 @@ class Plan:
         return self.order.shape[1] // self.blocks
 
 
+def in_order(
+    edges: Int[Array, "*batch N R"],
+) -> tuple[Int[Array, "*batch N R"], Int[Array, "*batch N"]]:
+    """Who sent each agent its k-th message (anybody where there is none), and how many it received."""
+    agents, senders = edges.shape[-2:]
+    so_far = jnp.cumsum(edges, axis=-1)
+    slot = jnp.stack([jnp.sum(so_far <= k, axis=-1) for k in range(senders)], axis=-1)
+    slot = jnp.minimum(slot, senders - 1)
+    return slot + (slot >= jnp.arange(agents)[:, None]), so_far[..., -1]
+
+
+def lazy_lstm(
+    kernel: Float[Array, "N J Q"],
+    bias: Float[Array, "N Q"],
+    message: Float[Array, "N I"],
+    edges: Float[Array, "N R"],
+) -> Float[Array, "N H"]:
+    """As `packed_lstm` for a single row, as a rollout has it: a step that no agent's messages reach is left out.
+
+    No derivatives. Under `jax.vmap` every step is run.
+    """
+    sender, received = in_order(edges.astype(jnp.int32))
+    inputs = message[sender]
+    first_kernel = _without_forget(kernel[:, : message.shape[1]])
+    projected = jnp.einsum("ni,nig->ng", inputs[:, 0], first_kernel) + _without_forget(bias)
+    i, g, o = _first_gates(projected)
+    state = o * jnp.tanh(i * g), i * g
+
+    def step(state: tuple, x: Array, reads: Array) -> tuple:
+        hidden, cell = state
+        joined = jnp.concatenate([x, hidden], axis=-1)
+        i, f, g, o = _activated(jnp.einsum("nj,njg->ng", joined, kernel) + bias)
+        # The cell of an agent that reads no more is not asked for again.
+        cell = f * cell + i * g
+        return jnp.where(reads, o * jnp.tanh(cell), hidden), cell
+
+    for k in range(1, edges.shape[1]):
+        reads = (received > k)[:, None]
+        state = jax.lax.cond(
+            jnp.any(reads), step, lambda state, *_: state, state, inputs[:, k], reads
+        )
+    return state[0] * (received > 0)[:, None]
+
+
 def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     """The plan for decisions in {0, 1}, taken as data."""
     batch, agents, senders = edges.shape
@@ -51,23 +95,20 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     blocks = 3 if senders == 2 else 4
     rows = -(-batch // (8 * blocks)) * 8
     padding = ((0, 0), (0, blocks * rows - batch))
-    received = jnp.moveaxis(edges, 0, 1).astype(jnp.int32)  # [N, B, R]
-    so_far = jnp.cumsum(received, axis=-1)
-    slot = jnp.stack([jnp.sum(so_far <= k, axis=-1) for k in range(senders)])  # [R, N, B]
-    slot = jnp.minimum(slot, senders - 1)
-    sender = slot + (slot >= jnp.arange(agents)[:, None])
+    sender, received = in_order(edges.astype(jnp.int32))
+    received = received.T
     # One sort of distinct numbers gives the order and, along with it, the counts.
-    ranked = jnp.sort((senders - so_far[..., -1]) * batch + jnp.arange(batch), axis=-1)
+    ranked = jnp.sort((senders - received) * batch + jnp.arange(batch), axis=-1)
     order = ranked % batch
     place = jax.vmap(lambda o: jnp.zeros_like(o).at[o].set(jnp.arange(batch)))(order)
     # Rows that take step k = 1, ..., R - 1.
-    reading = jnp.sum(so_far[..., -1:] > jnp.arange(1, senders), axis=1)
+    reading = jnp.sum(received[..., None] > jnp.arange(1, senders), axis=1)
     order = jnp.pad(order, padding)
     return Plan(
         order=order,
         place=place,
         count=jnp.pad(senders - ranked // batch, padding),
-        sender=jnp.take_along_axis(sender, order[None], axis=-1),
+        sender=jnp.take_along_axis(jnp.transpose(sender, (2, 1, 0)), order[None], axis=-1),
         ends=jnp.cumsum(-(-reading // rows), axis=-1),
         blocks=blocks,
     )
@@ -113,8 +154,10 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
     shape = (plan.rows, size)
-    projected = jnp.einsum("npi,nig->npg", inputs[0], kernel[:, :width]) + bias[:, None]
-    i, _, g, o = first = _activated(projected)
+    first_kernel, first_bias = _without_forget(kernel[:, :width]), _without_forget(bias)
+    i, g, o = first = _first_gates(
+        jnp.einsum("npi,nig->npg", inputs[0], first_kernel) + first_bias[:, None]
+    )
     state = jnp.concatenate([o * jnp.tanh(i * g), i * g], axis=-1).reshape(of_step, 2 * size)
     states = jnp.zeros((senders * of_step, 2 * size), state.dtype)
     states = jax.lax.dynamic_update_slice(states, state, (0, 0))
@@ -206,16 +249,17 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
     )
     d_states, d_inputs, d_kernel, d_bias = jax.lax.fori_loop(0, agents, unread, start)
     d_hidden = d_states[:, :size] + jnp.where(last == 0, d_last, 0)
-    d_hidden, d_cell, cell = (
-        x.reshape(agents, padded, size)
-        for x in (d_hidden, d_states[:, size:], states[:of_step, size:])
+    d_gates = _first_backward(
+        *(x.reshape(agents, padded, size) for x in (d_hidden, d_states[:, size:])), *first
     )
-    d_gates, _ = _cell_backward(d_hidden, d_cell, first, cell, jnp.zeros_like(cell))
     if wanted is not None:
-        d_x = jnp.einsum("npg,nig->npi", d_gates, kernel[:, :width]).reshape(of_step, width)
+        first_kernel = _without_forget(kernel[:, :width])
+        d_x = jnp.einsum("npg,nig->npi", d_gates, first_kernel).reshape(of_step, width)
         d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (0, 0))
-    d_kernel = d_kernel.at[:, :width].add(jnp.einsum("npi,npg->nig", inputs[0], d_gates))
-    return d_kernel, d_bias + jnp.sum(d_gates, axis=1), d_inputs.reshape(inputs.shape), None
+    d_first = jnp.einsum("npi,npg->nig", inputs[0], d_gates)
+    d_kernel = d_kernel.at[:, :width].add(_with_forget(d_first))
+    d_bias = d_bias + _with_forget(jnp.sum(d_gates, axis=1))
+    return d_kernel, d_bias, d_inputs.reshape(inputs.shape), None
 
 
 def _run_and_keep(kernel: Any, bias: Any, inputs: Any, plan: Any) -> tuple:
@@ -260,6 +304,22 @@ def _activated(gates: Array) -> tuple[Array, ...]:
     return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
 
 
+def _first_gates(gates: Array) -> tuple[Array, Array, Array]:
+    """Of a step from the zero state, where there is nothing to forget."""
+    i, g, o = jnp.split(gates, 3, axis=-1)
+    return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(o)
+
+
+def _without_forget(gates: Float[Array, "*batch Q"]) -> Float[Array, "*batch G"]:
+    i, _, g, o = jnp.split(gates, 4, axis=-1)
+    return jnp.concatenate([i, g, o], axis=-1)
+
+
+def _with_forget(gates: Float[Array, "*batch G"]) -> Float[Array, "*batch Q"]:
+    i, g, o = jnp.split(gates, 3, axis=-1)
+    return jnp.concatenate([i, jnp.zeros_like(i), g, o], axis=-1)
+
+
 def _cell_backward(
     d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
 ) -> tuple[Array, Array]:
@@ -274,3 +334,15 @@ def _cell_backward(
         d_hidden * squashed * o * (1 - o),
     ]
     return jnp.concatenate(d_gates, axis=-1), d_cell * f
+
+
+def _first_backward(d_hidden: Array, d_cell: Array, i: Array, g: Array, o: Array) -> Array:
+    """As `_cell_backward`, for a step from the zero state: of the input, cell and output gate, [..., 3 H]."""
+    squashed = jnp.tanh(i * g)
+    d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
+    d_gates = [
+        d_cell * g * i * (1 - i),
+        d_cell * i * (1 - g * g),
+        d_hidden * squashed * o * (1 - o),
+    ]
+    return jnp.concatenate(d_gates, axis=-1)

@@ -64,8 +64,8 @@ class Rule(Protocol):
 
     def inner_update(
         self, state: Any, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[Any, RuleMetrics]:
-        """One update after a trajectory (Algorithm 1, line 9).
+    ) -> tuple[Any, RuleMetrics, PyTree]:
+        """One update after a trajectory (Algorithm 1, line 9), and what the outer update wants to know of it.
 
         `policy_gradient` is the policy loss's gradient in ``state.gates``: exactly zero unless the rule lets
         decisions carry derivatives.
@@ -73,11 +73,11 @@ class Rule(Protocol):
         ...
 
     def outer_update(
-        self, start: Any, state: Any, trajectories: Trajectory
+        self, steps: PyTree, state: Any, trajectories: Trajectory
     ) -> tuple[Any, RuleMetrics]:
         """One update after K inner ones (lines 12 and 13).
 
-        `start` is the state before the first of them, `trajectories` are tau(0), ..., tau(K) along a leading axis.
+        `steps` is what those told, along a leading axis, and `trajectories` are tau(0), ..., tau(K) likewise.
         """
         ...
 

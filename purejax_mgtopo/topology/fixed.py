@@ -58,16 +58,16 @@ class Fixed:
 
     def inner_update(
         self, state: FixedState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[FixedState, RuleMetrics]:
+    ) -> tuple[FixedState, RuleMetrics, tuple[()]]:
         """Nothing moves."""
         del trajectory, policy_gradient
-        return state, RuleMetrics().filled()
+        return state, RuleMetrics().filled(), ()
 
     def outer_update(
-        self, start: FixedState, state: FixedState, trajectories: Trajectory
+        self, steps: tuple[()], state: FixedState, trajectories: Trajectory
     ) -> tuple[FixedState, RuleMetrics]:
         """Nothing moves."""
-        del start, trajectories
+        del steps, trajectories
         return state, RuleMetrics().filled()
 
 

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config, MetaConfig
-from purejax_mgtopo.networks import LSTM, LSTM_SEQUENCE, apply
+from purejax_mgtopo.networks import LSTM, States, apply
 from purejax_mgtopo.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.topology.gates import (
     EdgeGates,
@@ -41,11 +41,16 @@ class BackwardLSTM(nn.Module):
         self.body = nn.Dense(self.hidden)
         self.head = nn.Dense(self.outputs)
 
-    def __call__(
-        self, x: Float[Array, "T X"], done: Float[Array, " T"]
-    ) -> Float[Array, "T outputs"]:
+    def states(self, x: Float[Array, "T X"], done: Float[Array, " T"]) -> States:
+        """The LSTM's, at all steps."""
         # Nothing after an episode's end tells about what came before it.
-        hidden = self.lstm.backward(self.lstm.project(x), 1 - done)
+        return self.lstm.backward(self.lstm.project(x), 1 - done)
+
+    def __call__(
+        self, x: Float[Array, "T X"], done: Float[Array, " T"], states: States | None = None
+    ) -> Float[Array, "T outputs"]:
+        """Of the same inputs' `states`, if they are known already."""
+        hidden = self.lstm.backward(self.lstm.project(x), 1 - done, states)[0]
         return self.head(nn.relu(self.body(hidden)))
 
 
@@ -58,6 +63,15 @@ class MetaState:
     baseline: BaselineState
     eta: PyTree
     eta_optimizer: PyTree
+
+
+@flax.struct.dataclass
+class InnerStep:
+    """One step of Eq. 5 as the outer update goes back over it: where it started, and the states of eta's LSTM."""
+
+    gates: PyTree
+    nu: PyTree
+    states: States
 
 
 class MetaGradient(EdgeGates):
@@ -96,9 +110,19 @@ class MetaGradient(EdgeGates):
         return self._eta.init(key, jnp.zeros((1, width)), jnp.zeros(1))
 
     def advantage(
-        self, eta: PyTree, gates: PyTree, trajectory: Trajectory
+        self, eta: PyTree, gates: PyTree, trajectory: Trajectory, states: States | None = None
     ) -> Float[Array, "T N N-1"]:
         """A-hat: what eta makes of ``x_t = [r_t, d_t, gamma, {c(o_t)}]``, read backwards.
+
+        `states` are those of eta's LSTM, if they are known already.
+        """
+        out = apply(self._eta, eta, *self._inputs(gates, trajectory), states)
+        return out.reshape(trajectory.gates.decision.shape)
+
+    def _inputs(
+        self, gates: PyTree, trajectory: Trajectory
+    ) -> tuple[Float[Array, "T X"], Float[Array, " T"]]:
+        """x, and where an episode is done.
 
         The probabilities are those of `gates` on the trajectory's observations, so that eta's replay can
         differentiate through them.
@@ -118,35 +142,43 @@ class MetaGradient(EdgeGates):
         ]
         if self.meta.append_decisions:
             columns.append(trajectory.gates.decision.reshape(steps, -1))
-        out = apply(self._eta, eta, jnp.concatenate(columns, axis=-1), done)
-        return out.reshape(probability.shape)
+        return jnp.concatenate(columns, axis=-1), done
 
     def inner_step(
-        self, eta: PyTree, gates: PyTree, nu: PyTree, trajectory: Trajectory
+        self,
+        eta: PyTree,
+        gates: PyTree,
+        nu: PyTree,
+        trajectory: Trajectory,
+        states: States | None = None,
     ) -> tuple[PyTree, PyTree, Float[Array, "T N N-1"], PyTree]:
         """``theta_c(k-1) -> theta_c(k)`` by Eq. 5: new gates and nu, and the A-hat and gradient that moved them."""
-        advantage = self.advantage(eta, gates, trajectory)
+        advantage = self.advantage(eta, gates, trajectory, states)
         gradient = self.score_gradient(gates, trajectory, advantage)
         gates, nu = self.ascend(gates, nu, gradient, self.meta.stop_denominator)
         return gates, nu, advantage, gradient
 
     def inner_update(
         self, state: MetaState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[MetaState, RuleMetrics]:
+    ) -> tuple[MetaState, RuleMetrics, InnerStep]:
         """One step of Eq. 5 on the newest trajectory, with the current eta."""
         del policy_gradient
+        states = apply(
+            self._eta, state.eta, *self._inputs(state.gates, trajectory), method="states"
+        )
         gates, nu, advantage, gradient = self.inner_step(
-            state.eta, state.gates, state.nu, trajectory
+            state.eta, state.gates, state.nu, trajectory, states
         )
         metrics = RuleMetrics(
             advantage_norm=jnp.sqrt(jnp.mean(jnp.square(advantage))),
             gate_gradient_norm=tree_norm(gradient),
             gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
         )
-        return replace(state, gates=gates, nu=nu), metrics.filled()
+        step = InnerStep(state.gates, state.nu, states)
+        return replace(state, gates=gates, nu=nu), metrics.filled(), step
 
     def outer_update(
-        self, start: MetaState, state: MetaState, trajectories: Trajectory
+        self, steps: InnerStep, state: MetaState, trajectories: Trajectory
     ) -> tuple[MetaState, RuleMetrics]:
         """Baseline on tau(1..K) (line 12), then eta by Eq. 9 (line 13)."""
         latest = jax.tree.map(lambda x: x[1:], trajectories)
@@ -161,9 +193,7 @@ class MetaGradient(EdgeGates):
 
         baseline, losses = jax.lax.scan(fit, state.baseline, latest)
         baseline, advantages = jax.lax.scan(judge, baseline, latest)
-        objective, gradient = jax.value_and_grad(self.meta_objective)(
-            state.eta, start.gates, start.nu, trajectories, advantages
-        )
+        objective, gradient = self.meta_gradient(state.eta, steps, trajectories, advantages)
         ascent = jax.tree.map(jnp.negative, gradient)
         updates, eta_optimizer = self._optimizer.update(ascent, state.eta_optimizer, state.eta)
         eta = optax.apply_updates(state.eta, updates)
@@ -216,24 +246,79 @@ class MetaGradient(EdgeGates):
             trajectories: tau(0), ..., tau(K) along a leading axis.
             advantages: G - V on tau(1), ..., tau(K); data.
         """
-        trajectories = jax.lax.stop_gradient(trajectories)
-        advantages = jax.lax.stop_gradient(advantages)
+        data = jax.lax.stop_gradient((gates, nu, trajectories, advantages))
+        gates, nu, trajectories, advantages = data
 
         def replay(carry: tuple, inputs: tuple) -> tuple:
-            gates, nu = carry
-            previous, following, advantage = inputs
-            gates, nu, estimate, _ = self.inner_step(eta, gates, nu, previous)
-            logits = self.logits(gates, following.observation[:-1])
-            score = log_probability(logits, following.gates.decision) * advantage[:, None, None]
-            value = jnp.sum(score + self.meta.entropy * entropy(logits)) / advantage.shape[0]
-            return (gates, nu), value - self.meta.output_l2 * jnp.mean(jnp.square(estimate))
+            gates, nu, value = self._scored_step(eta, *carry, *inputs)
+            return (gates, nu), value
 
-        previous = jax.tree.map(lambda x: x[:-1], trajectories)
-        following = jax.tree.map(lambda x: x[1:], trajectories)
-        constants = jax.lax.stop_gradient((gates, nu))
-        # Recomputing a step is cheaper than keeping its K copies of everything the size of the gates; but for eta's
-        # LSTM, which is slow, step after step, and whose states are small.
-        keep = jax.checkpoint_policies.save_only_these_names(LSTM_SEQUENCE)
-        replay = jax.checkpoint(replay, policy=keep)
-        _, values = jax.lax.scan(replay, constants, (previous, following, advantages))
-        return jnp.mean(values) if self.meta.blend_intermediate else values[-1]
+        inputs = (*_before_and_after(trajectories), advantages)
+        values: Array
+        _, values = jax.lax.scan(replay, (gates, nu), inputs)
+        return values @ self._weights(values.shape[0])
+
+    def meta_gradient(
+        self,
+        eta: PyTree,
+        steps: InnerStep,
+        trajectories: Trajectory,
+        advantages: Float[Array, "K T"],
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """`meta_objective` and its gradient, from the steps by which theta_c(0) has become theta_c(K) in training.
+
+        Back from the last step to the first: each is differentiated where it started, so that none is replayed but
+        the one at hand.
+        """
+
+        def back(slopes: tuple, inputs: tuple) -> tuple:
+            d_eta, d_gates, d_nu = slopes
+            step, weight, previous, following, advantage = inputs
+
+            def forward(eta: PyTree, gates: PyTree, nu: PyTree) -> tuple:
+                return self._scored_step(
+                    eta, gates, nu, previous, following, advantage, step.states
+                )
+
+            (_, _, value), pull = jax.vjp(forward, eta, step.gates, step.nu)
+            d_here, d_gates, d_nu = pull((d_gates, d_nu, weight))
+            return (jax.tree.map(jnp.add, d_eta, d_here), d_gates, d_nu), value
+
+        weights = self._weights(advantages.shape[0])
+        none = (
+            jax.tree.map(jnp.zeros_like, eta),
+            *jax.tree.map(lambda x: jnp.zeros_like(x[0]), (steps.gates, steps.nu)),
+        )
+        inputs = (steps, weights, *_before_and_after(trajectories), advantages)
+        values: Array
+        (gradient, _, _), values = jax.lax.scan(back, none, inputs, reverse=True)
+        return values @ weights, gradient
+
+    def _scored_step(
+        self,
+        eta: PyTree,
+        gates: PyTree,
+        nu: PyTree,
+        previous: Trajectory,
+        following: Trajectory,
+        advantage: Float[Array, " T"],
+        states: States | None = None,
+    ) -> tuple[PyTree, PyTree, Float[Array, ""]]:
+        """theta_c(k) and nu(k) of those before, and what they are worth: tau(k)'s decisions by their advantage."""
+        gates, nu, estimate, _ = self.inner_step(eta, gates, nu, previous, states)
+        logits = self.logits(gates, following.observation[:-1])
+        score = log_probability(logits, following.gates.decision) * advantage[:, None, None]
+        value = jnp.sum(score + self.meta.entropy * entropy(logits)) / advantage.shape[0]
+        return gates, nu, value - self.meta.output_l2 * jnp.mean(jnp.square(estimate))
+
+    def _weights(self, updates: int) -> Float[Array, " K"]:
+        """Of the K updates' values in the objective."""
+        if self.meta.blend_intermediate:
+            return jnp.full(updates, 1 / updates)
+        return jnp.zeros(updates).at[-1].set(1.0)
+
+
+def _before_and_after(trajectories: Trajectory) -> tuple[Trajectory, Trajectory]:
+    """tau(k-1) and tau(k) for k = 1, ..., K."""
+    before = jax.tree.map(lambda x: x[:-1], trajectories)
+    return before, jax.tree.map(lambda x: x[1:], trajectories)

@@ -41,7 +41,7 @@ class Reinforce(EdgeGates):
 
     def inner_update(
         self, state: ReinforceState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[ReinforceState, RuleMetrics]:
+    ) -> tuple[ReinforceState, RuleMetrics, tuple[()]]:
         """One step of Eq. 4 on the newest trajectory."""
         del policy_gradient
         reward = self.priced_reward(trajectory)
@@ -57,13 +57,13 @@ class Reinforce(EdgeGates):
             gate_gradient_norm=tree_norm(gradient),
             gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
         )
-        return ReinforceState(gates, nu, baseline), metrics.filled()
+        return ReinforceState(gates, nu, baseline), metrics.filled(), ()
 
     def outer_update(
-        self, start: ReinforceState, state: ReinforceState, trajectories: Trajectory
+        self, steps: tuple[()], state: ReinforceState, trajectories: Trajectory
     ) -> tuple[ReinforceState, RuleMetrics]:
         """The baseline learns from tau(1), ..., tau(K), one step each, in order."""
-        del start
+        del steps
 
         def fit(baseline: BaselineState, trajectory: Trajectory) -> tuple[BaselineState, Array]:
             return self.baseline.fit(baseline, trajectory, self.priced_reward(trajectory))

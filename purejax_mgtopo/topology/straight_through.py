@@ -54,7 +54,7 @@ class StraightThrough(EdgeGates):
 
     def inner_update(
         self, state: StraightThroughState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[StraightThroughState, RuleMetrics]:
+    ) -> tuple[StraightThroughState, RuleMetrics, tuple[()]]:
         """One RMSprop step down the policy loss."""
         del trajectory
         ascent = jax.tree.map(jnp.negative, policy_gradient)
@@ -63,11 +63,11 @@ class StraightThrough(EdgeGates):
             gate_gradient_norm=tree_norm(ascent),
             gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
         )
-        return StraightThroughState(gates, nu), metrics.filled()
+        return StraightThroughState(gates, nu), metrics.filled(), ()
 
     def outer_update(
-        self, start: StraightThroughState, state: StraightThroughState, trajectories: Trajectory
+        self, steps: tuple[()], state: StraightThroughState, trajectories: Trajectory
     ) -> tuple[StraightThroughState, RuleMetrics]:
         """Nothing is learned over iterations."""
-        del start, trajectories
+        del steps, trajectories
         return state, RuleMetrics().filled()

@@ -169,3 +169,13 @@ def is_zero(tree: Any) -> bool:
 
 def size(tree: Any) -> float:
     return float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in plain(tree))))
+
+
+def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
+    """What the inner updates over tau(0), ..., tau(K-1), from `state` on, tell the outer one."""
+    steps = []
+    for k in range(trajectories.reward.shape[0] - 1):
+        tau = jax.tree.map(lambda x, k=k: x[k], trajectories)
+        state, _, step = rule.inner_update(state, tau, state.gates)
+        steps.append(step)
+    return jax.tree.map(lambda *x: jnp.stack(x), *steps)

@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import assert_close, is_zero, jit, made_up_trajectory, plain, scattered, size, small
+from core_cases import (
+    assert_close,
+    inner_steps,
+    is_zero,
+    jit,
+    made_up_trajectory,
+    plain,
+    scattered,
+    size,
+    small,
+)
 from oracles import learning
 
 from purejax_mgtopo.topology.meta import MetaGradient
@@ -106,6 +116,21 @@ def test_the_objective_equals_an_explicit_loop(case, zero_nu):
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_going_back_over_the_steps_taken_gives_the_gradient(case):
+    """A step's derivative taken elsewhere than where it started, a weight or a trajectory off by one, states of
+    eta's LSTM that have no derivative, or another's."""
+    changes = CASES[case] | {"meta__output_l2": 0.1}
+    rule = make(**changes)
+    with jax.enable_x64(True):
+        eta, gates, nu, taus, advantages = problem()
+        steps = inner_steps(rule, start().replace(eta=eta, gates=gates, nu=nu), taus)
+        actual = jit(rule.meta_gradient)(eta, steps, taus, advantages)
+        value, gradient = objective(**changes)(eta, gates, nu, taus, advantages)
+        assert size(gradient[0]) > 1e-3
+        assert_close(actual, (value, gradient[0]), rtol=1e-9, atol=1e-12)
+
+
 def test_nothing_but_eta_is_differentiated():
     """Meta-gradients that leak into theta_c(0), nu(0), trajectories or the baseline's advantages.
 
@@ -197,7 +222,8 @@ def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
         eta, gates, nu, taus, _ = problem()
         begun = start().replace(eta=eta, gates=gates, nu=nu)
         ended = begun.replace(gates=scattered(gates, 7, scale=1.0))
-        new, metrics = jit(rule.outer_update)(begun, ended, taus)
+        steps = inner_steps(rule, begun, taus)
+        new, metrics = jit(rule.outer_update)(steps, ended, taus)
         last = jax.tree.map(lambda x: x[-1], taus)
         raw = baseline_advantage(rule, new.baseline.params, last)
         moments = new.baseline.moments

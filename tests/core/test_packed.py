@@ -89,6 +89,27 @@ def test_rows_equal_a_plain_loop_over_what_was_received():
             np.testing.assert_allclose(heard[row, agent], expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("agents", TASKS)
+def test_a_single_row_skips_steps_without_another_result(agents):
+    """A step skipped that somebody reads, a state that is not kept, the order of the senders."""
+    interpreter = ObservationLSTM(small(task=TASKS[agents]), agents, WIDTH)
+    with jax.enable_x64(True):
+        _, params, observation = problem(agents)
+        edges = jnp.asarray(edges_of(agents, 0.4))
+
+        def read(observation, edges):
+            none = observation[..., :0]
+            return interpreter.aggregate(
+                params, observation, none, observation, edges, selective=True
+            )
+
+        every = read(observation, edges)
+        rows = jax.lax.map(lambda row: read(*row), (observation, edges))
+        assert_close(rows, every, rtol=1e-10, atol=1e-12)
+        assert_close(jax.vmap(read)(observation, edges), every, rtol=1e-10, atol=1e-12)
+        assert "cond" in str(jax.make_jaxpr(read)(observation[0], edges[0]))
+
+
 def test_a_plan_runs_no_more_blocks_than_there_are_messages_for():
     """A plan that runs everything would pass all tests above."""
     edges = edges_of(5, 0.4)

@@ -8,6 +8,7 @@ from core_cases import (
     LEARNED,
     assert_close,
     assert_same,
+    inner_steps,
     is_same,
     jit,
     made_up_trajectory,
@@ -41,7 +42,7 @@ def test_reinforce_equals_the_score_function_gradient_by_hand():
     """Eq. 4: wrong sign, a sum for a mean, the price of edges forgotten or added."""
     rule, state = reinforce(baseline__normalise=False)
     tau = made_up_trajectory(3, STEPS)
-    new, _ = jit(rule.inner_update)(state, tau, state.gates)
+    new, *_ = jit(rule.inner_update)(state, tau, state.gates)
     priced = np.asarray(tau.reward) - 0.1 * np.asarray(tau.gates.decision).sum((1, 2))
     joined = np.asarray(tau.observation).reshape(STEPS + 1, -1)
     values = learning.mlp(state.baseline.params["params"], joined)[:, 0]
@@ -62,14 +63,14 @@ def test_the_advantage_in_place_of_etas_output_gives_reinforce():
         meta_state = jit(meta.init)(jax.random.key(5)).replace(gates=state.gates, nu=state.nu)
         tau = made_up_trajectory(3, STEPS)
 
-        def advantage(eta, gates, trajectory):
+        def advantage(eta, gates, trajectory, states):
             reward = meta.priced_reward(trajectory)
             shared, _ = meta.baseline.advantage(state.baseline, trajectory, reward)
             return jnp.broadcast_to(shared[:, None, None], trajectory.gates.decision.shape)
 
         meta.advantage = advantage
-        one, _ = jit(rule.inner_update)(state, tau, state.gates)
-        other, _ = jit(meta.inner_update)(meta_state, tau, state.gates)
+        one, *_ = jit(rule.inner_update)(state, tau, state.gates)
+        other, *_ = jit(meta.inner_update)(meta_state, tau, state.gates)
         assert not is_same(one.gates, state.gates)
         assert_close((one.gates, one.nu), (other.gates, other.nu), rtol=1e-10, atol=1e-12)
 
@@ -87,7 +88,7 @@ def test_reinforce_opens_the_edge_that_pays_and_closes_the_one_that_costs():
         tau = made_up_trajectory(0, STEPS * 5).replace(
             observation=observation, reward=reward, gates=gates
         )
-        after, _ = rule.inner_update(state, tau, state.gates)
+        after, *_ = rule.inner_update(state, tau, state.gates)
         return after, gates.probability[0, :, 0]
 
     _, probability = jit(lambda s, keys: jax.lax.scan(update, s, keys))(
@@ -120,9 +121,10 @@ def test_the_entropy_term_alone_raises_entropy():
     def iteration(eta, _):
         """From the same gates every time, so that only eta makes the difference."""
         begin = start.replace(eta=eta[0], eta_optimizer=eta[1])
-        state, _ = rule.inner_update(begin, first, start.gates)
-        state, _ = rule.inner_update(state, second, start.gates)
-        after, _ = rule.outer_update(begin, state, taus)
+        state, _, one = rule.inner_update(begin, first, start.gates)
+        state, _, two = rule.inner_update(state, second, start.gates)
+        steps = jax.tree.map(lambda *x: jnp.stack(x), one, two)
+        after, _ = rule.outer_update(steps, state, taus)
         return (after.eta, after.eta_optimizer), rule.mean_entropy(state.gates, first)
 
     eta = start.eta, start.eta_optimizer
@@ -137,7 +139,7 @@ def test_reinforces_own_entropy_bonus_raises_entropy():
     state = state.replace(gates=biased(state.gates, 2.5), baseline=baseline)
     tau = made_up_trajectory(1, STEPS)
     tau = tau.replace(reward=0.1 * jnp.sum(tau.gates.decision, axis=(1, 2)))  # pays for its price
-    after, _ = jit(rule.inner_update)(state, tau, state.gates)
+    after, *_ = jit(rule.inner_update)(state, tau, state.gates)
     assert rule.mean_entropy(after.gates, tau) > rule.mean_entropy(state.gates, tau)
 
 
@@ -145,7 +147,7 @@ def test_straight_through_steps_down_the_policy_loss():
     rule = make_rule(small("stgs"), AGENTS, WIDTH)
     state = jit(rule.init)(jax.random.key(0))
     gradient = scattered(state.gates, 2)
-    after, _ = jit(rule.inner_update)(state, made_up_trajectory(0), gradient)
+    after, *_ = jit(rule.inner_update)(state, made_up_trajectory(0), gradient)
     expected = jax.tree.map(
         lambda p, g: p - 1e-3 * g / np.sqrt(0.1 * g**2 + 1e-8), state.gates, gradient
     )
@@ -157,8 +159,8 @@ def test_only_straight_through_looks_at_the_policy_gradient(method):
     rule = make_rule(small(method), AGENTS, WIDTH)
     state = jit(rule.init)(jax.random.key(0))
     tau, update = made_up_trajectory(0), jit(rule.inner_update)
-    one, _ = update(state, tau, jax.tree.map(jnp.zeros_like, state.gates))
-    other, _ = update(state, tau, jax.tree.map(jnp.ones_like, state.gates))
+    one, *_ = update(state, tau, jax.tree.map(jnp.zeros_like, state.gates))
+    other, *_ = update(state, tau, jax.tree.map(jnp.ones_like, state.gates))
     if method == "stgs":
         assert is_same(one.gates, state.gates)
         assert not is_same(other.gates, one.gates)
@@ -199,7 +201,8 @@ def test_an_outer_update_learns_from_the_trajectories_after_the_first(method):
         return after.replace(baseline=baseline, eta=eta)
 
     expected = by_parts(taus)
-    actual, _ = jit(rule.outer_update)(state, after, taus)
+    steps = inner_steps(rule, state, taus)
+    actual, _ = jit(rule.outer_update)(steps, after, taus)
     assert_close(actual.baseline.params, expected.baseline.params, atol=1e-6)
     assert_same(actual.gates, after.gates)
     if method == "meta":
