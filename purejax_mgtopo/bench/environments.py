@@ -36,8 +36,6 @@ import jax.numpy as jnp
 import jax_mpe
 from jumanji.wrappers import VmapAutoResetWrapper
 
-Loop = Callable[[Any], Any]
-
 TASKS = (
     *(name for name in jax_mpe.registered_tasks() if not name.startswith("toy_")),
     *("navigation_N30_l5", "predator_prey_N30_l5", "push_N30"),
@@ -97,11 +95,7 @@ def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Row:
         sides["jaxmarl"] = _jaxmarl_loop(env)
 
     keys = jax.random.split(jax.random.key(0), num_envs)
-    runs = {}
-    for name, loop in sides.items():
-        trial = _Timed(loop, keys, steps=100)
-        steps = max(100, int(100 * seconds / trial()))
-        runs[name] = _Timed(loop, keys, steps)
+    runs = {name: _Timed(loop, keys, seconds) for name, loop in sides.items()}
 
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
@@ -121,42 +115,43 @@ def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Row:
 
 
 class _Timed:
-    """A compiled loop of a fixed number of steps; a call returns its duration in seconds."""
+    """A compiled loop of as many steps as take about `seconds`; a call returns its duration in seconds."""
 
-    def __init__(self, loop: Callable[[Any, int], Any], keys: Any, steps: int) -> None:
-        self.steps = steps
-        self._keys = keys
-        self._run = jax.jit(loop, static_argnums=1).lower(keys, steps).compile()
+    def __init__(self, loop: Callable[[Any, Any], Any], keys: Any, seconds: float) -> None:
+        self._keys, self.steps = keys, 100
+        # The number of steps is an argument, so that it can be chosen after one compilation.
+        self._run = jax.jit(loop).lower(keys, self.steps).compile()
         self()  # the first run pays for memory and threads
+        self.steps = max(100, int(100 * seconds / self()))
 
     def __call__(self) -> float:
         start = time.perf_counter()
-        jax.block_until_ready(self._run(self._keys))
+        jax.block_until_ready(self._run(self._keys, self.steps))
         return time.perf_counter() - start
 
 
-def _jumanji_loop(env: Any) -> Callable[[Any, int], Any]:
+def _jumanji_loop(env: Any) -> Callable[[Any, Any], Any]:
     """The loop over a batched jumanji environment with automatic resets."""
     shape = env.action_spec.shape
 
-    def loop(keys: Any, steps: int) -> Any:
+    def loop(keys: Any, steps: Any) -> Any:
         keys, reset_keys = _split(keys, 2)
         state, _ = env.reset(reset_keys)
 
-        def body(carry: Any, _: None) -> Any:
+        def body(_: Any, carry: Any) -> Any:
             keys, state, checksum = carry
             keys, action_keys = _split(keys, 2)
             state, timestep = env.step(state, _actions(action_keys, shape))
             seen = jnp.sum(timestep.observation.agents_view, axis=(1, 2))
-            return (keys, state, checksum + seen + timestep.reward), None
+            return keys, state, checksum + seen + timestep.reward
 
         carry = (keys, state, jnp.zeros(keys.shape[0]))
-        return jax.lax.scan(body, carry, None, length=steps)[0][2]
+        return jax.lax.fori_loop(0, steps, body, carry)[2]
 
     return loop
 
 
-def _jaxmarl_loop(ours: Any) -> Callable[[Any, int], Any]:
+def _jaxmarl_loop(ours: Any) -> Callable[[Any, Any], Any]:
     """The same loop over JaxMARL's environment, which resets itself."""
     import jaxmarl  # an optional extra
 
@@ -177,21 +172,21 @@ def _jaxmarl_loop(ours: Any) -> Callable[[Any, int], Any]:
         rows = jnp.stack([zero, *left_right_down_up], axis=-1)
         return {agent: rows[i] for i, agent in enumerate(env.agents)}
 
-    def loop(keys: Any, steps: int) -> Any:
+    def loop(keys: Any, steps: Any) -> Any:
         keys, reset_keys = _split(keys, 2)
         _, state = jax.vmap(env.reset)(reset_keys)
 
-        def body(carry: Any, _: None) -> Any:
+        def body(_: Any, carry: Any) -> Any:
             keys, state, checksum = carry
             keys, action_keys, step_keys = _split(keys, 3)
             actions = jax.vmap(five)(_actions(action_keys, (len(env.agents), 2)))
             seen, state, reward, _, _ = jax.vmap(env.step)(step_keys, state, actions)
             for agent in env.agents:
                 checksum = checksum + jnp.sum(seen[agent], axis=1) + reward[agent]
-            return (keys, state, checksum), None
+            return keys, state, checksum
 
         carry = (keys, state, jnp.zeros(keys.shape[0]))
-        return jax.lax.scan(body, carry, None, length=steps)[0][2]
+        return jax.lax.fori_loop(0, steps, body, carry)[2]
 
     return loop
 
