@@ -287,6 +287,21 @@ def test_the_throughput_curve_stops_where_seeds_no_longer_fit(
     assert "MB per seed" in console.file.getvalue()
 
 
+def test_environments_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in prints two rows, and in the end fails or not."""
+    row = {"task": "push_N3", "num_envs": 64, "ours": 5e6, "jaxmarl": 1e6, "ratio": 5.0}
+    row |= {"ours_jumanji": 2e6, "ratio_jumanji": 2.0}
+    code = f"print('hello'); print({json.dumps(row)!r}); print({json.dumps(row)!r}); "
+    real, end = bench._start, ""
+    monkeypatch.setattr(bench, "_start", lambda *words: real("-c", code + end))
+    notes: list[str] = []
+    assert bench.measure_environments(bench.BenchSettings(), notes.append) == [row, row]
+    assert notes[-2:] == ["push_N3, 64 at a time: 5,000,000 steps/s"] * 2
+    end = "raise SystemExit('no more')"
+    with pytest.raises(RuntimeError, match="no more"):
+        bench.measure_environments(bench.BenchSettings(), notes.append)
+
+
 def test_a_failed_measurement_says_its_last_words() -> None:
     process = bench._start("-c", "raise SystemExit('no such thing')")
     with pytest.raises(RuntimeError, match="no such thing"):

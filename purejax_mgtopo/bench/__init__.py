@@ -120,12 +120,20 @@ def measure_environments(settings: BenchSettings, note: Callable[[str], None]) -
     """Steps per second against JaxMARL's, in equal work."""
     if importlib.util.find_spec("jaxmarl") is None:
         note(f"JaxMARL is missing, so ours stands alone; {INSTALL}")
-    call = f"measure(seconds={settings.seconds / 5}, repeats={settings.turns})"
+    call = f"measure(tasks=[task], seconds={settings.seconds / 5}, repeats={settings.turns})"
     code = (
-        "import dataclasses, json; from purejax_mgtopo.bench import environments;"
-        f"print(json.dumps([dataclasses.asdict(row) for row in environments.{call}]))"
+        "import dataclasses, json; from purejax_mgtopo.bench import environments\n"
+        f"for task in environments.TASKS:\n for row in environments.{call}:\n"
+        "  print(json.dumps(dataclasses.asdict(row)), flush=True)"
     )
-    return _result(_start("-c", code))
+    process, rows = _start("-c", code), []
+    for line in process.stdout or ():
+        if line.startswith("{"):  # JaxMARL greets when it is imported
+            row = json.loads(line)
+            note(f"{row['task']}, {row['num_envs']:,} at a time: {row['ours']:,.0f} steps/s")
+            rows.append(row)
+    _finish(process)
+    return rows
 
 
 def measure_training(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
@@ -287,11 +295,16 @@ def _start(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 def _result(process: subprocess.Popen[str]) -> Any:
     """What the process printed last, as JSON. Raises RuntimeError where it failed."""
+    return json.loads(_finish(process).strip().splitlines()[-1])
+
+
+def _finish(process: subprocess.Popen[str]) -> str:
+    """What is left of its output. Raises RuntimeError where it failed."""
     output, errors = process.communicate()
     if process.returncode:
         last = (errors.strip() or f"exit code {process.returncode}").splitlines()[-1]
         raise RuntimeError(f"a measurement failed: {last}")
-    return json.loads(output.strip().splitlines()[-1])
+    return output
 
 
 def _median(turns: list[dict[str, float]], name: str) -> float:
