@@ -219,8 +219,9 @@ def _focus(axes: Axes, runs: Sequence[Curve]) -> None:
     if top - lowest > 2.5 * room:
         axes.set_ylim(bottom - 0.25 * room, top + 0.08 * room)
         note = f"starts at {compact(lowest)}"
-        axes.annotate(
-            note, (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7, color="0.3",
+        axes.annotate(  # on the right: the curves come up on the left
+            note, (1, 0), (-4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7, color="0.3",
+            ha="right",
         )  # fmt: skip
 
 
