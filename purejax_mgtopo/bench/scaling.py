@@ -121,9 +121,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
     seeds = [point["seeds"] for point in points]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     rate, share, memory = figure.subplots(1, 3)
-    rate.plot(seeds, [point["episodes_per_second"] for point in points], "o-", color="#0072B2")
+    rates = [point["episodes_per_second"] for point in points]
+    rate.plot(seeds, rates, "o-", color="#0072B2")
     rate.set_ylabel("training episodes/s, all seeds")
-    rate.set_yscale("log")
+    if rates and max(rates) > 10 * min(rates):
+        rate.set_yscale("log")
+    else:
+        rate.set_ylim(bottom=0)
     if points and not math.isnan(found["share"][0]):
         share.plot(seeds, [100 * value for value in found["share"]], "o-", color="#D55E00")
     share.set_ylabel("useful arithmetic, % of float32 matmul")
