@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from purejax_mgtopo.assessment import frozen_seeds
 from purejax_mgtopo.config import ConfigError
 from purejax_mgtopo.files import clear_disk_errors, write_atomically
-from purejax_mgtopo.policy import LEARNED, MESSAGES, TOPOLOGIES, Header, pack
+from purejax_mgtopo.policy import TOPOLOGIES, Header, pack
 from purejax_mgtopo.record import CONFIG, RunError
 from purejax_mgtopo.trained import Networks, Trained, load_trained
 
@@ -52,7 +52,7 @@ def header_of(trained: Trained, seed: int) -> Header:
     config, env = trained.config, trained.algorithm.env
     for axis, name, known in (
         ("topology", config.topology, TOPOLOGIES),
-        ("messages", config.messages, MESSAGES),
+        ("messages", config.messages, _MESSAGE_LAYERS),
     ):
         if name not in known:
             raise ConfigError(f"export knows the {axis} {', '.join(known)}, not {name}")
@@ -80,17 +80,9 @@ def arrays_of(trained: Trained, networks: Networks) -> dict[str, NDArray]:
     """One seed's policies and gates by the names of the file's layout."""
     config, policy = trained.config, networks.learner.policy
     layers: dict[str, Any] = {}
-    if config.topology in LEARNED:
+    if TOPOLOGIES[config.topology] is None:
         layers |= _mlp("gates", networks.rule.gates["params"], 3)
-    if config.messages == "commnet":
-        layers["encoder"] = policy.interpreter["encoder"]["params"]
-        for part in ("own", "heard"):
-            for k, mix in enumerate(policy.interpreter.get(part, ())):
-                layers[f"{part}/{k}"] = mix["params"]
-    elif config.topology != "none":
-        lstm = policy.interpreter["params"]
-        kernel = _rows(lstm["input"]["kernel"], lstm["recurrent"])
-        layers["lstm"] = {"kernel": kernel, "bias": lstm["input"]["bias"]}
+    layers |= _MESSAGE_LAYERS[config.messages](policy.interpreter)
     head = policy.head["params"]
     first = head["from_observation"]
     if "from_heard" in head:
@@ -102,6 +94,26 @@ def arrays_of(trained: Trained, networks: Networks) -> dict[str, NDArray]:
         for name, layer in layers.items()
         for part, array in layer.items()
     }
+
+
+def _lstm_layers(interpreter: Any) -> dict[str, Any]:
+    if not interpreter:  # nobody receives
+        return {}
+    lstm = interpreter["params"]
+    kernel = _rows(lstm["input"]["kernel"], lstm["recurrent"])
+    return {"lstm": {"kernel": kernel, "bias": lstm["input"]["bias"]}}
+
+
+def _commnet_layers(interpreter: Any) -> dict[str, Any]:
+    layers = {"encoder": interpreter["encoder"]["params"]}
+    for part in ("own", "heard"):
+        for k, mix in enumerate(interpreter.get(part, ())):
+            layers[f"{part}/{k}"] = mix["params"]
+    return layers
+
+
+_MESSAGE_LAYERS = {"lstm": _lstm_layers, "commnet": _commnet_layers}
+"""An interpreter's parameters by the names of the file's layout; `READERS` has the other side."""
 
 
 def _mlp(name: str, params: Any, layers: int, first: int = 0) -> dict[str, Any]:

@@ -51,11 +51,11 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
 from purejax_mgtopo.files import RunError
+from purejax_mgtopo.policy_readers import READERS
 
 FORMAT, VERSION = "purejax_mgtopo policy", 1
-LEARNED = ("reinforce", "stgs", "meta")
-TOPOLOGIES = ("none", "full", *LEARNED)
-MESSAGES = ("lstm", "commnet")
+TOPOLOGIES = {"none": 0.0, "full": 1.0, "reinforce": None, "stgs": None, "meta": None}
+"""The constant probability of every edge; None where gates decide."""
 
 
 @dataclass(frozen=True)
@@ -93,38 +93,41 @@ class Header:
     def __post_init__(self) -> None:
         for name, known in (
             ("topology", TOPOLOGIES),
-            ("messages", MESSAGES),
+            ("messages", READERS),
             ("latency", (0, 1)),
             ("aggregate", ("mean", "sum")),
             ("activation", ("relu",)),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {known}")
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {tuple(known)}")
 
     @property
     def message(self) -> int:
         """Width of a message."""
-        return self.observation if self.messages == "lstm" else self.hidden
+        return READERS[self.messages].message(self)
+
+    @property
+    def hears(self) -> bool:
+        """Anybody may receive from anybody."""
+        return TOPOLOGIES[self.topology] != 0
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array by name; see the module's docstring."""
         n, o, h = self.agents, self.observation, self.hidden
-        hears = self.topology != "none"
+        reader = READERS[self.messages]
         kernels: dict[str, tuple[int, ...]] = {}
-        if self.topology in LEARNED:
+        if TOPOLOGIES[self.topology] is None:
             kernels |= {"gates/0": (o, h), "gates/1": (h, h), "gates/2": (h, n - 1)}
-        if self.messages == "lstm":
-            kernels |= {"lstm": (o + h, 4 * h)} if hears else {}
-        else:
-            parts = ("own", "heard") if hears else ("own",)
-            kernels |= {"encoder": (o, h)}
-            kernels |= {f"{part}/{k}": (h, h) for part in parts for k in range(self.rounds)}
-        heard = h if hears or self.messages == "commnet" else 0
-        kernels |= {"head/0": (heard + o, h), "head/1": (h, h), "head/2": (h, self.action)}
+        kernels |= reader.kernels(self)
+        kernels |= {
+            "head/0": (reader.heard(self) + o, h),
+            "head/1": (h, h),
+            "head/2": (h, self.action),
+        }
         shapes: dict[str, tuple[int, ...]] = {}
         for name, (rows, columns) in kernels.items():
             shapes[f"{name}/kernel"] = (1 if self.shared else n, rows, columns)
-            if not name.startswith(("own/", "heard/")):
+            if not name.startswith(reader.without_bias):
                 shapes[f"{name}/bias"] = (1 if self.shared else n, columns)
         return shapes
 
@@ -174,53 +177,23 @@ class Policy:
         topology = (bar < probability).astype(seen.dtype)
         if carry is None:
             carry = jnp.zeros((*seen.shape[:-1], header.message))
-        read = self._lstm if header.messages == "lstm" else self._commnet
-        heard, sent = read(seen, jnp.asarray(carry, jnp.float32), topology)
+        reader = READERS[header.messages]
+        sent_before = jnp.asarray(carry, jnp.float32)
+        heard, sent = reader.read(header, self._dense, seen, sent_before, topology)
         action = jnp.tanh(self._mlp("head", jnp.concatenate([heard, seen], axis=-1)))
         return Decision(action, topology, sent)
 
     def probability(self, observation: Float[Array, "*batch N O"]) -> Float[Array, "*batch N N"]:
         """That i (row) receives from j (column); zeros on the diagonal."""
         n = self.header.agents
-        if self.header.topology not in LEARNED:
-            every = 1.0 - jnp.eye(n) if self.header.topology == "full" else jnp.zeros((n, n))
+        constant = TOPOLOGIES[self.header.topology]
+        if constant is not None:
+            every = constant * (1.0 - jnp.eye(n))
             return jnp.broadcast_to(every, (*observation.shape[:-1], n))
         receivers, senders = np.nonzero(1 - np.eye(n))
         likely = jax.nn.sigmoid(self._mlp("gates", observation))
         square = jnp.zeros((*observation.shape[:-1], n))
         return square.at[..., receivers, senders].set(likely.reshape(*likely.shape[:-2], -1))
-
-    def _lstm(self, observation: Array, carry: Array, topology: Array) -> tuple[Array, Array]:
-        """What each agent heard, and what it sent."""
-        n, h = self.header.agents, self.header.hidden
-        if self.header.topology == "none":
-            return observation[..., :0], observation
-        delivered = carry if self.header.latency else observation
-        hidden = cell = jnp.zeros((*observation.shape[:-1], h))
-        everyone = np.arange(n)
-        for r in range(n - 1):
-            sender = r + (r >= everyone)  # of each agent, the r-th other one
-            inputs = jnp.concatenate([delivered[..., sender, :], hidden], axis=-1)
-            i, f, g, o = jnp.split(self._dense("lstm", inputs), 4, axis=-1)
-            after = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            reached = topology[..., everyone, sender][..., None] > 0
-            hidden = jnp.where(reached, jax.nn.sigmoid(o) * jnp.tanh(after), hidden)
-            cell = jnp.where(reached, after, cell)
-        return hidden, observation
-
-    def _commnet(self, observation: Array, carry: Array, topology: Array) -> tuple[Array, Array]:
-        """As `_lstm`."""
-        encoded = self._dense("encoder", observation)
-        hidden = sent = jnp.tanh(encoded)
-        if self.header.aggregate == "mean":
-            topology = topology / jnp.maximum(1.0, jnp.sum(topology, axis=-1, keepdims=True))
-        for k in range(self.header.rounds):
-            mixed = encoded + self._dense(f"own/{k}", hidden)
-            if self.header.topology != "none":
-                heard = topology @ (carry if self.header.latency else hidden)
-                mixed = mixed + self._dense(f"heard/{k}", heard)
-            hidden = jnp.tanh(mixed)
-        return hidden, sent
 
     def _mlp(self, name: str, x: Array) -> Array:
         for layer in range(2):
