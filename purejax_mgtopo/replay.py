@@ -127,7 +127,8 @@ class Replay:
             observation=jax.vmap(jax.vmap(self._observe))(moving, fixed, inside),
             begins=(when <= 0).astype(replay.reward.dtype),
             action=_from_grid(replay.action[episode, step]),
-            reward=replay.reward[episode, step],
+            # By rows: to pick single numbers, XLA on a CPU first takes two copies of the ring.
+            reward=jnp.take_along_axis(replay.reward[episode], step[:, None], axis=1)[:, 0],
         )
 
     def _observe(

@@ -33,8 +33,8 @@ class Plan:
     """Messages received by the row at each place; 0 in padding."""
     sender: Int[Array, "R N P"]
     """Who sent its k-th message; anybody where there is none."""
-    ends: Int[Array, "N R_1"]
-    """Blocks of steps 1, ..., k together: those of the first step (0) are all run."""
+    ends: Int[Array, "N R"]
+    """Blocks of steps 0, ..., k together in which somebody reads."""
     blocks: int = flax.struct.field(pytree_node=False)
 
     @property
@@ -68,7 +68,7 @@ def lazy_lstm(
     inputs = message[sender]
     first_kernel = _without_forget(kernel[:, : message.shape[1]])
     projected = jnp.einsum("ni,nig->ng", inputs[:, 0], first_kernel) + _without_forget(bias)
-    i, g, o = _first_gates(projected)
+    i, g, o = _first_activated(projected)
     state = o * jnp.tanh(i * g), i * g
 
     def step(state: tuple, x: Array, reads: Array) -> tuple:
@@ -101,8 +101,7 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     ranked = jnp.sort((senders - received) * batch + jnp.arange(batch), axis=-1)
     order = ranked % batch
     place = jax.vmap(lambda o: jnp.zeros_like(o).at[o].set(jnp.arange(batch)))(order)
-    # Rows that take step k = 1, ..., R - 1.
-    reading = jnp.sum(received[..., None] > jnp.arange(1, senders), axis=1)
+    reading = jnp.sum(received[..., None] > jnp.arange(senders), axis=1)  # rows that take step k
     order = jnp.pad(order, padding)
     return Plan(
         order=order,
@@ -148,52 +147,58 @@ def _run(
 def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bool = True) -> tuple:
     """The hidden states after the last messages, and what the derivative needs.
 
-    Two buffers hold all steps' rows, [N, P] rows a step: states (hidden, cell) of steps 0 to R - 1, and, if asked to
-    `keep` them, gates of steps 1 to R - 1. Blocks that are not run stay zero, and nobody reads them.
+    Buffers hold the rows of all steps, [N, P] rows a step: states (hidden, cell) and, if asked to `keep` them, gates,
+    those of the first step apart. Blocks that are not run stay zero.
     """
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
-    shape = (plan.rows, size)
-    first_kernel, first_bias = _without_forget(kernel[:, :width]), _without_forget(bias)
-    i, g, o = first = _first_gates(
-        jnp.einsum("npi,nig->npg", inputs[0], first_kernel) + first_bias[:, None]
-    )
-    state = jnp.concatenate([o * jnp.tanh(i * g), i * g], axis=-1).reshape(of_step, 2 * size)
-    states = jnp.zeros((senders * of_step, 2 * size), state.dtype)
-    states = jax.lax.dynamic_update_slice(states, state, (0, 0))
-    gates = jnp.zeros(((senders - 1) * of_step if keep else 0, 4 * size), state.dtype)
+    shape, kept = (plan.rows, size), of_step if keep else 0
     rows_of = inputs.reshape(-1, width)
 
     def read(agent: Array, carry: tuple) -> tuple:
         own_kernel, own_bias = kernel[agent], bias[agent]
+        first_kernel, first_bias = (
+            _without_forget(own_kernel[:width]),
+            _without_forget(own_bias),
+        )
 
-        def step(row: Array, k: Array, carry: tuple) -> tuple:
-            states, gates = carry
-            before, now = row + k * of_step, row + (k + 1) * of_step
+        def first(row: Array, carry: tuple) -> tuple:
+            states, first_gates, gates = carry
+            x = jax.lax.dynamic_slice(rows_of, (row, 0), (plan.rows, width))
+            i, g, o = _first_activated(x @ first_kernel + first_bias)
+            cell = i * g
+            states = _write(states, row, o * jnp.tanh(cell), cell)
+            first_gates = _write(first_gates, row, i, g, o) if keep else first_gates
+            return states, first_gates, gates
+
+        def later(row: Array, k: Array, carry: tuple) -> tuple:
+            states, first_gates, gates = carry
+            before, now = row + (k - 1) * of_step, row + k * of_step
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             i, f, g, o = _activated(joined @ own_kernel + own_bias)
             cell = f * _part(states, before, 1, shape) + i * g
-            # Concatenated, because XLA would compute anew, where it writes, whatever it writes in parts.
-            state = jnp.concatenate([o * jnp.tanh(cell), cell], axis=-1)
-            states = jax.lax.dynamic_update_slice(states, state, (now, 0))
-            if keep:
-                these = jnp.concatenate([i, f, g, o], axis=-1)
-                gates = jax.lax.dynamic_update_slice(gates, these, (before, 0))
-            return states, gates
+            states = _write(states, now, o * jnp.tanh(cell), cell)
+            gates = _write(gates, before, i, f, g, o) if keep else gates
+            return states, first_gates, gates
 
-        return _over_blocks(plan, agent, step, carry)
+        return _over_blocks(plan, agent, first, later, carry)
 
-    states, gates = jax.lax.fori_loop(0, agents, read, (states, gates))
+    start = (
+        jnp.zeros((senders * of_step, 2 * size), kernel.dtype),
+        jnp.zeros((kept, 3 * size), kernel.dtype),
+        jnp.zeros(((senders - 1) * kept, 4 * size), kernel.dtype),
+    )
+    states, *kept_gates = jax.lax.fori_loop(0, agents, read, start)
     count = jnp.take_along_axis(plan.count, plan.place, axis=1)
     own = jnp.arange(agents)[:, None] * padded + plan.place
     last = states[jnp.maximum(count - 1, 0) * of_step + own, :size]
-    return last * (count > 0)[..., None], (kernel, inputs, plan, first, states, gates)
+    return last * (count > 0)[..., None], (kernel, inputs, plan, states, *kept_gates)
 
 
 def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
-    wanted, kernel, inputs, plan, first, states, gates = residuals
-    senders, agents, padded, width = inputs.shape
+    wanted, kernel, inputs, plan, states, first_gates, gates = residuals
+    _, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
     shape = (plan.rows, size)
     d_last = jnp.take_along_axis(d_hidden, plan.order[..., None], axis=1).reshape(of_step, size)
@@ -201,44 +206,60 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
     rows_of = inputs.reshape(-1, width)
 
     def unread(agent: Array, carry: tuple) -> tuple:
-        d_states, d_inputs, d_kernel, d_bias = carry
         own_inputs, own_recurrent = kernel[agent, :width], kernel[agent, width:]
+        first_inputs = _without_forget(own_inputs)
 
-        def step(row: Array, k: Array, carry: tuple) -> tuple:
-            d_states, d_inputs, d_kernel, d_bias = carry
-            before, now = row + k * of_step, row + (k + 1) * of_step
-            taken = jax.lax.dynamic_slice(last, (row, 0), (plan.rows, 1)) == k + 1
-            # Rows that took no step k + 1 have zero derivatives from here on down, and stay as they are.
-            d_hidden = _part(d_states, row, 0, shape) + jnp.where(
-                taken, _part(d_last, row, 0, shape), 0
-            )
+        def d_after(d_states: Array, row: Array, k: Array | int) -> tuple[Array, Array]:
+            """Of hidden and cell after step k. Rows that end later have theirs from there, others' are zero."""
+            taken = jax.lax.dynamic_slice(last, (row, 0), (plan.rows, 1)) == k
+            d_hidden = _part(d_states, row, 0, shape)
+            d_hidden = d_hidden + jnp.where(taken, _part(d_last, row, 0, shape), 0)
+            return d_hidden, _part(d_states, row, 1, shape)
+
+        def later(row: Array, k: Array, carry: tuple) -> tuple:
+            d_states, d_inputs, d_kernel, d_bias, *d_first = carry
+            before, now = row + (k - 1) * of_step, row + k * of_step
             those = tuple(_part(gates, before, gate, shape) for gate in range(4))
             cell, cell_before = _part(states, now, 1, shape), _part(states, before, 1, shape)
-            d_gates, d_cell = _cell_backward(
-                d_hidden, _part(d_states, row, 1, shape), those, cell, cell_before
-            )
-            d_state = jnp.concatenate([d_gates @ own_recurrent.T, d_cell], axis=-1)
+            d_gates, d_cell = _cell_backward(*d_after(d_states, row, k), those, cell, cell_before)
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             if wanted is not None:
-                d_x = d_gates @ own_inputs.T
-                d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (now, 0))
+                d_inputs = _write(d_inputs, now, d_gates @ own_inputs.T)
             return (
-                jax.lax.dynamic_update_slice(d_states, d_state, (row, 0)),
+                _write(d_states, row, d_gates @ own_recurrent.T, d_cell),
                 d_inputs,
-                d_kernel + joined.T @ d_gates,
-                d_bias + jnp.sum(d_gates, axis=0),
+                _add_at(d_kernel, agent, joined.T @ d_gates),
+                _add_at(d_bias, agent, jnp.sum(d_gates, axis=0)),
+                *d_first,
             )
 
-        zeros = jnp.zeros_like(kernel[0]), jnp.zeros_like(d_bias[0])
-        d_states, d_inputs, d_own_kernel, d_own_bias = _over_blocks(
-            plan, agent, step, (d_states, d_inputs, *zeros), reverse=True
+        def first(row: Array, carry: tuple) -> tuple:
+            d_states, d_inputs, d_kernel, d_bias, d_first_kernel, d_first_bias = carry
+            those = tuple(_part(first_gates, row, gate, shape) for gate in range(3))
+            d_gates = _first_backward(*d_after(d_states, row, 0), *those)
+            x = jax.lax.dynamic_slice(rows_of, (row, 0), (plan.rows, width))
+            if wanted is not None:
+                d_inputs = _write(d_inputs, row, d_gates @ first_inputs.T)
+            return (
+                d_states,
+                d_inputs,
+                d_kernel,
+                d_bias,
+                d_first_kernel + x.T @ d_gates,
+                d_first_bias + jnp.sum(d_gates, axis=0),
+            )
+
+        zeros = jnp.zeros((width, 3 * size), kernel.dtype), jnp.zeros(3 * size, kernel.dtype)
+        d_states, d_inputs, d_kernel, d_bias, *d_first = _over_blocks(
+            plan, agent, first, later, (*carry, *zeros), reverse=True
         )
+        d_first_kernel, d_first_bias = (_with_forget(d) for d in d_first)
         return (
             d_states,
             d_inputs,
-            jax.lax.dynamic_update_index_in_dim(d_kernel, d_own_kernel, agent, 0),
-            jax.lax.dynamic_update_index_in_dim(d_bias, d_own_bias, agent, 0),
+            _add_at(d_kernel, agent, d_first_kernel),
+            _add_at(d_bias, agent, d_first_bias),
         )
 
     start = (
@@ -247,18 +268,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         jnp.zeros_like(kernel),
         jnp.zeros((agents, 4 * size), kernel.dtype),
     )
-    d_states, d_inputs, d_kernel, d_bias = jax.lax.fori_loop(0, agents, unread, start)
-    d_hidden = d_states[:, :size] + jnp.where(last == 0, d_last, 0)
-    d_gates = _first_backward(
-        *(x.reshape(agents, padded, size) for x in (d_hidden, d_states[:, size:])), *first
-    )
-    if wanted is not None:
-        first_kernel = _without_forget(kernel[:, :width])
-        d_x = jnp.einsum("npg,nig->npi", d_gates, first_kernel).reshape(of_step, width)
-        d_inputs = jax.lax.dynamic_update_slice(d_inputs, d_x, (0, 0))
-    d_first = jnp.einsum("npi,npg->nig", inputs[0], d_gates)
-    d_kernel = d_kernel.at[:, :width].add(_with_forget(d_first))
-    d_bias = d_bias + _with_forget(jnp.sum(d_gates, axis=1))
+    _, d_inputs, d_kernel, d_bias = jax.lax.fori_loop(0, agents, unread, start)
     return d_kernel, d_bias, d_inputs.reshape(inputs.shape), None
 
 
@@ -274,21 +284,44 @@ _run.defvjp(_run_and_keep, _run_backward, symbolic_zeros=True)
 
 
 def _over_blocks(
-    plan: Plan, agent: Array, step: Callable[..., Any], carry: Any, reverse: bool = False
+    plan: Plan,
+    agent: Array,
+    first: Callable[..., Any],
+    later: Callable[..., Any],
+    carry: Any,
+    reverse: bool = False,
 ) -> Any:
-    """``carry = step(row, k, carry)`` for all blocks of one agent that read a message number k + 2, k = 0, 1, ...
+    """``carry = first(row, carry)`` for the blocks of one agent that read a first message, ``later(row, k, carry)`` for
+    those that read another one in step k = 1, 2, ...
 
     `row` is the block's first row among the [N * P] of one step.
     """
-    ends = plan.ends[agent]
+    ends, start = plan.ends[agent], agent * plan.order.shape[1]
 
-    def turn(t: Array, carry: Any) -> Any:
-        t = ends[-1] - 1 - t if reverse else t
+    def at_first(t: Array, carry: Any) -> Any:
+        return first(start + t * plan.rows, carry)
+
+    def at_later(t: Array, carry: Any) -> Any:
+        t = ends[-1] - 1 - t if reverse else ends[0] + t
         k = jnp.sum(t >= ends)
-        block = t - jnp.where(k > 0, ends[k - 1], 0)
-        return step(agent * plan.order.shape[1] + block * plan.rows, k, carry)
+        return later(start + (t - ends[k - 1]) * plan.rows, k, carry)
 
-    return jax.lax.fori_loop(0, ends[-1], turn, carry)
+    loops = [(ends[0], at_first), (ends[-1] - ends[0], at_later)]
+    for turns, turn in reversed(loops) if reverse else loops:
+        carry = jax.lax.fori_loop(0, turns, turn, carry)
+    return carry
+
+
+def _write(buffer: Array, row: Array, *parts: Array) -> Array:
+    """A block's columns. In one, because XLA would compute anew, where it writes, whatever it writes in parts."""
+    return jax.lax.dynamic_update_slice(buffer, jnp.concatenate(parts, axis=-1), (row, 0))
+
+
+def _add_at(sums: Array, agent: Array, part: Array) -> Array:
+    """Add to one agent's sums, to the first rows of them if there are fewer in `part`."""
+    at: tuple[Array | int, ...] = (agent, *(0 for _ in part.shape))
+    so_far = jax.lax.dynamic_slice(sums, at, (1, *part.shape))
+    return jax.lax.dynamic_update_slice(sums, so_far + part, at)
 
 
 def _part(buffer: Array, row: Array, part: int, shape: tuple[int, int]) -> Float[Array, "rows H"]:
@@ -304,7 +337,7 @@ def _activated(gates: Array) -> tuple[Array, ...]:
     return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
 
 
-def _first_gates(gates: Array) -> tuple[Array, Array, Array]:
+def _first_activated(gates: Array) -> tuple[Array, Array, Array]:
     """Of a step from the zero state, where there is nothing to forget."""
     i, g, o = jnp.split(gates, 3, axis=-1)
     return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(o)
