@@ -1,8 +1,8 @@
 """An LSTM that takes as many steps as messages were received, for a batch on a CPU ("packed sequences").
 
 A masked LSTM reads every sender's message and then discards what was not received: with half of the edges closed, most
-of its matmuls are wasted. Here each agent's rows of the batch are sorted by how many messages they received, and cut
-into blocks; step k runs over the blocks in which some row received a k-th message, and no others. Values and
+of its matmuls are wasted. Here each agent's rows of the batch are sorted by how many messages they received, and step k
+runs over as many of the first rows as received a k-th message, rounded up to an eighth of the batch. Values and
 derivatives are those of the masked LSTM. Not under `jax.vmap`, where all loops run for as long as the longest.
 """
 
@@ -19,11 +19,16 @@ from jaxtyping import Array, Float, Int
 
 MIN_ROWS = 64
 """Batches below this are not worth packing."""
+UNITS = 8
+"""Steps are rounded up to one of these parts of the batch: fewer waste rows, more make for small matmuls."""
+FIRST, LARGEST = 2, 4
+"""Units that run at once: in the first step, where what is computed of them stays in the processor's cache, and at most
+in any other, where each run costs a pass over the kernel's derivative."""
 
 
 @flax.struct.dataclass
 class Plan:
-    """Who reads what when. P: rows of the batch, sorted and padded to whole blocks; R = N - 1 senders."""
+    """Who reads what when. P: rows of the batch, sorted and padded to whole units; R = N - 1 senders."""
 
     order: Int[Array, "N P"]
     """The row of the batch at each place, by falling number of messages; padding repeats some row."""
@@ -33,14 +38,13 @@ class Plan:
     """Messages received by the row at each place; 0 in padding."""
     sender: Int[Array, "R N P"]
     """Who sent its k-th message; anybody where there is none."""
-    ends: Int[Array, "N R"]
-    """Blocks of steps 0, ..., k together in which somebody reads."""
-    blocks: int = flax.struct.field(pytree_node=False)
+    units: Int[Array, "N R"]
+    """Units that hold all rows which take a step."""
 
     @property
-    def rows(self) -> int:
-        """Rows of a block."""
-        return self.order.shape[1] // self.blocks
+    def unit(self) -> int:
+        """Rows of a unit."""
+        return self.order.shape[1] // UNITS
 
 
 def in_order(
@@ -90,11 +94,8 @@ def lazy_lstm(
 def make_plan(edges: Float[Array, "B N R"]) -> Plan:
     """The plan for decisions in {0, 1}, taken as data."""
     batch, agents, senders = edges.shape
-    # With half of the edges open, a quarter of the rows gets a second message of two, on average: blocks of a third
-    # of the batch mostly hold them in one. Smaller blocks make for slower matmuls.
-    blocks = 3 if senders == 2 else 4
-    rows = -(-batch // (8 * blocks)) * 8
-    padding = ((0, 0), (0, blocks * rows - batch))
+    unit = -(-batch // (8 * UNITS)) * 8
+    padding = ((0, 0), (0, UNITS * unit - batch))
     sender, received = in_order(edges.astype(jnp.int32))
     received = received.T
     # One sort of distinct numbers gives the order and, along with it, the counts.
@@ -108,8 +109,7 @@ def make_plan(edges: Float[Array, "B N R"]) -> Plan:
         place=place,
         count=jnp.pad(senders - ranked // batch, padding),
         sender=jnp.take_along_axis(jnp.transpose(sender, (2, 1, 0)), order[None], axis=-1),
-        ends=jnp.cumsum(-(-reading // rows), axis=-1),
-        blocks=blocks,
+        units=-(-reading // unit),
     )
 
 
@@ -148,11 +148,11 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
     """The hidden states after the last messages, and what the derivative needs.
 
     Buffers hold the rows of all steps, [N, P] rows a step: states (hidden, cell) and, if asked to `keep` them, gates,
-    those of the first step apart. Blocks that are not run stay zero.
+    those of the first step apart. Rows that are not run stay zero.
     """
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
-    shape, kept = (plan.rows, size), of_step if keep else 0
+    kept = of_step if keep else 0
     rows_of = inputs.reshape(-1, width)
 
     def read(agent: Array, carry: tuple) -> tuple:
@@ -162,19 +162,19 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
             _without_forget(own_bias),
         )
 
-        def first(row: Array, carry: tuple) -> tuple:
+        def first(row: Array, rows: int, carry: tuple) -> tuple:
             states, first_gates, gates = carry
-            x = jax.lax.dynamic_slice(rows_of, (row, 0), (plan.rows, width))
+            x = jax.lax.dynamic_slice(rows_of, (row, 0), (rows, width))
             i, g, o = _first_activated(x @ first_kernel + first_bias)
             cell = i * g
             states = _write(states, row, o * jnp.tanh(cell), cell)
             first_gates = _write(first_gates, row, i, g, o) if keep else first_gates
             return states, first_gates, gates
 
-        def later(row: Array, k: Array, carry: tuple) -> tuple:
+        def later(row: Array, rows: int, k: Array, carry: tuple) -> tuple:
             states, first_gates, gates = carry
-            before, now = row + (k - 1) * of_step, row + k * of_step
-            x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
+            before, now, shape = row + (k - 1) * of_step, row + k * of_step, (rows, size)
+            x = jax.lax.dynamic_slice(rows_of, (now, 0), (rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             i, f, g, o = _activated(joined @ own_kernel + own_bias)
             cell = f * _part(states, before, 1, shape) + i * g
@@ -182,7 +182,7 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
             gates = _write(gates, before, i, f, g, o) if keep else gates
             return states, first_gates, gates
 
-        return _over_blocks(plan, agent, first, later, carry)
+        return _over_rows(plan, agent, first, later, carry)
 
     start = (
         jnp.zeros((senders * of_step, 2 * size), kernel.dtype),
@@ -200,7 +200,6 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
     wanted, kernel, inputs, plan, states, first_gates, gates = residuals
     _, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
-    shape = (plan.rows, size)
     d_last = jnp.take_along_axis(d_hidden, plan.order[..., None], axis=1).reshape(of_step, size)
     last = (plan.count - 1).reshape(of_step, 1)  # the step that a row's hidden state is taken after
     rows_of = inputs.reshape(-1, width)
@@ -209,20 +208,23 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         own_inputs, own_recurrent = kernel[agent, :width], kernel[agent, width:]
         first_inputs = _without_forget(own_inputs)
 
-        def d_after(d_states: Array, row: Array, k: Array | int) -> tuple[Array, Array]:
+        def d_after(d_states: Array, row: Array, rows: int, k: Array | int) -> tuple[Array, Array]:
             """Of hidden and cell after step k. Rows that end later have theirs from there, others' are zero."""
-            taken = jax.lax.dynamic_slice(last, (row, 0), (plan.rows, 1)) == k
+            shape = (rows, size)
+            taken = jax.lax.dynamic_slice(last, (row, 0), (rows, 1)) == k
             d_hidden = _part(d_states, row, 0, shape)
             d_hidden = d_hidden + jnp.where(taken, _part(d_last, row, 0, shape), 0)
             return d_hidden, _part(d_states, row, 1, shape)
 
-        def later(row: Array, k: Array, carry: tuple) -> tuple:
+        def later(row: Array, rows: int, k: Array, carry: tuple) -> tuple:
             d_states, d_inputs, d_kernel, d_bias, *d_first = carry
-            before, now = row + (k - 1) * of_step, row + k * of_step
+            before, now, shape = row + (k - 1) * of_step, row + k * of_step, (rows, size)
             those = tuple(_part(gates, before, gate, shape) for gate in range(4))
             cell, cell_before = _part(states, now, 1, shape), _part(states, before, 1, shape)
-            d_gates, d_cell = _cell_backward(*d_after(d_states, row, k), those, cell, cell_before)
-            x = jax.lax.dynamic_slice(rows_of, (now, 0), (plan.rows, width))
+            d_gates, d_cell = _cell_backward(
+                *d_after(d_states, row, rows, k), those, cell, cell_before
+            )
+            x = jax.lax.dynamic_slice(rows_of, (now, 0), (rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             if wanted is not None:
                 d_inputs = _write(d_inputs, now, d_gates @ own_inputs.T)
@@ -234,11 +236,11 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
                 *d_first,
             )
 
-        def first(row: Array, carry: tuple) -> tuple:
+        def first(row: Array, rows: int, carry: tuple) -> tuple:
             d_states, d_inputs, d_kernel, d_bias, d_first_kernel, d_first_bias = carry
-            those = tuple(_part(first_gates, row, gate, shape) for gate in range(3))
-            d_gates = _first_backward(*d_after(d_states, row, 0), *those)
-            x = jax.lax.dynamic_slice(rows_of, (row, 0), (plan.rows, width))
+            those = tuple(_part(first_gates, row, gate, (rows, size)) for gate in range(3))
+            d_gates = _first_backward(*d_after(d_states, row, rows, 0), *those)
+            x = jax.lax.dynamic_slice(rows_of, (row, 0), (rows, width))
             if wanted is not None:
                 d_inputs = _write(d_inputs, row, d_gates @ first_inputs.T)
             return (
@@ -251,7 +253,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
             )
 
         zeros = jnp.zeros((width, 3 * size), kernel.dtype), jnp.zeros(3 * size, kernel.dtype)
-        d_states, d_inputs, d_kernel, d_bias, *d_first = _over_blocks(
+        d_states, d_inputs, d_kernel, d_bias, *d_first = _over_rows(
             plan, agent, first, later, (*carry, *zeros), reverse=True
         )
         d_first_kernel, d_first_bias = (_with_forget(d) for d in d_first)
@@ -283,7 +285,7 @@ def _run_and_keep(kernel: Any, bias: Any, inputs: Any, plan: Any) -> tuple:
 _run.defvjp(_run_and_keep, _run_backward, symbolic_zeros=True)
 
 
-def _over_blocks(
+def _over_rows(
     plan: Plan,
     agent: Array,
     first: Callable[..., Any],
@@ -291,22 +293,35 @@ def _over_blocks(
     carry: Any,
     reverse: bool = False,
 ) -> Any:
-    """``carry = first(row, carry)`` for the blocks of one agent that read a first message, ``later(row, k, carry)`` for
-    those that read another one in step k = 1, 2, ...
+    """``carry = first(row, rows, carry)`` for all rows of one agent that read a first message, in blocks, and ``later(row,
+    rows, k, carry)`` for those that read another one in step k = 1, 2, ...
 
-    `row` is the block's first row among the [N * P] of one step.
+    `row` is the block's first row among the [N * P] of one step, and `rows` how many there are.
     """
-    ends, start = plan.ends[agent], agent * plan.order.shape[1]
+    units, start = plan.units[agent], agent * plan.order.shape[1]
+    steps = jnp.sum(units[1:] > 0)
 
     def at_first(t: Array, carry: Any) -> Any:
-        return first(start + t * plan.rows, carry)
+        return first(start + t * FIRST * plan.unit, FIRST * plan.unit, carry)
 
     def at_later(t: Array, carry: Any) -> Any:
-        t = ends[-1] - 1 - t if reverse else ends[0] + t
-        k = jnp.sum(t >= ends)
-        return later(start + (t - ends[k - 1]) * plan.rows, k, carry)
+        k = steps - t if reverse else t + 1
+        whole, rest = units[k] // LARGEST, units[k] % LARGEST
 
-    loops = [(ends[0], at_first), (ends[-1] - ends[0], at_later)]
+        def blocks(carry: Any, row: Array, count: Array, size: int) -> Any:
+            rows = size * plan.unit
+            return jax.lax.fori_loop(
+                0, count, lambda t, carry: later(row + t * rows, rows, k, carry), carry
+            )
+
+        carry = blocks(carry, start, whole, LARGEST)
+        # What is left, in one block: of these loops one is run, once, or none.
+        for size in range(1, LARGEST):
+            row = start + whole * LARGEST * plan.unit
+            carry = blocks(carry, row, (rest == size).astype(int), size)
+        return carry
+
+    loops = [(-(-units[0] // FIRST), at_first), (steps, at_later)]
     for turns, turn in reversed(loops) if reverse else loops:
         carry = jax.lax.fori_loop(0, turns, turn, carry)
     return carry

@@ -110,19 +110,19 @@ def test_a_single_row_skips_steps_without_another_result(agents):
         assert "cond" in str(jax.make_jaxpr(read)(observation[0], edges[0]))
 
 
-def test_a_plan_runs_no_more_blocks_than_there_are_messages_for():
+def test_a_plan_runs_no_more_rows_than_there_are_messages_for():
     """A plan that runs everything would pass all tests above."""
     edges = edges_of(5, 0.4)
     plan = jit(make_plan)(jnp.asarray(edges))
     counts = edges.sum(-1).T.astype(int)  # [N, B]
-    ends = np.asarray(plan.ends)
+    units = np.asarray(plan.units)
     for agent, own in enumerate(counts):
-        steps = [-(-int((own > k).sum()) // plan.rows) for k in range(4)]
-        np.testing.assert_array_equal(ends[agent], np.cumsum(steps))
+        steps = [-(-int((own > k).sum()) // plan.unit) for k in range(4)]
+        np.testing.assert_array_equal(units[agent], steps)
         place = np.asarray(plan.place)[agent]
         np.testing.assert_array_equal(np.asarray(plan.count)[agent][place], own)
         np.testing.assert_array_equal(np.asarray(plan.order)[agent][place], np.arange(BATCH))
-    assert ends[:, -1].max() < 4 * plan.blocks
+    assert plan.unit == 16 and units.sum(-1).max() < 4 * -(-BATCH // 16)
 
 
 @pytest.mark.parametrize("method", ["meta", "stgs", "full"])
