@@ -148,7 +148,7 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
     """The hidden states after the last messages, and what the derivative needs.
 
     Buffers hold the rows of all steps, [N, P] rows a step: states (hidden, cell) and, if asked to `keep` them, gates,
-    those of the first step apart. Rows that are not run stay zero.
+    those of the first step apart. Nobody reads rows that are not run.
     """
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
@@ -185,7 +185,8 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
         return _over_rows(plan, agent, first, later, carry)
 
     start = (
-        jnp.zeros((senders * of_step, 2 * size), kernel.dtype),
+        # Equal buffers of two calls would be made once, and then copied twice.
+        jnp.full((senders * of_step, 2 * size), 0.0 if keep else 1.0, kernel.dtype),
         jnp.zeros((kept, 3 * size), kernel.dtype),
         jnp.zeros(((senders - 1) * kept, 4 * size), kernel.dtype),
     )
@@ -293,8 +294,8 @@ def _over_rows(
     carry: Any,
     reverse: bool = False,
 ) -> Any:
-    """``carry = first(row, rows, carry)`` for all rows of one agent that read a first message, in blocks, and ``later(row,
-    rows, k, carry)`` for those that read another one in step k = 1, 2, ...
+    """``carry = first(row, rows, carry)`` for blocks of one agent's rows that read a first message, and ``later(row,
+    rows, k, carry)`` for blocks of those that read another one in step k = 1, 2, ...
 
     `row` is the block's first row among the [N * P] of one step, and `rows` how many there are.
     """

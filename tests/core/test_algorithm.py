@@ -238,6 +238,45 @@ def test_play_uses_each_key_for_one_purpose():
             assert is_same(other.gates.decision, tau.gates.decision) == (name != "gate_key")
 
 
+def test_an_update_gives_each_of_its_keys_to_one_consumer(monkeypatch):
+    """A key used twice makes two draws one. Seen while tracing, where a key is an object."""
+    made = algorithm("meta")
+    _, (start, _, _), _ = outcome("meta+lstm")
+    given, streams = {}, []
+
+    def watched(owner, name, consumer):
+        real = getattr(owner, name)
+
+        def spy(*args, **named):
+            keys = [x for x in (*args, *named.values()) if _is_key(x)]
+            given[consumer] = [*given.get(consumer, ()), *keys]
+            return real(*args, **named)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    at = Streams.at
+    monkeypatch.setattr(Streams, "at", lambda *args: streams.append(at(*args)) or streams[-1])
+    watched(made.replay, "sample", "replay")
+    watched(made.maddpg, "update_critic", "critic")
+    watched(made.maddpg, "update_policy", "policy")
+    watched(algorithm_module, "rollout", "play")
+    jax.eval_shape(made.iterate, start, made.start_clock())
+    (keys,) = streams
+    expected = {
+        "replay": [keys.replay],
+        "critic": [keys.target_gate],
+        "policy": [keys.replay_gate],
+        "play": [keys.reset, keys.gate, keys.exploration],
+    }
+    assert {name: [id(key) for key in found] for name, found in given.items()} == {
+        name: [id(key) for key in found] for name, found in expected.items()
+    }
+
+
+def _is_key(x):
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
 def test_streams_differ_between_seeds():
     one, other = (plain(Streams.split(jax.random.key(seed))) for seed in (0, 1))
     assert not {tuple(x) for x in one} & {tuple(x) for x in other}

@@ -158,11 +158,14 @@ def test_polyak_moves_every_target_by_its_rate():
         assert not is_same(getattr(after, name), getattr(target, name))
 
 
+@pytest.mark.parametrize("limit", [0.5, 1e4])
 @pytest.mark.parametrize("which", ["critic", "policy"])
-def test_updates_clip_the_global_norm_and_step_with_adam(which):
-    """A clip leaf by leaf or element by element, or none; the wrong learning rate."""
+def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
+    """A clip leaf by leaf or element by element, or none; a small gradient blown up; the wrong learning rate."""
     made, learner, gates, target, window = parts(
-        learner__critic_learning_rate=0.02, learner__policy_learning_rate=0.01
+        learner__critic_learning_rate=0.02,
+        learner__policy_learning_rate=0.01,
+        learner__gradient_clip=limit,
     )
     window = window.replace(reward=100 * window.reward)
     key = jax.random.key(0)
@@ -178,8 +181,8 @@ def test_updates_clip_the_global_norm_and_step_with_adam(which):
         )
         after, _, _ = jit(made.maddpg.update_policy)(learner, gates, window, key)
     norm = size(gradient)
-    assert norm > 0.5
-    clipped = jax.tree.map(lambda g: g * (0.5 / norm), gradient)
+    assert 0.5 < norm < 1e4
+    clipped = jax.tree.map(lambda g: g * min(1, limit / norm), gradient)
     adam = optax.adam(0.02 if which == "critic" else 0.01)
     updates, state = adam.update(clipped, adam.init(clipped))
     expected = optax.apply_updates(getattr(learner, which), updates)
