@@ -99,9 +99,7 @@ def arrays_of(trained: Trained, networks: Networks) -> dict[str, NDArray]:
 def _lstm_layers(interpreter: Any) -> dict[str, Any]:
     if not interpreter:  # nobody receives
         return {}
-    lstm = interpreter["params"]
-    kernel = _rows(lstm["input"]["kernel"], lstm["recurrent"])
-    return {"lstm": {"kernel": kernel, "bias": lstm["input"]["bias"]}}
+    return {"lstm": interpreter["params"]}
 
 
 def _commnet_layers(interpreter: Any) -> dict[str, Any]:

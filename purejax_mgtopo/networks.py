@@ -71,8 +71,15 @@ States = tuple[Float[Array, "T H"], ...]
 """Of an LSTM at all steps of a sequence: hidden states after each, then what its derivative needs."""
 
 
+def forget_bias(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Zeros, and ones for the second quarter: the forget gate's."""
+    del key
+    hidden = shape[0] // 4
+    return jnp.zeros(shape, dtype or float).at[hidden : 2 * hidden].set(1.0)
+
+
 class LSTM(nn.Module):
-    """A long short-term memory.
+    """A long short-term memory over long sequences, read backwards.
 
     Gates in the order input, forget, cell, output. Biases start at zero but for the forget gate's, which starts at one
     (Jozefowicz et al. 2015). The recurrent kernel is LeCun normal like all others: an orthogonal one needs a QR
@@ -82,42 +89,12 @@ class LSTM(nn.Module):
     hidden: int
 
     def setup(self) -> None:
-        self.input = nn.Dense(4 * self.hidden, bias_init=_forget_bias)
+        self.input = nn.Dense(4 * self.hidden, bias_init=forget_bias)
         self.recurrent = self.param("recurrent", lecun_normal(), (self.hidden, 4 * self.hidden))
 
     def project(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch {4*self.hidden}"]:
         """The inputs' share of the gates' pre-activations."""
         return self.input(x)
-
-    def first(
-        self, projected: Float[Array, "*batch {4*self.hidden}"]
-    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
-        """A step from the zero state, which needs no recurrent matmul."""
-        i, _, g, o = jnp.split(projected, 4, axis=-1)
-        cell = nn.sigmoid(i) * jnp.tanh(g)
-        return nn.sigmoid(o) * jnp.tanh(cell), cell
-
-    def step(
-        self,
-        hidden: Float[Array, "*batch H"],
-        cell: Float[Array, "*batch H"],
-        x: Float[Array, "*batch I"],
-    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
-        """One step: the new hidden state and cell.
-
-        Input and state go through one matmul: the projection of all inputs at once would be written to memory and
-        read again, which on a CPU costs more than it saves.
-        """
-        kernel, bias = self.weights()
-        projected = jnp.concatenate([x, hidden], axis=-1) @ kernel + bias
-        i, f, g, o = jnp.split(projected, 4, axis=-1)
-        cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-        return nn.sigmoid(o) * jnp.tanh(cell), cell
-
-    def weights(self) -> tuple[Float[Array, "J {4*self.hidden}"], Float[Array, " {4*self.hidden}"]]:
-        """One kernel for inputs and hidden state, in this order, and the bias."""
-        dense = self.input.variables["params"]
-        return jnp.concatenate([dense["kernel"], self.recurrent]), dense["bias"]
 
     def backward(
         self,
@@ -306,9 +283,3 @@ def init_per_agent(
 
 def _joined(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch NF"]:
     return rows.reshape(*rows.shape[:-2], -1)
-
-
-def _forget_bias(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
-    del key
-    hidden = shape[0] // 4
-    return jnp.zeros(shape, dtype or float).at[hidden : 2 * hidden].set(1.0)

@@ -3,15 +3,65 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import lecun_normal
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.messages.packed import MIN_ROWS, lazy_lstm, packed_lstm
-from purejax_mgtopo.networks import LSTM, apply, init_per_agent, per_agent
+from purejax_mgtopo.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.types import PyTree, others
+
+
+class MessageLSTM(nn.Module):
+    """An LSTM whose inputs and hidden state go through one matmul, step by step.
+
+    One kernel, the inputs' rows first: the projection of all inputs at once would be written to memory and read again,
+    and two kernels would have to be joined in every update. Both parts start as `networks.LSTM`'s do, gates included.
+    """
+
+    inputs: int
+    hidden: int
+
+    def setup(self) -> None:
+        def by_parts(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
+            keys, rows = jax.random.split(key), (self.inputs, self.hidden)
+            parts = [
+                lecun_normal()(k, (r, shape[1]), dtype or float)
+                for k, r in zip(keys, rows, strict=True)
+            ]
+            return jnp.concatenate(parts)
+
+        self.kernel = self.param("kernel", by_parts, (self.inputs + self.hidden, 4 * self.hidden))
+        self.bias = self.param("bias", forget_bias, (4 * self.hidden,))
+
+    def weights(self) -> tuple[Float[Array, "J {4*self.hidden}"], Float[Array, " {4*self.hidden}"]]:
+        """The kernel of inputs and hidden state, in this order, and the bias."""
+        return self.kernel, self.bias
+
+    def first(
+        self, x: Float[Array, "*batch I"]
+    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
+        """Hidden state and cell after a step from the zero state, which needs the inputs' rows only."""
+        i, _, g, o = jnp.split(x @ self.kernel[: self.inputs] + self.bias, 4, axis=-1)
+        cell = nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(cell), cell
+
+    def step(
+        self,
+        hidden: Float[Array, "*batch H"],
+        cell: Float[Array, "*batch H"],
+        x: Float[Array, "*batch I"],
+    ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch H"]]:
+        """The new hidden state and cell."""
+        joined = jnp.concatenate([x, hidden], axis=-1)
+        i, f, g, o = jnp.split(joined @ self.kernel + self.bias, 4, axis=-1)
+        cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(cell), cell
 
 
 class ObservationLSTM:
@@ -28,7 +78,7 @@ class ObservationLSTM:
         self.latency: int = config.message.latency
         self.hidden = config.learner.hidden
         self.shared = config.learner.share_parameters
-        self._lstm = LSTM(self.hidden)
+        self._lstm = MessageLSTM(observation_size, self.hidden)
         # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
         self._packs = (
             num_agents > 2 and config.seed_axis != "vmap" and jax.default_backend() == "cpu"
@@ -40,7 +90,7 @@ class ObservationLSTM:
             return ()
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
-            return self._lstm.init(agent_key, jnp.zeros(self.message_size), method="project")
+            return self._lstm.init(agent_key, jnp.zeros(self.message_size), method="first")
 
         return init_per_agent(one, key, self.num_agents, self.shared)
 
@@ -94,8 +144,7 @@ class ObservationLSTM:
         sequence: Float[Array, "R *batch O"],
         received: Float[Array, "*batch R"],
     ) -> Float[Array, "*batch H"]:
-        projected = apply(self._lstm, params, sequence[0], method="project")
-        hidden, cell = apply(self._lstm, params, projected, method="first")
+        hidden, cell = apply(self._lstm, params, sequence[0], method="first")
         hidden, cell = hidden * received[..., :1], cell * received[..., :1]
         # Unrolled: the loop is short, and XLA then fuses each step's gates into one kernel.
         for j in range(1, self.num_agents - 1):

@@ -37,8 +37,7 @@ def aggregate(interpreter):
 
 def weights(params, agent, shared):
     one = params if shared else jax.tree.map(lambda x: x[agent], params)
-    flat = one["params"]
-    return {"input": flat["input"], "recurrent": flat["recurrent"]}
+    return learning.in_parts(one["params"], WIDTH)
 
 
 def selected(observation, edges, agent):
@@ -127,10 +126,13 @@ def test_alone_equals_hearing_nobody(shared):
 
 
 def test_agents_start_with_weights_of_their_own_and_a_forget_bias_of_one():
-    interpreter = ObservationLSTM(small(), AGENTS, WIDTH)
+    interpreter = ObservationLSTM(small(learner__hidden=64), AGENTS, WIDTH)
     params = jit(interpreter.init)(jax.random.key(0))["params"]
-    kernels = np.asarray(params["input"]["kernel"]).reshape(AGENTS, -1)
-    assert len(np.unique(kernels, axis=0)) == AGENTS
-    bias = np.asarray(params["input"]["bias"]).reshape(AGENTS, 4, HIDDEN)
-    expected = np.broadcast_to(np.array([0.0, 1.0, 0.0, 0.0])[:, None], (4, HIDDEN))
-    np.testing.assert_array_equal(bias, np.broadcast_to(expected, (AGENTS, 4, HIDDEN)))
+    kernels = np.asarray(params["kernel"])
+    assert len(np.unique(kernels.reshape(AGENTS, -1), axis=0)) == AGENTS
+    # LeCun normal, each part by its own rows: as two layers would start.
+    for part, rows in ((kernels[:, :WIDTH], WIDTH), (kernels[:, WIDTH:], 64)):
+        assert part.std() == pytest.approx(rows**-0.5, rel=0.05)
+    bias = np.asarray(params["bias"]).reshape(AGENTS, 4, 64)
+    expected = np.broadcast_to(np.array([0.0, 1.0, 0.0, 0.0])[:, None], (4, 64))
+    np.testing.assert_array_equal(bias, np.broadcast_to(expected, (AGENTS, 4, 64)))

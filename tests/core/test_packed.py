@@ -85,7 +85,7 @@ def test_rows_equal_a_plain_loop_over_what_was_received():
             own = jax.tree.map(lambda x, agent=agent: np.asarray(x[agent]), params)["params"]
             others = np.delete(np.asarray(observation[row]), agent, axis=0)
             received = [o for o, open_ in zip(others, edges[row, agent], strict=True) if open_]
-            expected = learning.lstm_over(own, received)
+            expected = learning.lstm_over(learning.in_parts(own, WIDTH), received)
             np.testing.assert_allclose(heard[row, agent], expected, rtol=1e-10, atol=1e-12)
 
 

@@ -35,6 +35,15 @@ def lstm_step(params: Any, hidden: Any, cell: Any, x: Any, xp: Any = np) -> tupl
     return sigmoid(o, xp) * xp.tanh(cell), cell
 
 
+def in_parts(params: Any, inputs: int) -> Any:
+    """The message LSTM's one kernel as `lstm_step` takes it: the inputs' rows, and the hidden state's."""
+    kernel = params["kernel"]
+    return {
+        "input": {"kernel": kernel[:inputs], "bias": params["bias"]},
+        "recurrent": kernel[inputs:],
+    }
+
+
 def lstm_over(params: Any, sequence: list[np.ndarray]) -> np.ndarray:
     """The last hidden state; zeros for an empty sequence."""
     units = params["recurrent"].shape[0]
