@@ -12,7 +12,8 @@ from flax.linen.initializers import lecun_normal
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.messages.packed import MIN_ROWS, lazy_lstm, packed_lstm
+from purejax_mgtopo.messages.lazy import lazy_lstm
+from purejax_mgtopo.messages.packed import MIN_ROWS, packed_lstm
 from purejax_mgtopo.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.types import PyTree, others
 

@@ -11,11 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from purejax_mgtopo.messages.cell import (
+    activated,
+    cell_backward,
+    first_activated,
+    first_backward,
+    in_order,
+    with_forget,
+    without_forget,
+)
 
 MIN_ROWS = 64
 """Batches below this are not worth packing."""
@@ -45,50 +54,6 @@ class Plan:
     def unit(self) -> int:
         """Rows of a unit."""
         return self.order.shape[1] // UNITS
-
-
-def in_order(
-    edges: Int[Array, "*batch N R"],
-) -> tuple[Int[Array, "*batch N R"], Int[Array, "*batch N"]]:
-    """Who sent each agent its k-th message (anybody where there is none), and how many it received."""
-    agents, senders = edges.shape[-2:]
-    so_far = jnp.cumsum(edges, axis=-1)
-    slot = jnp.stack([jnp.sum(so_far <= k, axis=-1) for k in range(senders)], axis=-1)
-    slot = jnp.minimum(slot, senders - 1)
-    return slot + (slot >= jnp.arange(agents)[:, None]), so_far[..., -1]
-
-
-def lazy_lstm(
-    kernel: Float[Array, "N J Q"],
-    bias: Float[Array, "N Q"],
-    message: Float[Array, "N I"],
-    edges: Float[Array, "N R"],
-) -> Float[Array, "N H"]:
-    """As `packed_lstm` for a single row, as a rollout has it: a step that no agent's messages reach is left out.
-
-    No derivatives. Under `jax.vmap` every step is run.
-    """
-    sender, received = in_order(edges.astype(jnp.int32))
-    inputs = message[sender]
-    first_kernel = _without_forget(kernel[:, : message.shape[1]])
-    projected = jnp.einsum("ni,nig->ng", inputs[:, 0], first_kernel) + _without_forget(bias)
-    i, g, o = _first_activated(projected)
-    state = o * jnp.tanh(i * g), i * g
-
-    def step(state: tuple, x: Array, reads: Array) -> tuple:
-        hidden, cell = state
-        joined = jnp.concatenate([x, hidden], axis=-1)
-        i, f, g, o = _activated(jnp.einsum("nj,njg->ng", joined, kernel) + bias)
-        # The cell of an agent that reads no more is not asked for again.
-        cell = f * cell + i * g
-        return jnp.where(reads, o * jnp.tanh(cell), hidden), cell
-
-    for k in range(1, edges.shape[1]):
-        reads = (received > k)[:, None]
-        state = jax.lax.cond(
-            jnp.any(reads), step, lambda state, *_: state, state, inputs[:, k], reads
-        )
-    return state[0] * (received > 0)[:, None]
 
 
 def make_plan(edges: Float[Array, "B N R"]) -> Plan:
@@ -158,14 +123,14 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
     def read(agent: Array, carry: tuple) -> tuple:
         own_kernel, own_bias = kernel[agent], bias[agent]
         first_kernel, first_bias = (
-            _without_forget(own_kernel[:width]),
-            _without_forget(own_bias),
+            without_forget(own_kernel[:width]),
+            without_forget(own_bias),
         )
 
         def first(row: Array, rows: int, carry: tuple) -> tuple:
             states, first_gates, gates = carry
             x = jax.lax.dynamic_slice(rows_of, (row, 0), (rows, width))
-            i, g, o = _first_activated(x @ first_kernel + first_bias)
+            i, g, o = first_activated(x @ first_kernel + first_bias)
             cell = i * g
             states = _write(states, row, o * jnp.tanh(cell), cell)
             first_gates = _write(first_gates, row, i, g, o) if keep else first_gates
@@ -176,7 +141,7 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
             before, now, shape = row + (k - 1) * of_step, row + k * of_step, (rows, size)
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
-            i, f, g, o = _activated(joined @ own_kernel + own_bias)
+            i, f, g, o = activated(joined @ own_kernel + own_bias)
             cell = f * _part(states, before, 1, shape) + i * g
             states = _write(states, now, o * jnp.tanh(cell), cell)
             gates = _write(gates, before, i, f, g, o) if keep else gates
@@ -207,7 +172,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
 
     def unread(agent: Array, carry: tuple) -> tuple:
         own_inputs, own_recurrent = kernel[agent, :width], kernel[agent, width:]
-        first_inputs = _without_forget(own_inputs)
+        first_inputs = without_forget(own_inputs)
 
         def d_after(d_states: Array, row: Array, rows: int, k: Array | int) -> tuple[Array, Array]:
             """Of hidden and cell after step k. Rows that end later have theirs from there, others' are zero."""
@@ -222,7 +187,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
             before, now, shape = row + (k - 1) * of_step, row + k * of_step, (rows, size)
             those = tuple(_part(gates, before, gate, shape) for gate in range(4))
             cell, cell_before = _part(states, now, 1, shape), _part(states, before, 1, shape)
-            d_gates, d_cell = _cell_backward(
+            d_gates, d_cell = cell_backward(
                 *d_after(d_states, row, rows, k), those, cell, cell_before
             )
             x = jax.lax.dynamic_slice(rows_of, (now, 0), (rows, width))
@@ -240,7 +205,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         def first(row: Array, rows: int, carry: tuple) -> tuple:
             d_states, d_inputs, d_kernel, d_bias, d_first_kernel, d_first_bias = carry
             those = tuple(_part(first_gates, row, gate, (rows, size)) for gate in range(3))
-            d_gates = _first_backward(*d_after(d_states, row, rows, 0), *those)
+            d_gates = first_backward(*d_after(d_states, row, rows, 0), *those)
             x = jax.lax.dynamic_slice(rows_of, (row, 0), (rows, width))
             if wanted is not None:
                 d_inputs = _write(d_inputs, row, d_gates @ first_inputs.T)
@@ -257,7 +222,7 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         d_states, d_inputs, d_kernel, d_bias, *d_first = _over_rows(
             plan, agent, first, later, (*carry, *zeros), reverse=True
         )
-        d_first_kernel, d_first_bias = (_with_forget(d) for d in d_first)
+        d_first_kernel, d_first_bias = (with_forget(d) for d in d_first)
         return (
             d_states,
             d_inputs,
@@ -346,52 +311,3 @@ def _part(buffer: Array, row: Array, part: int, shape: tuple[int, int]) -> Float
     In one slice: XLA does not vectorise what it computes from a slice of a slice.
     """
     return jax.lax.dynamic_slice(buffer, (row, part * shape[1]), shape)
-
-
-def _activated(gates: Array) -> tuple[Array, ...]:
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
-
-
-def _first_activated(gates: Array) -> tuple[Array, Array, Array]:
-    """Of a step from the zero state, where there is nothing to forget."""
-    i, g, o = jnp.split(gates, 3, axis=-1)
-    return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(o)
-
-
-def _without_forget(gates: Float[Array, "*batch Q"]) -> Float[Array, "*batch G"]:
-    i, _, g, o = jnp.split(gates, 4, axis=-1)
-    return jnp.concatenate([i, g, o], axis=-1)
-
-
-def _with_forget(gates: Float[Array, "*batch G"]) -> Float[Array, "*batch Q"]:
-    i, g, o = jnp.split(gates, 3, axis=-1)
-    return jnp.concatenate([i, jnp.zeros_like(i), g, o], axis=-1)
-
-
-def _cell_backward(
-    d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
-) -> tuple[Array, Array]:
-    """Derivatives in the gates before their activations, [..., 4 H], and in the cell before the step, [..., H]."""
-    i, f, g, o = gates
-    squashed = jnp.tanh(cell)
-    d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
-    d_gates = [
-        d_cell * g * i * (1 - i),
-        d_cell * cell_before * f * (1 - f),
-        d_cell * i * (1 - g * g),
-        d_hidden * squashed * o * (1 - o),
-    ]
-    return jnp.concatenate(d_gates, axis=-1), d_cell * f
-
-
-def _first_backward(d_hidden: Array, d_cell: Array, i: Array, g: Array, o: Array) -> Array:
-    """As `_cell_backward`, for a step from the zero state: of the input, cell and output gate, [..., 3 H]."""
-    squashed = jnp.tanh(i * g)
-    d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
-    d_gates = [
-        d_cell * g * i * (1 - i),
-        d_cell * i * (1 - g * g),
-        d_hidden * squashed * o * (1 - o),
-    ]
-    return jnp.concatenate(d_gates, axis=-1)

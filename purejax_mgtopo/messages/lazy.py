@@ -1,0 +1,39 @@
+"""A message LSTM for a single row, as a rollout has it: steps that nobody's messages reach are left out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from purejax_mgtopo.messages.cell import activated, first_activated, in_order, without_forget
+
+
+def lazy_lstm(
+    kernel: Float[Array, "N J Q"],
+    bias: Float[Array, "N Q"],
+    message: Float[Array, "N I"],
+    edges: Float[Array, "N R"],
+) -> Float[Array, "N H"]:
+    """As `packed.packed_lstm`, for one row. No derivatives. Under `jax.vmap` every step is run."""
+    sender, received = in_order(edges.astype(jnp.int32))
+    inputs = message[sender]
+    first_kernel = without_forget(kernel[:, : message.shape[1]])
+    projected = jnp.einsum("ni,nig->ng", inputs[:, 0], first_kernel) + without_forget(bias)
+    i, g, o = first_activated(projected)
+    state = o * jnp.tanh(i * g), i * g
+
+    def step(state: tuple, x: Array, reads: Array) -> tuple:
+        hidden, cell = state
+        joined = jnp.concatenate([x, hidden], axis=-1)
+        i, f, g, o = activated(jnp.einsum("nj,njg->ng", joined, kernel) + bias)
+        # The cell of an agent that reads no more is not asked for again.
+        cell = f * cell + i * g
+        return jnp.where(reads, o * jnp.tanh(cell), hidden), cell
+
+    for k in range(1, edges.shape[1]):
+        reads = (received > k)[:, None]
+        state = jax.lax.cond(
+            jnp.any(reads), step, lambda state, *_: state, state, inputs[:, k], reads
+        )
+    return state[0] * (received > 0)[:, None]
