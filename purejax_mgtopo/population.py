@@ -248,7 +248,9 @@ class Population:
             fn, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
         )
         return jax.jit(
-            local, donate_argnums=donate, compiler_options=_compiler_options(self.mesh.size)
+            local,
+            donate_argnums=donate,
+            compiler_options=_compiler_options(len(self.mesh.local_devices)),
         )
 
 
