@@ -39,7 +39,7 @@ class LaneState:
 
     seed: LearnerState
     alive: Bool[Array, ""]
-    """All parameters have been finite numbers so far. Once they are not, those before stay for good."""
+    """All parameters have been finite numbers so far. Once they are not, those of the chunk before stay for good."""
     tally: UpdateMetrics
     """Sums, over the chunks since the last evaluation, of the chunks' means."""
 
@@ -167,16 +167,17 @@ class Population:
         config = self.config
 
         def iterate(carry: tuple, _: None) -> tuple:
-            before, alive, clock = carry
-            after, metrics = self.algorithm.iterate(before, clock)
-            alive &= _all_finite((after.learner, after.rule))
-            after = _frozen_unless(alive, before, after)
-            return (after, alive, clock.advanced(config.updates_per_iteration)), metrics
+            seed, clock = carry
+            seed, metrics = self.algorithm.iterate(seed, clock)
+            return (seed, clock.advanced(config.updates_per_iteration)), metrics
 
         metrics: UpdateMetrics
-        (seed, alive, clock), metrics = jax.lax.scan(
-            iterate, (lane.seed, lane.alive, clock), length=config.iterations_per_chunk
+        (seed, clock), metrics = jax.lax.scan(
+            iterate, (lane.seed, clock), length=config.iterations_per_chunk
         )
+        # Asked once, because parameters that are not finite stay so: asking means a pass over all that is learned.
+        alive = lane.alive & _all_finite((seed.learner, seed.rule))
+        seed = _frozen_unless(alive, lane.seed, seed)
         training = jax.tree.map(partial(jnp.mean, axis=0), metrics)
         tally = jax.tree.map(jnp.add, lane.tally, training)
         every = config.evaluation.every
