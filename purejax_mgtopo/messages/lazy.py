@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,6 +12,7 @@ from jaxtyping import Array, Float
 from purejax_mgtopo.messages.cell import activated, first_activated, in_order, without_forget
 
 
+@jax.custom_batching.custom_vmap
 def lazy_lstm(
     kernel: Float[Array, "N J Q"],
     bias: Float[Array, "N Q"],
@@ -16,6 +20,24 @@ def lazy_lstm(
     edges: Float[Array, "N R"],
 ) -> Float[Array, "N H"]:
     """As `packed.packed_lstm`, for one row. No derivatives. Under `jax.vmap` every step is run."""
+    return _read(kernel, bias, message, edges, leave_out=True)
+
+
+@lazy_lstm.def_vmap
+def _of_rows(axis_size: int, batched: list[bool], *inputs: Array) -> tuple[Array, bool]:
+    """Of many rows some nearly always reads. A branch for each would give each a copy of the kernel besides."""
+    axes = [0 if own else None for own in batched]
+    read = jax.vmap(partial(_read, leave_out=False), axes, axis_size=axis_size)
+    return read(*inputs), True
+
+
+def _read(
+    kernel: Float[Array, "N J Q"],
+    bias: Float[Array, "N Q"],
+    message: Float[Array, "N I"],
+    edges: Float[Array, "N R"],
+    leave_out: bool,
+) -> Float[Array, "N H"]:
     sender, received = in_order(edges.astype(jnp.int32))
     inputs = message[sender]
     first_kernel = without_forget(kernel[:, : message.shape[1]])
@@ -31,9 +53,14 @@ def lazy_lstm(
         cell = f * cell + i * g
         return jnp.where(reads, o * jnp.tanh(cell), hidden), cell
 
+    def as_it_is(state: tuple, *_: Any) -> tuple:
+        return state
+
     for k in range(1, edges.shape[1]):
         reads = (received > k)[:, None]
-        state = jax.lax.cond(
-            jnp.any(reads), step, lambda state, *_: state, state, inputs[:, k], reads
+        state = (
+            jax.lax.cond(jnp.any(reads), step, as_it_is, state, inputs[:, k], reads)
+            if leave_out
+            else step(state, inputs[:, k], reads)
         )
     return state[0] * (received > 0)[:, None]

@@ -110,6 +110,23 @@ def test_a_single_row_skips_steps_without_another_result(agents):
         assert "cond" in str(jax.make_jaxpr(read)(observation[0], edges[0]))
 
 
+def test_episodes_side_by_side_share_the_kernel():
+    """As evaluations play them: a step that is left out or not by each row would give each a kernel of its own."""
+    interpreter = ObservationLSTM(small(task=TASKS[5]), 5, WIDTH)
+    params = interpreter.init(jax.random.key(0))
+    observation, edges = jnp.ones((BATCH, 5, WIDTH)), jnp.ones((BATCH, 5, 4))
+
+    def read(observation, edges):
+        none = observation[..., :0]
+        return interpreter.aggregate(params, observation, none, observation, edges, selective=True)
+
+    kernel = params["params"]["kernel"].shape
+    program = str(jax.make_jaxpr(jax.vmap(read))(observation, edges))
+    assert "cond" not in program and "select_n" in program
+    assert ",".join(map(str, kernel)) in program
+    assert ",".join(map(str, (BATCH, *kernel))) not in program
+
+
 def test_a_plan_runs_no_more_rows_than_there_are_messages_for():
     """A plan that runs everything would pass all tests above."""
     edges = edges_of(5, 0.4)
