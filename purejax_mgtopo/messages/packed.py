@@ -112,13 +112,13 @@ def _run(
 def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bool = True) -> tuple:
     """The hidden states after the last messages, and what the derivative needs.
 
-    Buffers hold the rows of all steps, [N, P] rows a step: states (hidden, cell) and, if asked to `keep` them, gates,
-    those of the first step apart. Nobody reads rows that are not run.
+    If asked to `keep` them, buffers hold the rows of all steps, [N, P] rows a step: states (hidden, cell) and gates,
+    those of the first step apart. Nobody reads rows that are not run. Otherwise each step's states replace the last's.
     """
     senders, agents, padded, width = inputs.shape
     size, of_step = kernel.shape[2] // 4, agents * padded
-    kept = of_step if keep else 0
-    rows_of = inputs.reshape(-1, width)
+    kept = of_step if keep else 0  # rows from a step to the next
+    rows_of, count = inputs.reshape(-1, width), plan.count.reshape(of_step, 1)
 
     def read(agent: Array, carry: tuple) -> tuple:
         own_kernel, own_bias = kernel[agent], bias[agent]
@@ -138,28 +138,34 @@ def _run_forward(kernel: Array, bias: Array, inputs: Array, plan: Plan, keep: bo
 
         def later(row: Array, rows: int, k: Array, carry: tuple) -> tuple:
             states, first_gates, gates = carry
-            before, now, shape = row + (k - 1) * of_step, row + k * of_step, (rows, size)
-            x = jax.lax.dynamic_slice(rows_of, (now, 0), (rows, width))
+            before, now, shape = row + (k - 1) * kept, row + k * kept, (rows, size)
+            x = jax.lax.dynamic_slice(rows_of, (row + k * of_step, 0), (rows, width))
             joined = jnp.concatenate([x, _part(states, before, 0, shape)], axis=-1)
             i, f, g, o = activated(joined @ own_kernel + own_bias)
             cell = f * _part(states, before, 1, shape) + i * g
-            states = _write(states, now, o * jnp.tanh(cell), cell)
+            hidden = o * jnp.tanh(cell)
+            if not keep:  # a block may end with rows that do not read this step
+                reads = jax.lax.dynamic_slice(count, (row, 0), (rows, 1)) > k
+                hidden = jnp.where(reads, hidden, _part(states, before, 0, shape))
+            states = _write(states, now, hidden, cell)
             gates = _write(gates, before, i, f, g, o) if keep else gates
             return states, first_gates, gates
 
         return _over_rows(plan, agent, first, later, carry)
 
     start = (
-        # Equal buffers of two calls would be made once, and then copied twice.
-        jnp.full((senders * of_step, 2 * size), 0.0 if keep else 1.0, kernel.dtype),
+        # Not equal to the derivative's: XLA would make them once, and then copy them.
+        jnp.full(
+            ((senders if keep else 1) * of_step, 2 * size), 0.0 if keep else 1.0, kernel.dtype
+        ),
         jnp.zeros((kept, 3 * size), kernel.dtype),
         jnp.zeros(((senders - 1) * kept, 4 * size), kernel.dtype),
     )
     states, *kept_gates = jax.lax.fori_loop(0, agents, read, start)
-    count = jnp.take_along_axis(plan.count, plan.place, axis=1)
+    received = jnp.take_along_axis(plan.count, plan.place, axis=1)
     own = jnp.arange(agents)[:, None] * padded + plan.place
-    last = states[jnp.maximum(count - 1, 0) * of_step + own, :size]
-    return last * (count > 0)[..., None], (kernel, inputs, plan, states, *kept_gates)
+    last = states[jnp.maximum(received - 1, 0) * kept + own, :size]
+    return last * (received > 0)[..., None], (kernel, inputs, plan, states, *kept_gates)
 
 
 def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
