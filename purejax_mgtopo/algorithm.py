@@ -45,6 +45,12 @@ class UpdateMetrics:
     policy_loss: Float[Array, ""]
     rule: RuleMetrics
 
+    @classmethod
+    def zeros(cls) -> UpdateMetrics:
+        """The start of a sum. Written out, because asking `iterate` for the shapes would mean to trace it twice."""
+        own = {name: jnp.zeros(()) for name in cls.__dataclass_fields__ if name != "rule"}
+        return cls(**own, rule=jax.tree.map(jnp.zeros_like, RuleMetrics().filled()))
+
 
 class Algorithm:
     """The task and the parts of the method, put together; holds no state."""

@@ -24,6 +24,12 @@ class EvaluationMetrics:
     pair_rate: Float[Array, "N N"]
     """Share of steps in which i (row) received from j (column), sampled gates; the diagonal is zero."""
 
+    @classmethod
+    def absent(cls, agents: int) -> EvaluationMetrics:
+        """NaN throughout. Written out, because asking `evaluate` for the shapes would mean to trace it twice."""
+        scalar = jnp.full((), jnp.nan)
+        return cls(scalar, scalar, scalar, scalar, jnp.full((agents, agents), jnp.nan))
+
 
 def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -> Trajectory:
     """The evaluation episodes themselves, ``[evaluation.episodes, ...]``: the same ones at every call."""

@@ -160,7 +160,7 @@ class Population:
 
     def _init_lane(self, key: Array) -> LaneState:
         seed = self.algorithm.init(key)
-        return LaneState(seed=seed, alive=jnp.ones((), bool), tally=self._no_metrics(seed))
+        return LaneState(seed=seed, alive=jnp.ones((), bool), tally=UpdateMetrics.zeros())
 
     def _advance_lane(self, lane: LaneState, clock: Clock) -> tuple[LaneState, LaneReport]:
         """One seed, one chunk: the whole of training that is not the host's."""
@@ -184,7 +184,10 @@ class Population:
         chunks = ((clock.episode - 1) % every + 1) // config.chunk_episodes
         evaluates = self._evaluates(clock.episode)
         evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
-            evaluates, partial(evaluate, self.algorithm), self._no_evaluation, seed
+            evaluates,
+            partial(evaluate, self.algorithm),
+            lambda _: EvaluationMetrics.absent(self.algorithm.env.num_agents),
+            seed,
         )
         report = LaneReport(
             training, jax.tree.map(lambda x: x / chunks, tally), evaluation, finite=alive
@@ -195,14 +198,6 @@ class Population:
     def _evaluates(self, episode: Any) -> Any:
         """Every so often, and after the last chunk."""
         return (episode % self.config.evaluation.every == 0) | (episode >= self.config.episodes)
-
-    def _no_evaluation(self, state: LearnerState) -> EvaluationMetrics:
-        shape = jax.eval_shape(partial(evaluate, self.algorithm), state)
-        return jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shape)
-
-    def _no_metrics(self, state: LearnerState) -> UpdateMetrics:
-        _, shape = jax.eval_shape(self.algorithm.iterate, state, self.algorithm.start_clock())
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
 
     def _report(self, told: LaneReport, episode: int, wave: Wave) -> ChunkReport:
         """`told` without idle lanes; of several processes, this one's part."""

@@ -20,6 +20,7 @@ from core_cases import (
 )
 
 from purejax_mgtopo import algorithm as algorithm_module
+from purejax_mgtopo.algorithm import UpdateMetrics
 from purejax_mgtopo.rollout import rollout
 from purejax_mgtopo.types import Mode, Streams
 
@@ -84,6 +85,9 @@ def test_every_pair_runs_and_moves_what_it_should(topology, messages):
     assert_same(first.replay.reward[2], start.trajectory.reward)
     rate = {"none": 0.0, "full": 1.0}.get(topology)
     assert rate is None or np.all(metrics.edge_rate == rate)
+    for zero, told in zip(*map(jax.tree.leaves, (UpdateMetrics.zeros(), metrics)), strict=True):
+        assert (zero.shape, zero.dtype) == (told.shape[1:], told.dtype)
+        assert zero == 0
 
 
 def test_a_topology_rule_leaves_the_environments_randomness_alone():

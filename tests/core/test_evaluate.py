@@ -8,7 +8,7 @@ import pytest
 from core_cases import algorithm, assert_same, is_same, jit, scattered
 
 from purejax_mgtopo.algorithm import LearnerState
-from purejax_mgtopo.evaluate import evaluate, evaluation_episodes
+from purejax_mgtopo.evaluate import EvaluationMetrics, evaluate, evaluation_episodes
 from purejax_mgtopo.maddpg import ActorCritic
 from purejax_mgtopo.topology.reinforce import ReinforceState
 from purejax_mgtopo.types import Mode
@@ -38,6 +38,13 @@ def evaluated(seed):
     policy = scattered(jit(made.team.init)(jax.random.key(0)), seed)
     gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed)
     return run(policy, gates), lambda: run(policy, gates)
+
+
+def test_no_evaluation_looks_like_one():
+    told, absent = evaluated(0)[0][1], EvaluationMetrics.absent(AGENTS)
+    for there, missing in zip(*map(jax.tree.leaves, (told, absent)), strict=True):
+        assert (there.shape, there.dtype) == (missing.shape, missing.dtype)
+        assert np.isnan(missing).all()
 
 
 def test_evaluation_is_the_same_at_every_call():
