@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from purejax_mgtopo.sweeps import sweep
     from purejax_mgtopo.trained import load_trained
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Config": "config",

@@ -46,12 +46,14 @@ from purejax_mgtopo.population import LANES, Population, PopulationState
 from purejax_mgtopo.provenance import device, versions
 from purejax_mgtopo.stored import (
     DIGEST,
+    FORMAT,
     BadCheckpoint,
     array_names,
     check_files,
     files_note,
     latest_steps,
     note_files,
+    of_another_format,
     one_line,
     read_arrays,
     read_meta,
@@ -60,7 +62,6 @@ from purejax_mgtopo.stored import (
 )
 from purejax_mgtopo.waves import Wave
 
-FORMAT = 1
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 # Orbax tells every step of a save, and prints the traceback of what it raises besides.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -268,11 +269,8 @@ class Checkpoints:
         }
 
     def _check_settings(self, meta: Mapping[str, Any]) -> None:
-        if meta["format"] != FORMAT:
-            raise CheckpointError(
-                f"{self.folder} holds checkpoints of format {meta['format']}, and this version reads {FORMAT}: "
-                "resume with the version that wrote them (config.json names it)"
-            )
+        if told := of_another_format(self.folder, meta):
+            raise CheckpointError(told)
         ours = scientific(self._population.config) | {"wave": dataclasses.asdict(self._wave)}
         differing = differences(dict(meta["settings"]) | {"wave": meta["wave"]}, ours)
         if differing:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from purejax_mgtopo.digests import digest_array, digest_files
 from purejax_mgtopo.files import write_atomically
 
+FORMAT = 2
+"""Another one whenever the arrays of a state have other names or meanings. 2: the message LSTM has one kernel."""
+
 DIGEST = "digest."
 """Beside every array lies the digest of each of its lanes, under its name with this before it."""
 
@@ -49,6 +52,17 @@ def read_meta(path: Path) -> dict[str, Any]:
     if sealed(document)["sha256"] != seal:
         raise BadCheckpoint("its meta differs from what was saved")
     return document
+
+
+def of_another_format(folder: Path, meta: Mapping[str, Any]) -> str | None:
+    """What to say of a wave's `folder` whose checkpoints another version of this program wrote."""
+    if meta["format"] == FORMAT:
+        return None
+    writer = meta["versions"]["purejax_mgtopo"]
+    return (
+        f"{folder} holds checkpoints of format {meta['format']}, and this version reads {FORMAT}: use the version "
+        f"that wrote them ({writer})"
+    )
 
 
 def read_arrays(

@@ -19,6 +19,7 @@ from purejax_mgtopo.record import CHECKPOINTS, RunError, read_config
 from purejax_mgtopo.stored import (
     BadCheckpoint,
     latest_steps,
+    of_another_format,
     read_arrays,
     read_meta,
 )
@@ -115,8 +116,11 @@ class _Lane:
 
 
 def _read_wave(path: Path, names: Sequence[str], seeds: Sequence[int] | None) -> dict[int, _Lane]:
-    """The seeds of one checkpoint, those in `seeds` (None: all) with arrays. Raises BadCheckpoint."""
+    """The seeds of one checkpoint, those in `seeds` (None: all) with arrays. Raises BadCheckpoint, and RunError
+    if another version wrote it."""
     meta = read_meta(path)
+    if told := of_another_format(path.parent, meta):
+        raise RunError(told)
     first, count, episode = meta["wave"]["first_seed"], meta["wave"]["seeds"], meta["episode"]
     asked = [seed for seed in range(first, first + count) if seeds is None or seed in seeds]
     lanes = {seed: _Lane(episode, None) for seed in range(first, first + count)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ from purejax_mgtopo.config import CheckpointConfig, ConfigError
 from purejax_mgtopo.files import RunError
 from purejax_mgtopo.progress import SilentReporter
 from purejax_mgtopo.runner import train
+from purejax_mgtopo.stored import sealed
 from purejax_mgtopo.trained import Networks, load_trained
 
 
@@ -45,6 +48,18 @@ def test_seeds_come_in_the_order_in_which_they_were_asked_for(run: Path) -> None
         load_trained(run, [9])
     with pytest.raises(ConfigError, match="seed 5 is not among"):
         some.of(5)
+
+
+def test_networks_of_another_version_are_named_as_such(run: Path, tmp_path: Path) -> None:
+    """They are sound, and their arrays have other names."""
+    old = shutil.copytree(run, tmp_path / "old")
+    for meta in old.glob("checkpoints/wave_0/*/meta/metadata"):
+        document = json.loads(meta.read_text())
+        del document["sha256"]
+        document["versions"]["purejax_mgtopo"] = "0.0.7"
+        meta.write_text(json.dumps(sealed(document | {"format": 1})))
+    with pytest.raises(RunError, match=r"wave_0 holds checkpoints of format 1, .*\(0\.0\.7\)$"):
+        load_trained(old)
 
 
 def test_damage_is_passed_over(run: Path) -> None:
