@@ -62,6 +62,11 @@ class Advantages:
         )
 
 
+def has_advantages(algorithm: Algorithm) -> bool:
+    """Whether its rule learns an advantage for each edge."""
+    return isinstance(algorithm.rule, MetaGradient)
+
+
 def episode_advantages(
     algorithm: Algorithm,
     networks: Networks,
@@ -79,7 +84,7 @@ def episode_advantages(
 
     Raises ConfigError for a run of another rule.
     """
-    if not isinstance(algorithm.rule, MetaGradient):
+    if not has_advantages(algorithm):
         raise ConfigError(
             f"only the meta rule has learned advantages, this run's is {algorithm.config.topology!r}"
         )

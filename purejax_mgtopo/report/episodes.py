@@ -38,18 +38,19 @@ def watch(run: Run, data: RunData) -> Watched:
     if not (Path(run.folder) / CHECKPOINTS).is_dir():
         return _nothing(run, "no checkpoint was left, so the networks are gone")
     try:
-        return _watch(run, data, seeds)
+        return _watch(run, seeds)
     except Exception as error:  # whatever is wrong with a checkpoint must not cost the report
         return _nothing(run, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _watch(run: Run, data: RunData, seeds: list[tuple[int, str]]) -> Watched:
+def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
+    from purejax_mgtopo.analyses import has_advantages
     from purejax_mgtopo.trained import load_trained
 
     trained = load_trained(Path(run.folder), seeds=[seed for seed, _ in seeds])
     replays = tuple(_replay(trained, seed, standing) for seed, standing in seeds)
     learned = None
-    if data.config.topology == "meta":
+    if has_advantages(trained.algorithm):
         middle = next((seed for seed, name in seeds if name == "median"), seeds[0][0])
         learned = _learned(trained, middle)
     return Watched(task=run.task, method=run.method, replays=replays, learned=learned)
