@@ -14,10 +14,11 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
-import logging
 import math
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,7 @@ from purejax_mgtopo.named_arrays import (
 )
 from purejax_mgtopo.population import LANES, Population, PopulationState
 from purejax_mgtopo.provenance import device, versions
+from purejax_mgtopo.quiet import silence_orbax
 from purejax_mgtopo.stored import (
     DIGEST,
     FORMAT,
@@ -63,10 +65,7 @@ from purejax_mgtopo.stored import (
 from purejax_mgtopo.waves import Wave
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
-# Orbax tells every step of a save, and prints the traceback of what it raises besides.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-# On a full disk each of its hundred tasks fails, and asyncio would print as many tracebacks: we raise the first.
-logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
+silence_orbax()
 
 
 class CheckpointError(RunError):
@@ -146,6 +145,8 @@ class Checkpoints:
 
     def settle(self, wait: bool = False) -> None:
         """Look after saves under way: raise what went wrong, note the files of those that are complete."""
+        if wait:
+            self._await_all()
         if self._pending is not None and (wait or not self._manager.is_saving_in_progress()):
             step, self._pending = self._pending, None
             with self._clear_errors(step):
@@ -157,6 +158,30 @@ class Checkpoints:
             with clear_disk_errors(self.folder):
                 for future in noting:
                     future.result()
+
+    def _await_all(self) -> None:
+        """Of several processes, wait until none is saving any more, or one cannot.
+
+        Orbax would wait for a process that is gone until JAX misses it, minutes later, and aborts this one. Raises
+        ProcessGone instead, at once.
+        """
+        if processes.count() == 1:
+            return
+        failed: list[Exception] = []
+
+        def finish() -> None:
+            try:
+                self._manager.wait_until_finished()
+            except Exception as error:  # the main thread will meet it as well
+                failed.append(error)
+
+        waiting = threading.Thread(target=finish, daemon=True)
+        waiting.start()
+        while True:
+            told = processes.gather([waiting.is_alive(), bool(failed)])
+            if not told[:, 0].any() or told[:, 1].any():
+                return
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Wait until all is durable."""
@@ -282,7 +307,10 @@ class Checkpoints:
     def _clear_errors(self, step: int) -> Iterator[None]:
         """Turn whatever a save raises into one line, and remove what it left half done."""
         try:
-            yield
+            with processes.noticing():
+                yield
+        except processes.ProcessGone:
+            raise
         except Exception as error:
             for partial_save in self.folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(partial_save, ignore_errors=True)

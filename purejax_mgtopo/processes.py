@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,17 @@ from jaxtyping import Float
 
 from purejax_mgtopo.files import RunError
 
+TRANSPORTS = ("Gloo", "NCCL", "CoordinationService")
+"""How what carries words between processes calls itself in its errors."""
+
 
 class ProcessGone(RunError):
     """Another process of this run has ended. Nothing that waits for it, as JAX's own farewell does, ever returns."""
+
+    @classmethod
+    def because(cls, error: BaseException) -> ProcessGone:
+        why = " ".join(str(error).split())[:200]
+        return cls(f"another process of this run is gone ({why})")
 
 
 def join(wanted: bool) -> None:
@@ -72,8 +80,18 @@ def gather(numbers: Sequence[float]) -> Float[np.ndarray, "P n"]:
             multihost_utils.process_allgather(np.asarray(numbers, np.float32))
         ).reshape(count(), -1)
     except Exception as error:  # the transport decides which
-        why = " ".join(str(error).split())[:200]
-        raise ProcessGone(f"another process of this run is gone ({why})") from error
+        raise ProcessGone.because(error) from error
+
+
+@contextlib.contextmanager
+def noticing() -> Iterator[None]:
+    """Where a library speaks to the other processes on its own: raise ProcessGone if one does not answer."""
+    try:
+        yield
+    except Exception as error:
+        if count() > 1 and any(name in str(error) for name in TRANSPORTS):
+            raise ProcessGone.because(error) from error
+        raise
 
 
 def in_first(act: Callable[[], object]) -> None:

@@ -1,0 +1,27 @@
+"""Late answers to saves that were given up are not printed; all other errors are."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from purejax_mgtopo import quiet
+
+
+def test_only_late_answers_are_kept_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: printed.append(str(error[1])))
+    monkeypatch.setattr(quiet, "_print", None)
+    quiet.silence_orbax()
+    quiet.silence_orbax()  # does not call itself for ever
+    for error in (
+        RuntimeError("Event loop is closed"),
+        RuntimeError("Event loop is running"),
+        ValueError("Event loop is closed"),
+    ):
+        sys.excepthook(type(error), error, None)
+    assert printed == ["Event loop is running", "Event loop is closed"]
+    assert capsys.readouterr().err == ""
