@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from types import TracebackType
+from typing import Any
 
 
 def silence_orbax() -> None:
@@ -13,21 +13,20 @@ def silence_orbax() -> None:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     # On a full disk each of its hundred tasks fails, and asyncio would print as many tracebacks.
     logging.getLogger("asyncio").addFilter(_not_of_orbax)
-    # TensorStore's threads still answer tasks that were given up, and print that nobody listens any more.
-    if sys.excepthook is not _print_unless_late:
+    # TensorStore's threads still answer the tasks that were given up, and print that nobody listens any more.
+    if sys.unraisablehook is not _print_unless_late:
         global _print
-        _print, sys.excepthook = sys.excepthook, _print_unless_late
+        _print, sys.unraisablehook = sys.unraisablehook, _print_unless_late
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.getMessage()
 
 
-_print = sys.excepthook
+_print = sys.unraisablehook
 
 
-def _print_unless_late(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _print_unless_late(unraisable: Any) -> None:
+    error = unraisable.exc_value
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-        _print(kind, error, trace)
+        _print(unraisable)
