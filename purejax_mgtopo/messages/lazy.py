@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,18 +13,34 @@ from jaxtyping import Array, Float
 from purejax_mgtopo.messages.cell import activated, first_activated, in_order, without_forget
 
 
-@jax.custom_batching.custom_vmap
+@jax.custom_vjp
 def lazy_lstm(
     kernel: Float[Array, "N J Q"],
     bias: Float[Array, "N Q"],
     message: Float[Array, "N I"],
     edges: Float[Array, "N R"],
 ) -> Float[Array, "N H"]:
-    """As `packed.packed_lstm`, for one row. No derivatives. Under `jax.vmap` every step is run."""
+    """As `packed.packed_lstm`, for one row. Under `jax.vmap`, and for derivatives, every step is run."""
+    return _of_one(kernel, bias, message, edges)
+
+
+def _forward(*inputs: Array) -> tuple[Array, Callable[[Array], tuple]]:
+    return jax.vjp(partial(_read, leave_out=False), *inputs)
+
+
+def _backward(pull: Callable[[Array], tuple], d_hidden: Array) -> tuple:
+    return pull(d_hidden)
+
+
+lazy_lstm.defvjp(_forward, _backward)
+
+
+@jax.custom_batching.custom_vmap
+def _of_one(kernel: Array, bias: Array, message: Array, edges: Array) -> Array:
     return _read(kernel, bias, message, edges, leave_out=True)
 
 
-@lazy_lstm.def_vmap
+@_of_one.def_vmap
 def _of_rows(axis_size: int, batched: list[bool], *inputs: Array) -> tuple[Array, bool]:
     """Of many rows some nearly always reads. A branch for each would give each a copy of the kernel besides."""
     axes = [0 if own else None for own in batched]

@@ -108,6 +108,10 @@ def test_a_single_row_skips_steps_without_another_result(agents):
         assert_close(rows, every, rtol=1e-10, atol=1e-12)
         assert_close(jax.vmap(read)(observation, edges), every, rtol=1e-10, atol=1e-12)
         assert "cond" in str(jax.make_jaxpr(read)(observation[0], edges[0]))
+        slope = jax.grad(lambda o: jnp.sum(jnp.sin(read(o, edges[3]))))(observation[3])
+        masked = jax.grad(lambda o: jnp.sum(jnp.sin(read(o, edges[3:4]))))(observation[3:4])
+        assert_close(slope, masked[0], rtol=1e-10, atol=1e-12)
+        assert np.any(np.asarray(slope))
 
 
 def test_episodes_side_by_side_share_the_kernel():
