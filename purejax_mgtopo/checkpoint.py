@@ -128,6 +128,7 @@ class Checkpoints:
         digests = {DIGEST + name: value for name, value in digest_arrays(arrays).items()}
         tree = arrays | digests
         chunked = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
+        self._await_all()
         self.settle(wait=True)
         with self._clear_errors(step):
             # One of an earlier checkpoint of that episode would condemn this one, if a kill comes before its own.
@@ -145,8 +146,6 @@ class Checkpoints:
 
     def settle(self, wait: bool = False) -> None:
         """Look after saves under way: raise what went wrong, note the files of those that are complete."""
-        if wait:
-            self._await_all()
         if self._pending is not None and (wait or not self._manager.is_saving_in_progress()):
             step, self._pending = self._pending, None
             with self._clear_errors(step):
@@ -183,8 +182,10 @@ class Checkpoints:
                 return
             time.sleep(0.01)
 
-    def close(self) -> None:
-        """Wait until all is durable."""
+    def close(self, alone: bool = False) -> None:
+        """Wait until all is durable; `alone`: after an error, of which the other processes know nothing yet."""
+        if not alone:
+            self._await_all()
         try:
             self.settle(wait=True)
         finally:

@@ -141,7 +141,7 @@ class Loop:
             raise  # a save under way waits for it in vain
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to hear of
-                store.close()
+                store.close(alone=True)
             raise
         with self._tolerated():
             store.close()

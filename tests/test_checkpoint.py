@@ -17,7 +17,7 @@ import pytest
 import tensorstore as ts
 from resume_cases import Notes, same_state, state_of, tiny
 
-from purejax_mgtopo import stored
+from purejax_mgtopo import processes, stored
 from purejax_mgtopo.checkpoint import CheckpointError, Checkpoints
 from purejax_mgtopo.cli import main
 from purejax_mgtopo.population import Population, PopulationState
@@ -289,6 +289,24 @@ def _rewrite_meta(run: Path, episode: int, **changes: Any) -> None:
     document.pop("sha256")
     path.write_text(json.dumps(sealed(document | changes)))
     files_note(wave(run) / str(episode)).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_after_an_error_the_other_processes_are_not_asked(
+    population: Population, run: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """They are at another point of the loop: their answer would be to another question."""
+    store = opened(run, population)
+    asked = []
+
+    def gather(numbers: list[float]) -> Any:
+        asked.append(numbers)
+        return np.zeros((2, len(numbers)))
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "gather", gather)
+    store.close(alone=alone)
+    assert len(asked) == (0 if alone else 1)
 
 
 def test_another_format_is_refused(population: Population, run: Path) -> None:
