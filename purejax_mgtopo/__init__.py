@@ -13,38 +13,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.config import Config, ConfigError, flatten, override, with_method
+    from purejax_mgtopo.config import Config, flatten, override, with_method
+    from purejax_mgtopo.errors import ConfigError
     from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
-    from purejax_mgtopo.policy import load_policy
-    from purejax_mgtopo.population import Population
-    from purejax_mgtopo.recipe import Recipe, load_recipe
-    from purejax_mgtopo.run_data import RunData, load_run
-    from purejax_mgtopo.runner import RunResult, resume, train
-    from purejax_mgtopo.sweeps import sweep
-    from purejax_mgtopo.trained import load_trained
+    from purejax_mgtopo.population.population import Population
+    from purejax_mgtopo.records.run_data import RunData, load_run
+    from purejax_mgtopo.trained.load import load_trained
+    from purejax_mgtopo.trained.policy import load_policy
+    from purejax_mgtopo.training.recipe import Recipe, load_recipe
+    from purejax_mgtopo.training.run import RunResult, resume, train
+    from purejax_mgtopo.training.sweep import sweep
 
 __version__ = "0.2.0"
 
 _HOME = {
     "Config": "config",
-    "ConfigError": "config",
+    "ConfigError": "errors",
     "flatten": "config",
     "override": "config",
     "with_method": "config",
     "MESSAGES": "methods",
     "METHODS": "methods",
     "TOPOLOGIES": "methods",
-    "load_policy": "policy",
-    "Population": "population",
-    "Recipe": "recipe",
-    "load_recipe": "recipe",
-    "RunData": "run_data",
-    "load_run": "run_data",
-    "RunResult": "runner",
-    "resume": "runner",
-    "train": "runner",
-    "load_trained": "trained",
-    "sweep": "sweeps",  # a submodule of that name would shadow the function
+    "load_policy": "trained.policy",
+    "Population": "population.population",
+    "Recipe": "training.recipe",
+    "load_recipe": "training.recipe",
+    "RunData": "records.run_data",
+    "load_run": "records.run_data",
+    "RunResult": "training.run",
+    "resume": "training.run",
+    "train": "training.run",
+    "load_trained": "trained.load",
+    "sweep": "training.sweep",
 }
 
 __all__ = [  # noqa: F822 - resolved by __getattr__

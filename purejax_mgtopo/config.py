@@ -10,31 +10,12 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
+from purejax_mgtopo.errors import ConfigError, require, unknown_name
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot run. The message is one line and says what to change."""
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that does not exist, with the nearest one that does."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.0)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    # A line stays a line: some sixty settings would bury the hint.
-    others = f" (known: {', '.join(known)})" if len(known) <= 12 else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint}{others}")
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -66,18 +47,18 @@ class LearnerConfig:
     """One set of policy and gate parameters for all agents, rather than one each."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
-        _require(self.hidden >= 1, "learner.hidden must be at least 1")
-        _require(self.batch_size >= 1, "learner.batch_size must be at least 1")
-        _require(
+        require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
+        require(self.hidden >= 1, "learner.hidden must be at least 1")
+        require(self.batch_size >= 1, "learner.batch_size must be at least 1")
+        require(
             self.batch_size <= self.replay_transitions,
             f"learner.batch_size ({self.batch_size}) exceeds learner.replay_transitions "
             f"({self.replay_transitions}); lower the first or raise the second",
         )
-        _require(self.warmup_episodes >= 2, "learner.warmup_episodes must be at least 2")
-        _require(0 < self.target_rate <= 1, "learner.target_rate must lie in (0, 1]")
-        _require(self.gradient_clip > 0, "learner.gradient_clip must be positive")
-        _require(self.exploration_noise >= 0, "learner.exploration_noise must not be negative")
+        require(self.warmup_episodes >= 2, "learner.warmup_episodes must be at least 2")
+        require(0 < self.target_rate <= 1, "learner.target_rate must lie in (0, 1]")
+        require(self.gradient_clip > 0, "learner.gradient_clip must be positive")
+        require(self.exploration_noise >= 0, "learner.exploration_noise must not be negative")
 
 
 @dataclass(frozen=True)
@@ -96,10 +77,10 @@ class GateConfig:
     """Temperature of the straight-through Gumbel-softmax gates."""
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, "gates.learning_rate must be positive")
-        _require(0 <= self.rms_decay < 1, "gates.rms_decay must lie in [0, 1)")
-        _require(self.rms_epsilon > 0, "gates.rms_epsilon must be positive")
-        _require(self.temperature > 0, "gates.temperature must be positive")
+        require(self.learning_rate > 0, "gates.learning_rate must be positive")
+        require(0 <= self.rms_decay < 1, "gates.rms_decay must lie in [0, 1)")
+        require(self.rms_epsilon > 0, "gates.rms_epsilon must be positive")
+        require(self.temperature > 0, "gates.temperature must be positive")
 
 
 @dataclass(frozen=True)
@@ -115,9 +96,9 @@ class BaselineConfig:
     """Decay, per trajectory, of those running moments."""
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, "baseline.learning_rate must be positive")
-        _require(self.n_step >= 1, "baseline.n_step must be at least 1")
-        _require(0 <= self.moments_decay < 1, "baseline.moments_decay must lie in [0, 1)")
+        require(self.learning_rate > 0, "baseline.learning_rate must be positive")
+        require(self.n_step >= 1, "baseline.n_step must be at least 1")
+        require(0 <= self.moments_decay < 1, "baseline.moments_decay must lie in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -145,9 +126,9 @@ class MetaConfig:
     """Sample tau(0) anew instead of reusing the previous iteration's tau(K)."""
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
-        _require(self.gradient_clip > 0, "meta.gradient_clip must be positive")
-        _require(self.hidden >= 1, "meta.hidden must be at least 1")
+        require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
+        require(self.gradient_clip > 0, "meta.gradient_clip must be positive")
+        require(self.hidden >= 1, "meta.hidden must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -162,7 +143,7 @@ class MessageConfig:
     """Average of the senders' hidden states, or their sum (CommNet)."""
 
     def __post_init__(self) -> None:
-        _require(self.rounds >= 1, "message.rounds must be at least 1")
+        require(self.rounds >= 1, "message.rounds must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -175,8 +156,8 @@ class EvaluationConfig:
     seed: int = 20_210
 
     def __post_init__(self) -> None:
-        _require(self.every >= 1, "evaluation.every must be at least 1")
-        _require(self.episodes >= 1, "evaluation.episodes must be at least 1")
+        require(self.every >= 1, "evaluation.every must be at least 1")
+        require(self.episodes >= 1, "evaluation.episodes must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -191,8 +172,8 @@ class CheckpointConfig:
     """When one cannot be written (a full disk): end the run, or say so and train on."""
 
     def __post_init__(self) -> None:
-        _require(self.minutes >= 0, "checkpoint.minutes must not be negative")
-        _require(self.keep >= 1, "checkpoint.keep must be at least 1")
+        require(self.minutes >= 0, "checkpoint.minutes must not be negative")
+        require(self.keep >= 1, "checkpoint.keep must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -245,21 +226,21 @@ class Config:
             raise unknown_name("topology", self.topology, TOPOLOGIES)
         if self.messages not in MESSAGES:
             raise unknown_name("messages", self.messages, MESSAGES)
-        _require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
-        _require(self.first_seed >= 0, "first_seed must not be negative")
-        _require(self.devices >= 0, "devices must not be negative; 0 takes all")
-        _require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
-        _require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
-        _require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
+        require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
+        require(self.first_seed >= 0, "first_seed must not be negative")
+        require(self.devices >= 0, "devices must not be negative; 0 takes all")
+        require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
+        require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
+        require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
-        _require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
+        require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
         for name, value, step, step_name in (
             ("chunk_episodes", chunk, k, "updates_per_iteration"),
             ("evaluation.every", every, chunk, "chunk_episodes"),
             ("episodes", self.episodes, chunk, "chunk_episodes"),
         ):
             nearest = max(step, round(value / step) * step)
-            _require(
+            require(
                 value >= step and value % step == 0,
                 f"{name} ({value}) must be a multiple of {step_name} ({step}); "
                 f"the nearest is {nearest}",

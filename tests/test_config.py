@@ -4,15 +4,8 @@ import dataclasses
 
 import pytest
 
-from purejax_mgtopo.config import (
-    Config,
-    ConfigError,
-    LearnerConfig,
-    flatten,
-    override,
-    unknown_name,
-    with_method,
-)
+from purejax_mgtopo.config import Config, LearnerConfig, flatten, override, with_method
+from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
 
 

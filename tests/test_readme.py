@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from purejax_mgtopo.algorithm import Algorithm
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.topology.rule import RULES
 from purejax_mgtopo.config import Config, override
 from purejax_mgtopo.methods import METHODS, TOPOLOGIES
-from purejax_mgtopo.topology import RULES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -
     import dataclasses
 
     from purejax_mgtopo.bench.training import benchmark_config
-    from purejax_mgtopo.startup import configure_platform
+    from purejax_mgtopo.machine.startup import configure_platform
 
     config = dataclasses.replace(benchmark_config(method, task, seeds), devices=devices)
     if seeds > FEW:
@@ -54,8 +54,8 @@ def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -
         iterations = max(1, FEW * config.chunk_episodes // (seeds * iteration))
         config = dataclasses.replace(config, chunk_episodes=iterations * iteration)
     configure_platform(config)
-    from purejax_mgtopo.fit import lane_bytes, plan
-    from purejax_mgtopo.population import Population
+    from purejax_mgtopo.population.fit import lane_bytes, plan
+    from purejax_mgtopo.population.population import Population
 
     fit = plan(config)
     if fit.waves > 1:
@@ -159,7 +159,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.bandwidth:
         from purejax_mgtopo.config import Config
-        from purejax_mgtopo.startup import configure_platform
+        from purejax_mgtopo.machine.startup import configure_platform
 
         configure_platform(Config())
         kind = jax.devices()[0].device_kind

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from purejax_mgtopo.config import Config, EvaluationConfig, with_method
-from purejax_mgtopo.startup import configure_platform
+from purejax_mgtopo.machine.startup import configure_platform
 
 CHUNK = Config().chunk_episodes
 """Episodes between two looks at the clock, as in any run."""
@@ -50,7 +50,7 @@ def measure(method: str, task: str, seeds: int, seconds: float) -> dict[str, Any
     """
     config = benchmark_config(method, task, seeds)
     configure_platform(config)
-    from purejax_mgtopo.population import Population  # starts JAX
+    from purejax_mgtopo.population.population import Population  # starts JAX
 
     start = time.perf_counter()
     program = Population(config)

@@ -18,14 +18,14 @@ from jax_mpe.scenario import Snapshot
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
-from purejax_mgtopo.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.algorithm.evaluate import evaluation_episodes
+from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
 from purejax_mgtopo.config import Config, EvaluationConfig
-from purejax_mgtopo.evaluate import evaluation_episodes
-from purejax_mgtopo.population import Population
+from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.prey.selfplay import hunt_straight
 from purejax_mgtopo.prey.settings import PreySettings
-from purejax_mgtopo.statistics import Interval, stratified_bootstrap
-from purejax_mgtopo.types import Mode
 
 FIRST_SEED = 1_000
 """So that no predators start as those of the self-play did."""

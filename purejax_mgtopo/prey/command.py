@@ -14,9 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.config import Config, ConfigError
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.prey.settings import PreySettings
-from purejax_mgtopo.startup import configure_platform, use_cache
 
 Say = Callable[[str], None]
 
@@ -47,7 +48,7 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
     from purejax_mgtopo.prey.chase import chase, hunt
     from purejax_mgtopo.prey.selection import choose, cross_play, frozen
     from purejax_mgtopo.prey.selfplay import PairMetrics, Pairs
-    from purejax_mgtopo.provenance import provenance
+    from purejax_mgtopo.records.provenance import provenance
 
     pairs = Pairs(settings)
 

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
+from purejax_mgtopo.algorithm.team import Policy
+from purejax_mgtopo.algorithm.types import PyTree, Streams
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.prey.selfplay import Duel
-from purejax_mgtopo.record import RunError
-from purejax_mgtopo.team import Policy
-from purejax_mgtopo.types import PyTree, Streams
 
 EPISODES = 200
 """Of every predator team against every prey team, without exploration."""

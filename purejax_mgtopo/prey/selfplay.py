@@ -22,15 +22,15 @@ from jax_mpe.predator_prey import PredatorPrey, PredatorPreyState
 from jax_mpe.views import nearest
 from jaxtyping import Array, Bool, Float, Key
 
+from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
+from purejax_mgtopo.algorithm.messages.interpreter import make_interpreter
+from purejax_mgtopo.algorithm.replay import Replay, ReplayState
+from purejax_mgtopo.algorithm.team import Policy, Team
+from purejax_mgtopo.algorithm.topology.rule import make_rule
+from purejax_mgtopo.algorithm.types import Clock, Gates, Mode, Streams, Trajectory
 from purejax_mgtopo.config import Config, LearnerConfig
-from purejax_mgtopo.maddpg import ActorCritic, Maddpg, Targets
-from purejax_mgtopo.messages import make_interpreter
+from purejax_mgtopo.population.lanes import seed_axis
 from purejax_mgtopo.prey.settings import PreySettings
-from purejax_mgtopo.replay import Replay, ReplayState
-from purejax_mgtopo.seed_axis import seed_axis
-from purejax_mgtopo.team import Policy, Team
-from purejax_mgtopo.topology import make_rule
-from purejax_mgtopo.types import Clock, Gates, Mode, Streams, Trajectory
 
 
 @flax.struct.dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from purejax_mgtopo.config import ConfigError
+from purejax_mgtopo.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike, NDArray
 
-from purejax_mgtopo.figures import compact
-from purejax_mgtopo.statistics import Band, Interval
+from purejax_mgtopo.analysis.figures import compact
+from purejax_mgtopo.analysis.statistics import Band, Interval
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 360, 44, 10, 12, 34
 

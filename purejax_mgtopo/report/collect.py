@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purejax_mgtopo.across_tasks import (
+from purejax_mgtopo.analysis.across_tasks import (
     improvement_across_tasks,
     observed_scale,
     performance_profile,
 )
-from purejax_mgtopo.config import flatten
-from purejax_mgtopo.curves import summarise
-from purejax_mgtopo.record import CONFIG, RunError, read_events, status
-from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
-from purejax_mgtopo.run_data import RunData, load_run
-from purejax_mgtopo.statistics import (
+from purejax_mgtopo.analysis.curves import summarise
+from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
     finite_seeds,
     improvement_interval,
     stratified_bootstrap,
 )
+from purejax_mgtopo.config import flatten
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.record import CONFIG, read_events, status
+from purejax_mgtopo.records.run_data import RunData, load_run
+from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
 
 SWEEP = "sweep.json"
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purejax_mgtopo.record import CHECKPOINTS
+from purejax_mgtopo.records.record import CHECKPOINTS
+from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import standing_seeds
 from purejax_mgtopo.report.model import Claim, Learned, Replay, Run, Thing, Watched
-from purejax_mgtopo.run_data import RunData
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.trained import Trained
+    from purejax_mgtopo.trained.load import Trained
 
 EPISODE_SEED = 1  # the same start for every method, so that they can be compared
 UNITS = 1000  # of half an arena: finer than a pixel of the largest picture
@@ -44,8 +44,8 @@ def watch(run: Run, data: RunData) -> Watched:
 
 
 def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
-    from purejax_mgtopo.analyses import has_advantages
-    from purejax_mgtopo.trained import load_trained
+    from purejax_mgtopo.report.analyses import has_advantages
+    from purejax_mgtopo.trained.load import load_trained
 
     trained = load_trained(Path(run.folder), seeds=[seed for seed, _ in seeds])
     replays = tuple(_replay(trained, seed, standing) for seed, standing in seeds)
@@ -61,7 +61,7 @@ def _nothing(run: Run, reason: str) -> Watched:
 
 
 def _replay(trained: Trained, seed: int, standing: str) -> Replay:
-    from purejax_mgtopo.playback import play_episode
+    from purejax_mgtopo.trained.play import play_episode
 
     episode = play_episode(trained.algorithm, trained.of(seed), EPISODE_SEED)
     things, claims = _scene(trained.algorithm.env, episode.states, episode.actions)
@@ -119,6 +119,6 @@ def _quantised(track: NDArray, scale: float) -> NDArray:
 
 
 def _learned(trained: Trained, seed: int) -> Learned:
-    from purejax_mgtopo.analyses import episode_advantages
+    from purejax_mgtopo.report.analyses import episode_advantages
 
     return episode_advantages(trained.algorithm, trained.of(seed), seed, EPISODE_SEED).summary()

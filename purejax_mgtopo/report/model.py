@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from purejax_mgtopo.record import Status
-from purejax_mgtopo.statistics import Band, Interval
+from purejax_mgtopo.analysis.statistics import Band, Interval
+from purejax_mgtopo.records.record import Status
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 from markupsafe import Markup
 
 from purejax_mgtopo import __version__
-from purejax_mgtopo.figures import styles
+from purejax_mgtopo.analysis.figures import styles
+from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Row, Series
 from purejax_mgtopo.report.model import (
@@ -34,7 +35,6 @@ from purejax_mgtopo.report.words import (
     standing,
     verdict,
 )
-from purejax_mgtopo.statistics import Band
 
 ETA_LOOKS = {
     "learned": Look("red", "", "o"),
@@ -56,7 +56,7 @@ _COLOURS = {
 def render(report: Report) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("purejax_mgtopo.report", ""),
+        loader=jinja2.PackageLoader("purejax_mgtopo.report.report", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -235,7 +235,7 @@ def _origins(report: Report) -> list[tuple[Origin, list[str]]]:
 
 
 def _own(name: str) -> str:
-    return files("purejax_mgtopo.report").joinpath(name).read_text(encoding="utf-8")
+    return files("purejax_mgtopo.report.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _some(values: np.ndarray, limit: int = 40) -> np.ndarray:

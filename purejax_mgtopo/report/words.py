@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from purejax_mgtopo.analysis.statistics import Interval
 from purejax_mgtopo.config import Config, flatten
-from purejax_mgtopo.record import Status
+from purejax_mgtopo.records.record import Status
 from purejax_mgtopo.report.charts import interval_text, number
 from purejax_mgtopo.report.model import Across, Comparison, Run
-from purejax_mgtopo.statistics import Interval
 
 # What a run is, rather than a choice of the experiment.
 _IDENTITY = ("task", "topology", "messages", "learner.share_parameters")

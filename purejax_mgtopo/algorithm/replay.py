@@ -1,0 +1,168 @@
+"""Replay of whole episodes as compact physical states; observations are recomputed when a transition is drawn.
+
+Landmarks and the like are stored once an episode, velocities not at all, as consecutive positions tell them, and
+actions as whole numbers on the grid on which they were taken. At N = 3 that is a fifth of what pairs of observations
+would take, at N = 6 an eighth.
+"""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax_mpe.physics import TIME_STEP
+from jax_mpe.scenario import Scenario, Snapshot
+from jaxtyping import Array, Float, Int, Int16, Key
+
+from purejax_mgtopo.algorithm.types import Trajectory, Window, random_tape
+
+GRID = 32_767
+"""Steps of the grid of actions between 0 and 1: a hundred-thousandth part of the exploration noise."""
+
+
+def on_grid(action: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The nearest action that the replay stores exactly. Taken before the environment sees it, so that what is learned
+    from is what was done."""
+    return _from_grid(_to_grid(action))
+
+
+def _to_grid(action: Float[Array, "*batch"]) -> Int16[Array, "*batch"]:
+    return jnp.round(action * GRID).astype(jnp.int16)
+
+
+def _from_grid(stored: Int16[Array, "*batch"]) -> Float[Array, "*batch"]:
+    return stored.astype(float) * (1 / GRID)
+
+
+@flax.struct.dataclass
+class ReplayState:
+    """C episodes in a ring; the cursor is the shared clock's."""
+
+    moving: Float[Array, "C T+1 P"]
+    """The moving part of each state without its velocities."""
+    fixed: Float[Array, "C E"]
+    action: Int16[Array, "C T N A"]
+    """On the grid."""
+    reward: Float[Array, "C T"]
+
+
+class Replay:
+    """The bundle of `init`, `add` and `sample` for one task."""
+
+    def __init__(
+        self,
+        env: Scenario,
+        transitions: int,
+        batch_size: int,
+        memory: int,
+        precision: str = "float32",
+    ) -> None:
+        self.env = env
+        self.precision = jnp.dtype(precision)
+        self._columns = _Columns(env)
+        self.capacity = max(1, transitions // env.horizon)
+        self.batch_size = batch_size
+        self.memory = memory
+
+    def init(self) -> ReplayState:
+        """An empty ring; what has not been written yet is never drawn."""
+        env = self.env
+        state = jax.eval_shape(env.initial_state, jax.random.key(0))
+        snapshot = jax.eval_shape(env.compress, state)
+        shape = (self.capacity, env.horizon)
+        return ReplayState(
+            moving=jnp.zeros(
+                (self.capacity, env.horizon + 1, self._columns.stored), self.precision
+            ),
+            fixed=jnp.zeros((self.capacity, *snapshot.fixed.shape)),
+            action=jnp.zeros((*shape, env.num_agents, env.action_size), jnp.int16),
+            reward=jnp.zeros(shape),
+        )
+
+    def add(
+        self, replay: ReplayState, stored: Int[Array, ""], trajectory: Trajectory
+    ) -> ReplayState:
+        """Overwrite the oldest episode: one dynamic-update-slice, as `stored` is common to all seeds.
+
+        `stored` is the number of episodes ever added before this one.
+        """
+        cursor = stored % self.capacity
+
+        def write(ring: Array, row: Array) -> Array:
+            return jax.lax.dynamic_update_index_in_dim(ring, row, cursor, 0)
+
+        return ReplayState(
+            moving=write(
+                replay.moving,
+                self._columns.without_velocities(trajectory.moving).astype(self.precision),
+            ),
+            fixed=write(replay.fixed, trajectory.fixed),
+            action=write(replay.action, _to_grid(trajectory.action)),
+            reward=write(replay.reward, trajectory.reward),
+        )
+
+    def sample(self, replay: ReplayState, stored: Int[Array, ""], key: Key[Array, ""]) -> Window:
+        """Transitions drawn uniformly, with replacement, each behind its `memory` preceding observations.
+
+        `stored` is the number of episodes ever added, this update's included.
+        """
+        size = jnp.minimum(stored, self.capacity)
+        # One draw for both: on a CPU a draw costs what its rounds do, not its numbers. Rounding cannot reach the
+        # bounds: the numbers are below 1 by 2^-23 at least.
+        drawn = random_tape(key, (2, self.batch_size))
+        episode = (drawn[0] * size).astype(jnp.int32)
+        step = (drawn[1] * self.env.horizon).astype(jnp.int32)
+        # Windows end at o' and never reach back past the episode's start: what would lie before it repeats the
+        # first observation, and `begins` has the memory cleared when the real one comes.
+        # One state more before it: the first one's velocity is the way from there.
+        when = step[:, None] + jnp.arange(-self.memory - 1, 2)
+        positions = replay.moving[episode[:, None], jnp.maximum(when, 0)].astype(float)
+        when = when[:, 1:]
+        inside = jnp.maximum(when, 0)
+        moving = self._columns.with_velocities(positions)
+        fixed = jnp.broadcast_to(
+            replay.fixed[episode][:, None], (*inside.shape, replay.fixed.shape[-1])
+        )
+        return Window(
+            observation=jax.vmap(jax.vmap(self._observe))(moving, fixed, inside),
+            begins=(when <= 0).astype(replay.reward.dtype),
+            action=_from_grid(replay.action[episode, step]),
+            # By rows: to pick single numbers, XLA on a CPU first takes two copies of the ring.
+            reward=jnp.take_along_axis(replay.reward[episode], step[:, None], axis=1)[:, 0],
+        )
+
+    def _observe(
+        self, moving: Float[Array, " D"], fixed: Float[Array, " E"], step: Int[Array, ""]
+    ) -> Float[Array, "N O"]:
+        return self.env.observe(self.env.restore(Snapshot(moving, fixed), step))
+
+
+class _Columns:
+    """Which columns of a snapshot's moving part are velocities, and of what."""
+
+    def __init__(self, env: Scenario) -> None:
+        shapes = jax.eval_shape(env.initial_state, jax.random.key(0))
+        moved_by = dict(env.velocity_fields)
+        kept: dict[str, slice] = {}
+        at = self.stored = 0
+        self._keep: list[slice] = []
+        for name in env.moving_fields:
+            size = getattr(shapes, name).size
+            if name not in moved_by:
+                kept[name] = slice(self.stored, self.stored + size)
+                self.stored += size
+                self._keep.append(slice(at, at + size))
+            at += size
+        self._parts = [
+            (name in moved_by, kept[moved_by.get(name, name)]) for name in env.moving_fields
+        ]
+
+    def without_velocities(self, moving: Float[Array, "*batch D"]) -> Float[Array, "*batch P"]:
+        return jnp.concatenate([moving[..., part] for part in self._keep], axis=-1)
+
+    def with_velocities(self, kept: Float[Array, "B W P"]) -> Float[Array, "B W-1 D"]:
+        """Of consecutive states all but the first. Where a state repeats, nothing has moved: at an episode's start."""
+        now = kept[:, 1:]
+        velocity = (now - kept[:, :-1]) / TIME_STEP
+        parts = [(velocity if derived else now)[..., part] for derived, part in self._parts]
+        return jnp.concatenate(parts, axis=-1)

@@ -1,0 +1,90 @@
+"""From records to the picture and the table of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from purejax_mgtopo.analysis.statistics import (
+    Interval,
+    curve_interval,
+    finite_seeds,
+    interquartile_mean,
+)
+from purejax_mgtopo.records.run_data import RunData
+
+RETURN_LABEL = "episodic team return (sampled gates)"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where one run ended, over its finite seeds."""
+
+    task: str
+    method: str
+    final_return: Interval
+    """Interquartile mean of the last evaluation, with its 95 % bootstrap interval."""
+    edge_rate: float
+    finite: int
+    seeds: int
+    minutes: float
+
+
+def draw_curves(
+    runs: Sequence[tuple[str, RunData]], path: Path, *, title: str | None = None
+) -> Path | None:
+    """Learning curves of (method, run) pairs at `path`; None when no run holds an evaluation yet.
+
+    Returns are those under sampled gates: the policy that training follows, and the one whose edge
+    rate is drawn.
+    """
+    from purejax_mgtopo.analysis.figures import Curve, learning_curves
+
+    curves = [
+        Curve(run.config.task, method, run.episodes, run.return_sampled, run.edge_rate)
+        for method, run in runs
+        if len(run.episodes)
+    ]
+    if not curves:
+        return None
+    return learning_curves(curves, path, title=title, return_label=RETURN_LABEL)
+
+
+def try_to_draw(
+    runs: Sequence[tuple[str, RunData]],
+    path: Path,
+    say: Callable[[str], None],
+    *,
+    title: str | None = None,
+) -> Path | None:
+    """As `draw_curves`, but a picture that fails costs a line and not the run behind it."""
+    try:
+        return draw_curves(runs, path, title=title)
+    except Exception as error:
+        say(f"no picture: {type(error).__name__}: {' '.join(str(error).split())}")
+        return None
+
+
+def summarise(method: str, run: RunData) -> Summary:
+    """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
+    nothing = Interval(np.nan, np.nan, np.nan)
+    final, edges = nothing, np.nan
+    healthy = np.zeros(run.config.seeds, bool)
+    if len(run.episodes):
+        healthy = finite_seeds(run.return_sampled[:, -1:])[0] & run.finite[:, -1]
+    if healthy.any():
+        band = curve_interval(run.return_sampled[healthy, -1:])
+        final = Interval(*(float(line[0]) for line in band))
+        edges = float(interquartile_mean(run.edge_rate[healthy, -1]))
+    return Summary(
+        task=run.config.task,
+        method=method,
+        final_return=final,
+        edge_rate=edges,
+        finite=int(healthy.sum()),
+        seeds=run.config.seeds,
+        minutes=run.seconds / 60,
+    )

@@ -1,0 +1,122 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from purejax_mgtopo.analysis.curves import Summary
+from purejax_mgtopo.training.progress import duration
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.analysis.statistics import Interval
+    from purejax_mgtopo.population.fit import Fit
+    from purejax_mgtopo.trained.assess import Assessment
+
+
+def console() -> Console:
+    """Where results are printed."""
+    # A pipe has no width; tables in it should not break their lines.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def say(line: str) -> None:
+    """Print one line of results at once."""
+    print(line, flush=True)
+
+
+def summary_table(summaries: Sequence[Summary]) -> Table:
+    """Task x method: final return with its interval over seeds, edge rate, minutes."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("task", "method"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("final return [95 %]", "edges", "seeds", "minutes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    task = None
+    for summary in summaries:
+        final = summary.final_return
+        interval = "" if math.isnan(final.low) else f" [{final.low:.2f}, {final.high:.2f}]"
+        all_finite = summary.finite == summary.seeds
+        table.add_row(
+            "" if summary.task == task else summary.task,
+            summary.method,
+            "-" if math.isnan(final.point) else f"{final.point:.2f}{interval}",
+            "-" if math.isnan(summary.edge_rate) else f"{summary.edge_rate:.0%}",
+            f"{summary.seeds}" if all_finite else f"{summary.finite} of {summary.seeds} finite",
+            f"{summary.minutes:.1f}",
+        )
+        task = summary.task
+    return table
+
+
+def assessment_table(assessment: Assessment) -> Table:
+    """Condition x measures: interquartile means over the finite seeds, with their intervals."""
+    from purejax_mgtopo.trained.assess import summarise
+
+    config, finite = assessment.config, int(assessment.finite.sum())
+    seeds = (
+        f"{finite} seeds"
+        if finite == len(assessment.seeds)
+        else (f"{finite} of {len(assessment.seeds)} seeds (the others are not finite)")
+    )
+    table = Table(
+        title=f"{config.task}, {config.method}: {seeds}, {assessment.episodes:,} episodes each",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("edges are")
+    for heading in ("return [95 %]", "vs sampled", "edges", *assessment.outcome.measures):
+        table.add_column(heading, justify="right")
+    for row in summarise(assessment):
+        table.add_row(
+            row.condition,
+            _with_interval(row.episodic_return),
+            "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
+            f"{row.edge_rate.point:.0%}",
+            *(_with_interval(interval) for interval in row.measures.values()),
+        )
+    return table
+
+
+def _with_interval(interval: Interval, style: str = ".2f") -> str:
+    if math.isnan(interval.low):  # of a single seed
+        return f"{interval.point:{style}}"
+    return f"{interval.point:{style}} [{interval.low:{style}}, {interval.high:{style}}]"
+
+
+def fit_table(fit: Fit, rate: float | None) -> Table:
+    """What a seed needs, how many fit, and how long all will take at so many episodes per second."""
+    config, lane = fit.config, fit.lane
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+
+    def megabytes(size: float) -> str:
+        return f"{size / 1e6:,.2f} MB"
+
+    table.add_row(f"{config.task}, {config.method}: one seed keeps", megabytes(lane.total))
+    for name in ("parameters", "optimizers", "replay", "rest"):
+        table.add_row(f"    {name}", megabytes(getattr(lane, name)))
+    if fit.activations:
+        table.add_row("and while it advances with others", megabytes(fit.activations))
+    table.add_row("memory to use, of each device", megabytes(fit.memory))
+    each = "each device" if fit.devices > 1 else "the device"
+    table.add_row(f"predicted for {each}", megabytes(fit.predicted))
+    if fit.compiled is not None:
+        table.add_row("as compiled", megabytes(fit.compiled.total))
+    table.add_row("devices", f"{fit.devices}")
+    table.add_row("seeds at a time (--lanes)", f"{config.lanes:,} of {config.seeds:,}")
+    if config.microbatch:
+        table.add_row("advancing together (--microbatch)", f"{config.microbatch:,}")
+    table.add_row("waves", f"{fit.waves:,}")
+    if rate is not None:
+        seconds = config.seeds * config.episodes / rate
+        table.add_row("speed, measured just now", f"{rate:,.0f} episodes/s")
+        table.add_row(f"time for {config.episodes:,} episodes of all seeds", duration(seconds))
+    return table

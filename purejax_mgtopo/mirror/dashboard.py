@@ -1,0 +1,111 @@
+"""The saved W&B view of a project: curves by method with their intervals, edges, meta-learning health, the machine.
+
+Building it needs `wandb-workspaces`; saving it needs W&B's server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.mirror.access import has_credentials, import_wandb
+from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE
+
+NAME = "Topologies"
+EXTRA = "pip install 'purejax_mgtopo[dashboard]'"
+RETURNS = {
+    "return_sampled": "Return, sampled gates",
+    "return_greedy": "Return, greedy gates",
+    "train_return": "Return in training",
+}
+META = {
+    "advantage_norm": "Size of the advantage",
+    "gate_entropy": "Entropy of the gates",
+    "reinforce_cosine": "Cosine with REINFORCE's step",
+    "meta_gradient_norm": "Meta-gradient",
+    "meta_objective": "Meta-objective",
+    "eta_update_norm": "Step of eta",
+    "gate_gradient_norm": "Gradient of the gates",
+    "gate_update_norm": "Step of the gates",
+    "baseline_loss": "Loss of the baseline",
+}
+LEARNER = {"critic_loss": "Loss of the critic", "policy_loss": "Loss of the policies"}
+
+
+def workspace(entity: str, project: str) -> Any:
+    """The view, built but not saved: a `wandb_workspaces.workspaces.Workspace`.
+
+    Raises RunError without the extra that builds it.
+    """
+    import_wandb()
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError as error:
+        raise RunError(f"the dashboard needs one more package: {EXTRA} ({error})") from None
+
+    def curve(title: str, *metrics: str, x: str = AXIS) -> Any:
+        return wr.LinePlot(title=title, x=x, y=list(metrics))
+
+    def banded(name: str, title: str) -> Any:
+        return curve(
+            f"{title}: IQM and 95 % interval", *(f"{name}/{k}" for k in ("iqm", "low", "high"))
+        )
+
+    def section(name: str, *panels: Any) -> Any:
+        return ws.Section(name=name, panels=list(panels), is_open=True)
+
+    return ws.Workspace(
+        name=NAME,
+        entity=entity,
+        project=project,
+        sections=[
+            section("Returns by method", *(banded(k, title) for k, title in RETURNS.items())),
+            section(
+                "Seeds",
+                curve(
+                    "Spread of the return",
+                    *(f"return_sampled/{q}" for q in ("q05", "median", "q95")),
+                ),
+                curve("Non-finite seeds", "seeds/non_finite"),
+                wr.WeavePanelSummaryTable(table_name=SEED_TABLE),
+            ),
+            section(
+                "Edges",
+                banded("edge_rate", "Edges open"),
+                wr.LinePlot(
+                    title="Edges, pair by pair", x=AXIS, metric_regex="pair_rate/.*_from_.*"
+                ),
+                wr.MediaBrowser(title="Who receives from whom", media_keys=[HEAT_MAP]),
+            ),
+            section("Meta-learning", *(curve(t, f"metrics/{k}") for k, t in META.items())),
+            section("Learner", *(curve(t, f"metrics/{k}") for k, t in LEARNER.items())),
+            section(
+                "Progress and machine",
+                curve("Training return", "progress/train_return", x=PROGRESS_AXIS),
+                curve("Episodes per second", "progress/episodes_per_second", x=PROGRESS_AXIS),
+                wr.LinePlot(title="GPU", x="WallTime", metric_regex="system/gpu.*(gpu|memory)$"),
+                wr.LinePlot(
+                    title="CPU and memory", x="WallTime", metric_regex="system/(cpu|memory).*"
+                ),
+            ),
+        ],
+        settings=ws.WorkspaceSettings(x_axis=AXIS, max_runs=50),
+        runset_settings=ws.RunsetSettings(groupby=[ws.Config("task"), ws.Config("method")]),
+    )
+
+
+def save_dashboard(entity: str | None, project: str) -> str:
+    """Save the view and answer with its address. Raises RunError, in one line, where that fails."""
+    wandb = import_wandb()
+    if not has_credentials(str(wandb.setup().settings.base_url)):
+        raise RunError("no W&B credentials; get some by `wandb login`")
+    try:
+        who = entity or wandb.Api().default_entity
+        view = workspace(who, project)
+        view.save()
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"W&B: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    return str(view.url)

@@ -1,0 +1,153 @@
+"""From a run's records to the rows of its W&B mirror, in order, each once.
+
+A row is a chunk's. Its step is the training episodes of a seed summed over waves, so that steps grow from wave to wave
+and mean the same after a resume. An evaluation joins the row of its chunk when *all* seeds of the run are known at
+that episode, that is in the last wave: statistics are never of a part of the seeds. Of several processes this one
+hears its own seeds only, so there evaluations follow at the end, when the records are one table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.mirror.rows import (
+    Row,
+    evaluation_row,
+    overall_episode,
+    progress_row,
+    seed_row,
+    together,
+)
+from purejax_mgtopo.population.waves import split_into_waves
+from purejax_mgtopo.records.metrics import Evaluation, read_metrics
+from purejax_mgtopo.records.record import EVENTS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is logged at one step."""
+
+    step: int
+    row: Row
+
+
+class Feed:
+    """The rows that a run's records hold and that have not been taken yet.
+
+    Args:
+        told: the last step that the mirror has already; -1 for none.
+        alone: this process hears of every seed.
+    """
+
+    def __init__(self, folder: Path, config: Config, told: int = -1, alone: bool = True) -> None:
+        self._folder, self._config, self._alone = folder, config, alone
+        waves = split_into_waves(config, config.lanes or config.seeds)
+        self._last_wave = waves[-1].index
+        self._before = self._last_wave * config.episodes
+        """Episodes of the waves before the last."""
+        self._told = told
+        self._offset = 0
+        self._parts: dict[int, dict[int, Evaluation]] = {}
+        """By episode, then by first seed."""
+        self._seeds_told: dict[int, int] = {}
+        """The last episode told of a seed."""
+        self._loaded = False
+
+    @property
+    def step(self) -> int:
+        """The last step taken."""
+        return self._told
+
+    def add(self, evaluation: Evaluation) -> None:
+        """An evaluation just made; it need not be on disk yet."""
+        self._load()
+        self._parts.setdefault(evaluation.episode, {})[int(evaluation.seeds[0])] = evaluation
+
+    def take(self) -> Iterator[Entry]:
+        """Rows of the chunks that are new in the records."""
+        self._load()
+        for event in self._new_events():
+            if event.get("event") != "chunk":
+                continue
+            step = overall_episode(event, self._config)
+            if step <= self._told:
+                continue
+            row = progress_row(event, self._config)
+            if self._alone and event.get("wave", 0) == self._last_wave:
+                whole = self._whole(int(event["episode"]))
+                row |= {} if whole is None else evaluation_row(whole, self._config)
+            self._told = step
+            yield Entry(step, row)
+        if self._alone:
+            self._forget(self._told - self._before)
+
+    def take_rest(self) -> Iterator[Entry]:
+        """When all processes are done: evaluations that could not join their chunks' rows, as rows of their own."""
+        if self._alone:
+            return
+        self._reload()
+        for episode in sorted(self._parts):
+            whole = self._whole(episode)
+            if whole is not None:
+                self._told += 1
+                yield Entry(self._told, evaluation_row(whole, self._config))
+
+    def take_seed(self, seed: int, told: int) -> Iterator[Entry]:
+        """Rows of one seed that are new since episode `told`; call before `take`, which forgets."""
+        self._load()
+        told = max(told, self._seeds_told.get(seed, -1))
+        for episode in sorted(self._parts):
+            own = [part for part in self._parts[episode].values() if seed in part.seeds]
+            if episode > told and own:
+                self._seeds_told[seed] = episode
+                yield Entry(episode, seed_row(own[0], seed))
+
+    def final(self) -> Evaluation | None:
+        """The last evaluation of all seeds, from the records."""
+        self._reload()
+        wholes = [whole for episode in self._parts if (whole := self._whole(episode)) is not None]
+        return max(wholes, key=lambda whole: whole.episode, default=None)
+
+    def _whole(self, episode: int) -> Evaluation | None:
+        parts = list(self._parts.get(episode, {}).values())
+        if sum(len(part.seeds) for part in parts) < self._config.seeds:
+            return None
+        whole = together(parts)
+        return whole if len(whole.seeds) == self._config.seeds else None
+
+    def _forget(self, episode: int) -> None:
+        """Let go of evaluations that were told; with thousands of seeds they are large."""
+        for told in [e for e in self._parts if e <= episode and self._whole(e) is not None]:
+            del self._parts[told]
+
+    def _load(self) -> None:
+        """Evaluations from before this process: of earlier waves, or of the same one until its checkpoint.
+
+        Not earlier than the first chunk, before which a resumed run rewinds its records.
+        """
+        if not self._loaded:
+            self._reload()
+
+    def _reload(self) -> None:
+        self._loaded = True
+        for part in read_metrics(sorted(self._folder.glob("metrics*.parquet"))):
+            self._parts.setdefault(part.episode, {})[int(part.seeds[0])] = part
+
+    def _new_events(self) -> Iterator[Mapping[str, Any]]:
+        """Lines of the records that have not been read; one that is still being written waits."""
+        with open(self._folder / EVENTS, "rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event

@@ -1,0 +1,264 @@
+"""The W&B mirror of a run: another place to follow it, which is never the truth and can always be rebuilt.
+
+One W&B run for the program, whatever the number of its seeds; its rows come from `wandb_feed` and `wandb_rows`. The
+W&B run keeps its id when training resumes. What W&B has already is not told again: online it says so itself, while
+offline every process writes a whole file from the records and sets the earlier, shorter one aside, because uploading
+two files of one run would leave the last one alone.
+
+Nothing here may stop training: the first thing that fails costs one line, and from then on the mirror is silent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine import processes
+from purejax_mgtopo.mirror.access import Mode, Say, choose_mode, disabled, import_wandb
+from purejax_mgtopo.mirror.feed import Entry, Feed
+from purejax_mgtopo.mirror.rows import (
+    AXIS,
+    PROGRESS_AXIS,
+    SEED_TABLE,
+    HeatMap,
+    Histogram,
+    pixels,
+    seed_table,
+)
+from purejax_mgtopo.records.files import strict_json, write_atomically
+from purejax_mgtopo.records.metrics import Evaluation
+from purejax_mgtopo.records.record import CHECKPOINTS, CONFIG, FIGURES, Status, read_config, status
+from purejax_mgtopo.training.progress import Tick
+
+STATE = "wandb.json"
+SWEEP = "sweep.json"
+
+
+def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
+    """The mirror of a run that is about to train, or None where there is to be none."""
+    if disabled():
+        return None
+    try:
+        mode = choose_mode(config.wandb, say)
+    except Exception as error:
+        say(f"no W&B mirror: {_line(error)}")
+        return None
+    return None if mode is None else WandbMirror(folder, config, say, mode)
+
+
+def rebuild(folder: Path, say: Say) -> str:
+    """Write the mirror anew from the records of a run, as another W&B run; answers where it is.
+
+    Raises RunError where that is impossible: no run, one that is under way, W&B switched off or failing.
+    """
+    config = read_config(folder)
+    found = status(folder)
+    if found is Status.RUNNING:
+        raise RunError(f"{folder} is in use by another mgtopo; rebuild when it has ended")
+    setting = "auto" if config.wandb == "off" else config.wandb
+    mode = None if disabled() else choose_mode(setting, say)
+    if mode is None:
+        raise RunError("W&B is disabled (WANDB_MODE or `wandb disabled`); enable it to rebuild")
+    mirror = WandbMirror(folder, config, say, mode, anew=True)
+    mirror.close(finished=found is Status.FINISHED)
+    return mirror.place
+
+
+class WandbMirror:
+    """A `Mirror` (see `contracts`) that also writes itself from records alone.
+
+    Args:
+        anew: a W&B run of its own in place of the one that `folder` has; failing raises RunError.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, say: Say, mode: Mode, anew: bool = False
+    ) -> None:
+        self._folder, self._config, self._say, self._mode = folder, config, say, mode
+        self._anew = anew
+        self._broken = False
+        self.place = ""
+        """The page of the W&B run, or the folder it was written to."""
+        self._attempt(self._open)
+
+    def chunk(self, tick: Tick, env_steps: int) -> None:
+        """Log what the records say since the last time; the chunk's line is among them already."""
+        self._attempt(self._catch_up)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        self._attempt(lambda: self._feed.add(evaluation))
+
+    def close(self, finished: bool) -> None:
+        self._attempt(lambda: self._close(finished))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            if self._anew:
+                raise RunError(f"W&B: {_line(error)}") from error
+            self._broken = True
+            self._say(
+                f"W&B: {_line(error)}; training goes on without it, and `mgtopo wandb-rebuild "
+                f"{self._folder}` writes it later"
+            )
+
+    def _open(self) -> None:
+        old = self._kept_id()
+        name = secrets.token_hex(6) if self._anew or old is None else old
+        if not self._anew:
+            self._set_aside(old)
+            self._keep(name)
+        self._run = self._start(name)
+        alone = self._anew or processes.count() == 1
+        self._feed = Feed(self._folder, self._config, told=self._run.step - 1, alone=alone)
+        first = self._config.first_seed
+        count = min(self._config.wandb_per_seed, self._config.seeds)
+        self._seeds = {seed: self._start(name, seed) for seed in range(first, first + count)}
+        self._seeds_told = {seed: run.step - 1 for seed, run in self._seeds.items()}
+        self.place = self._run.url if self._mode == "online" else str(Path(self._run.dir).parent)
+        if self._mode == "online":
+            self._say(f"W&B: {self.place}")
+        self._old = old
+
+    def _start(self, name: str, seed: int | None = None) -> Any:
+        """A W&B run: the program's, or the one of a seed."""
+        wandb = import_wandb()
+        config = self._config
+        document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+        told = {
+            key: document.get(key) for key in ("versions", "device", "git", "started", "command")
+        }
+        title = f"{config.task}/{config.method}"
+        tags = [config.task, config.topology, config.messages]
+        wanted = {
+            "silent": True,
+            "console": "off",  # else it would take over stdout and stderr
+            "disable_code": True,
+            "git_commit": (document.get("git") or {}).get("commit"),
+            "init_timeout": 60,
+            "finish_timeout": 300,  # what is not uploaded by then stays on disk, for `wandb sync`
+            "x_save_requirements": False,
+        }
+        known = wandb.Settings.model_fields  # they come and go with versions of W&B
+        run = wandb.init(
+            id=name if seed is None else f"{name}-seed{seed}",
+            resume="allow",
+            reinit="create_new",  # leave alone what the user's own program may have open
+            mode=self._mode,
+            dir=os.environ.get("WANDB_DIR") or str(self._folder),
+            project=config.wandb_project,
+            group=recipe_name(self._folder) if seed is None else f"{title} by seed {name}",
+            job_type=config.method,
+            name=title if seed is None else f"{title}/{seed}",
+            tags=tags if seed is None else [*tags, "seed"],
+            config={**document["config"], "method": config.method, **told}
+            | ({} if seed is None else {"seed": seed}),
+            settings=wandb.Settings(
+                **{
+                    key: value
+                    for key, value in wanted.items()
+                    if key in known and value is not None
+                }
+            ),
+        )
+        run.define_metric(AXIS)
+        run.define_metric("*", step_metric=AXIS, step_sync=False)
+        run.define_metric(PROGRESS_AXIS)
+        run.define_metric("progress/*", step_metric=PROGRESS_AXIS, step_sync=False)
+        return run
+
+    def _catch_up(self) -> None:
+        for seed, run in self._seeds.items():
+            _log(run, self._feed.take_seed(seed, self._seeds_told[seed]))
+        _log(self._run, self._feed.take())
+
+    def _close(self, finished: bool) -> None:
+        self._catch_up()
+        if finished:
+            _log(self._run, self._feed.take_rest())
+            self._catch_up()
+            self._log_results()
+        for run in (*self._seeds.values(), self._run):
+            run.finish(exit_code=0 if finished else 1)
+        if self._anew:
+            self._set_aside(self._old)
+            self._keep(self._run.id)
+
+    def _log_results(self) -> None:
+        """What there is at the end: all seeds in a table, pictures, episodes, and where the checkpoints are."""
+        wandb = import_wandb()
+        results: dict[str, Any] = {}
+        final = self._feed.final()
+        if final is not None:
+            headings, lines = seed_table(final)
+            results[SEED_TABLE] = wandb.Table(columns=headings, data=lines)
+        for path in sorted((self._folder / FIGURES).glob("*.png")):
+            results[f"figures/{path.stem}"] = wandb.Image(str(path))
+        for path in sorted((self._folder / FIGURES).glob("*.gif")):
+            results[f"episodes/{path.stem}"] = wandb.Video(str(path), format="gif")
+        if results:
+            self._run.log(results, step=self._feed.step + 1, commit=True)
+        checkpoints = (self._folder / CHECKPOINTS).resolve()
+        if checkpoints.is_dir() and any(checkpoints.iterdir()):
+            artifact = wandb.Artifact(f"checkpoints-{self._run.id}", type="checkpoint")
+            # They have digests of their own; reading gigabytes once more would teach nothing.
+            artifact.add_reference(checkpoints.as_uri(), checksum=False)
+            self._run.log_artifact(artifact)
+
+    def _kept_id(self) -> str | None:
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            return str(json.loads((self._folder / STATE).read_text(encoding="utf-8"))["id"])
+        return None
+
+    def _keep(self, name: str) -> None:
+        kept = {"id": name, "project": self._config.wandb_project, "mode": self._mode}
+        write_atomically(self._folder / STATE, strict_json(kept).encode())
+
+    def _set_aside(self, name: str | None) -> None:
+        """Take what an earlier process wrote offline out of the sight of `wandb sync`: the whole takes its place."""
+        if name is None:
+            return
+        folder = Path(os.environ.get("WANDB_DIR") or self._folder) / "wandb"
+        for pattern in (f"offline-run-*-{name}", f"offline-run-*-{name}-seed*"):
+            for path in folder.glob(pattern):
+                aside = path.with_name(path.name.replace("offline-run", "superseded-run", 1))
+                while aside.exists():  # W&B's names tell seconds, and two processes may share one
+                    aside = aside.with_name(aside.name + "_")
+                path.rename(aside)
+
+
+def recipe_name(folder: Path) -> str | None:
+    """The recipe's folder, of the sweep that `folder` is a run of."""
+    for above in folder.resolve().parents[:3]:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
+    return None
+
+
+def _log(run: Any, entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        row = {name: _for_wandb(value) for name, value in entry.row.items()}
+        run.log(row, step=entry.step, commit=True)  # each row at once: a kill loses none
+
+
+def _for_wandb(value: Any) -> Any:
+    if isinstance(value, Histogram):
+        return import_wandb().Histogram(np_histogram=(value.counts, value.edges))
+    if isinstance(value, HeatMap):
+        return import_wandb().Image(pixels(value.rates), caption=value.caption)
+    return value
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

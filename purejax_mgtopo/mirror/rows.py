@@ -1,0 +1,198 @@
+"""What the W&B mirror logs, as plain numbers: from an evaluation, or a chunk's event, to one row.
+
+Nothing here knows W&B, a disk or a clock, so that a mirror written during training and one rebuilt from the records
+hold the same values. S seeds, N agents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.analysis.statistics import curve_interval, interquartile_mean
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.records.metrics import LEADING, Evaluation
+
+AXIS = "env_steps"
+"""What every curve over seeds is drawn against: environment steps of one seed."""
+PROGRESS_AXIS = "progress/episode"
+"""What progress is drawn against: training episodes of a seed, summed over waves, so that it always grows."""
+HEAT_MAP, SEED_TABLE = "pair_rate/heat_map", "final/seeds"
+QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+HEAT_MAPS = 20
+"""Pictures of a run at most; the rates themselves are curves."""
+BINS = 32
+PAIR_CURVES_UP_TO = 8
+"""Agents: beyond, N (N - 1) curves help nobody, and the picture remains."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Seeds by value."""
+
+    counts: NDArray[np.int64]
+    """[BINS]"""
+    edges: NDArray[np.float64]
+    """[BINS + 1]"""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """How often agent i (row) received from agent j (column), as a picture."""
+
+    rates: NDArray[np.float64]
+    """[N, N] in [0, 1], means over seeds; the diagonal means nothing."""
+    caption: str
+
+
+Row = dict[str, float | int | Histogram | HeatMap]
+"""W&B's own shape: values by the name under which they are logged."""
+
+
+def together(parts: Sequence[Evaluation]) -> Evaluation:
+    """The evaluations of several waves or processes at the same episode as one: seeds ascending, each once."""
+    seeds, first = np.unique(np.concatenate([part.seeds for part in parts]), return_index=True)
+
+    def joined(arrays: Sequence[NDArray]) -> NDArray:
+        return np.concatenate(arrays)[first]
+
+    return Evaluation(
+        episode=parts[0].episode,
+        env_steps=parts[0].env_steps,
+        seeds=seeds,
+        finite=joined([part.finite for part in parts]),
+        columns={name: joined([part.columns[name] for part in parts]) for name in parts[0].columns},
+    )
+
+
+def healthy_seeds(evaluation: Evaluation) -> NDArray[np.bool_]:
+    """[S] seeds that statistics may use: neither frozen nor with a return or an edge rate that is not a number."""
+    whole = [np.isfinite(evaluation.columns[name]) for name in LEADING]
+    return evaluation.finite & np.logical_and.reduce(whole)
+
+
+def evaluation_row(evaluation: Evaluation, config: Config) -> Row:
+    """Statistics over the seeds of one evaluation; what is not known (one seed's spread) is left out.
+
+    Returns, edge rates: the interquartile mean with its 95 % bootstrap interval, as in the figures; mean, quantiles,
+    histogram. Every other measurement of a seed: the interquartile mean over the seeds that have it, under
+    ``metrics/``. Edge by edge: mean rates and, at some evaluations, a picture.
+    """
+    healthy = healthy_seeds(evaluation)
+    row: Row = {
+        AXIS: evaluation.env_steps,
+        "episode": evaluation.episode,
+        "seeds/total": len(healthy),
+        "seeds/non_finite": int(np.sum(~healthy)),
+    }
+    if not healthy.any():
+        return row
+    leading = np.stack([evaluation.columns[name][healthy] for name in LEADING], axis=1)
+    leading = leading.astype(np.float64)  # [S, 4]
+    band = curve_interval(leading)
+    for k, name in enumerate(LEADING):
+        row[f"{name}/iqm"] = float(band.point[k])
+        if not math.isnan(band.low[k]):
+            row[f"{name}/low"], row[f"{name}/high"] = float(band.low[k]), float(band.high[k])
+        row[f"{name}/mean"] = float(np.mean(leading[:, k]))
+        for label, share in QUANTILES.items():
+            row[f"{name}/{label}"] = float(np.quantile(leading[:, k], share))
+        row[f"{name}/histogram"] = Histogram(*np.histogram(leading[:, k], bins=BINS))
+    for name, values in evaluation.columns.items():
+        if name not in LEADING and values.ndim == 1:
+            known = values[healthy & np.isfinite(values)]
+            if len(known):
+                row[f"metrics/{name}"] = float(interquartile_mean(known))
+    if "pair_rate" in evaluation.columns:
+        row |= _pairs(evaluation, healthy, config)
+    return row
+
+
+def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], config: Config) -> Row:
+    rates = evaluation.columns["pair_rate"][healthy].astype(np.float64).mean(axis=0)
+    agents = len(rates)
+    row: Row = {}
+    if agents <= PAIR_CURVES_UP_TO:
+        for i in range(agents):
+            for j in range(agents):
+                if i != j:
+                    row[f"pair_rate/{i}_from_{j}"] = float(rates[i, j])
+    if _pictured(evaluation.episode, config):
+        row[HEAT_MAP] = HeatMap(
+            rates,
+            f"episode {evaluation.episode}: how often the row's agent received from the column's, white never, dark "
+            f"always; agents 0 to {agents - 1}, mean of {int(healthy.sum())} seeds",
+        )
+    return row
+
+
+def _pictured(episode: int, config: Config) -> bool:
+    """At most HEAT_MAPS evaluations, evenly spread, the last among them."""
+    every = config.evaluation.every
+    evaluations = -(-config.episodes // every)
+    from_the_end = evaluations - -(-episode // every)
+    return from_the_end % -(-evaluations // HEAT_MAPS) == 0
+
+
+def progress_row(event: Mapping[str, Any], config: Config) -> Row:
+    """One chunk's line of ``events.jsonl``; null values, which JSON has for NaN, are left out."""
+    values = {
+        PROGRESS_AXIS: overall_episode(event, config),
+        "progress/wave": event.get("wave", 0),
+        "progress/train_return": event.get("train_return"),
+        "progress/edge_rate": event.get("edge_rate"),
+        "progress/episodes_per_second": event.get("episodes_per_second"),
+        "progress/non_finite": event.get("non_finite"),
+        "progress/hours": event["seconds"] / 3600 if "seconds" in event else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def overall_episode(event: Mapping[str, Any], config: Config) -> int:
+    """Training episodes of a seed, summed over the waves so far: the mirror's step."""
+    return int(event.get("wave", 0)) * config.episodes + int(event["episode"])
+
+
+def seed_row(evaluation: Evaluation, seed: int) -> Row:
+    """One seed's own numbers; those that are not finite are left out."""
+    at = int(np.flatnonzero(evaluation.seeds == seed)[0])
+    row: Row = {
+        AXIS: evaluation.env_steps,
+        "episode": evaluation.episode,
+        "finite": int(evaluation.finite[at]),
+    }
+    for name, values in evaluation.columns.items():
+        if values.ndim == 1 and np.isfinite(values[at]):
+            row[f"seed/{name}"] = float(values[at])
+    return row
+
+
+def seed_table(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
+    """Headings, and a line for every seed: all that was measured of it; None where that is not a number."""
+    names = [name for name, values in evaluation.columns.items() if values.ndim == 1]
+    lines = []
+    for at, seed in enumerate(evaluation.seeds):
+        numbers = [float(evaluation.columns[name][at]) for name in names]
+        known = [number if math.isfinite(number) else None for number in numbers]
+        lines.append([int(seed), bool(evaluation.finite[at]), *known])
+    return ["seed", "finite", *names], lines
+
+
+def pixels(rates: NDArray[np.float64], cell: int = 24) -> NDArray[np.uint8]:
+    """[N * cell + 1, N * cell + 1, 3]: white for 0, dark blue for 1, grey on the diagonal, a line between cells."""
+    white, dark, grey, line = (
+        np.array(rgb, np.float64)
+        for rgb in ((255, 255, 255), (8, 48, 107), (190, 190, 190), (225, 225, 225))
+    )
+    shades = white + np.clip(rates, 0, 1)[..., None] * (dark - white)
+    shades[np.eye(len(rates), dtype=bool)] = grey
+    picture = np.repeat(np.repeat(shades, cell, axis=0), cell, axis=1)
+    picture = np.pad(picture, ((0, 1), (0, 1), (0, 0)))
+    picture[::cell] = line
+    picture[:, ::cell] = line
+    return np.rint(picture).astype(np.uint8)

@@ -1,0 +1,233 @@
+"""How many seeds fit: bytes per lane from compiled programs of two sizes, solved, and checked by compiling.
+
+A *lane* is a seed inside the program; more seeds than lanes run in waves. On an accelerator, where lanes advance
+together, activations may be what limits; then micro-batches of lanes share them (see `population`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine import processes
+from purejax_mgtopo.population.lanes import seed_axis
+from purejax_mgtopo.population.population import Population
+from purejax_mgtopo.population.waves import even_lanes
+
+MARGIN = 0.9
+"""Share of the memory to plan with: other programs, fragmentation and the evaluation of reports need some."""
+SMALLEST_MICROBATCH = 64
+"""Fewer lanes at a time leave a large GPU idle."""
+_OPTIMIZER = ("optimizer", "nu")
+
+
+@dataclass(frozen=True)
+class LaneBytes:
+    """What one seed keeps between chunks, in bytes."""
+
+    parameters: int
+    """Networks and their targets."""
+    optimizers: int
+    replay: int
+    rest: int
+    """The current trajectory, random keys, sums of metrics."""
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.optimizers + self.replay + self.rest
+
+
+@dataclass(frozen=True)
+class ProgramBytes:
+    """What a compiled chunk needs on one device, in bytes."""
+
+    state: int
+    temporary: int
+
+    @property
+    def total(self) -> int:
+        return self.state + self.temporary
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A plan for the seeds of a configuration, and what it rests on."""
+
+    config: Config
+    """With `lanes` and `microbatch` settled."""
+    devices: int
+    memory: int
+    """Bytes of one device that the plan may use."""
+    lane: LaneBytes
+    activations: float
+    """Temporary bytes that one more lane, of those that advance together, needs."""
+    predicted: int
+    """Bytes on one device."""
+    compiled: ProgramBytes | None
+    """The check: of the program with these lanes; None where nothing was near the limit."""
+
+    @property
+    def waves(self) -> int:
+        return -(-self.config.seeds // self.config.lanes)
+
+
+def lane_bytes(config: Config) -> LaneBytes:
+    """Exact, from shapes; nothing is computed or compiled."""
+    one = Population(replace(config, seeds=1), 1, jax.local_devices()[:1])
+    sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest"), 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(one.abstract().lanes):
+        parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        group = "rest"
+        if parts[0] == "seed" and parts[1] == "replay":
+            group = "replay"
+        elif parts[0] == "seed" and parts[1] in ("learner", "rule", "target"):
+            optimizer = any(part.endswith(_OPTIMIZER) for part in parts)
+            group = "optimizers" if optimizer else "parameters"
+        words = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        sizes[group] += int(np.prod(words.shape)) * words.dtype.itemsize
+    return LaneBytes(**sizes)
+
+
+def program_bytes(config: Config, lanes: int) -> ProgramBytes:
+    """Of the chunk's program with so many lanes on one device, by compiling it."""
+    population = Population(replace(config, seeds=lanes), lanes, jax.local_devices()[:1])
+    analysis = population.compiled(population.abstract()).memory_analysis()
+    if analysis is None:
+        raise ConfigError("this backend does not tell how much memory a program needs; set --lanes")
+    kept = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+    return ProgramBytes(
+        state=int(kept - analysis.alias_size_in_bytes), temporary=int(analysis.temp_size_in_bytes)
+    )
+
+
+def device_memory() -> int:
+    """Bytes of one device: what an accelerator's allocator may use, or a host device's share of free memory."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return available_memory() // jax.local_device_count()
+
+
+def available_memory() -> int:
+    """Bytes that this machine can give without swapping, or all it has where it does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
+    """Lanes and micro-batches for the seeds of `config`; settings that are given are kept.
+
+    Where all seeds together need a small part of the memory, nothing is compiled unless `check` asks for it.
+
+    Args:
+        memory: bytes of one device; by default what this machine has.
+
+    Raises ConfigError when not even one seed fits.
+    """
+    memory = int(MARGIN * (device_memory() if memory is None else memory))
+    memory = int(processes.gather([memory]).min())  # all processes come to the same plan
+    lane = lane_bytes(config)
+    devices = Population(config, config.lanes or None).mesh.size
+    wanted = -(-(config.lanes or config.seeds) // devices)
+    together = seed_axis(config) == "vmap"
+    # Activations have never been measured above ten times the state of a lane at the paper's sizes.
+    generous = lane.total * (wanted + 10 * (wanted if together else 1))
+    if not check and (generous <= memory // 4 or config.lanes):
+        settled = replace(config, lanes=min(config.lanes or config.seeds, config.seeds))
+        return Fit(settled, devices, memory, lane, math.nan, generous, None)
+    small, large = (1, 2) if together else (2, 4)
+    at_small, at_large = (program_bytes(config, n) for n in (small, large))
+    state = (at_large.state - at_small.state) / (large - small)
+    activations = max((at_large.temporary - at_small.temporary) / (large - small), 0.0)
+    fixed = at_small.total - small * (state + activations)
+    lanes, batch = _solve(wanted, memory - fixed, state, activations, together, config.microbatch)
+    while True:
+        if lanes < 1:
+            raise ConfigError(
+                f"one seed needs {at_small.total / 1e6:,.0f} MB and a device has {memory / 1e6:,.0f} MB to give; "
+                "lower learner.replay_transitions or learner.hidden"
+            )
+        total = even_lanes(config.lanes or config.seeds, lanes * devices)
+        settled = replace(config, lanes=total, microbatch=batch if batch < lanes else 0)
+        per_device = -(-total // devices)
+        compiled = program_bytes(settled, per_device)
+        if compiled.total <= memory:
+            break
+        lanes = min(per_device - 1, int(per_device * memory / compiled.total))
+    predicted = _predicted(per_device, settled.microbatch, fixed, state, activations, together)
+    return Fit(settled, devices, memory, lane, activations, int(predicted), compiled)
+
+
+def burst(fit: Fit, chunks: int = 3, profile: Path | None = None) -> float:
+    """Training episodes per second of all devices in steady state, measured now; the first chunk compiles.
+
+    In turn, lanes cost the same however many there are, so that one a device is enough.
+
+    Args:
+        profile: a folder for a profile of one more chunk, as TensorBoard and Perfetto read it.
+    """
+    config = fit.config
+    lanes = config.lanes if seed_axis(config) == "vmap" else min(config.lanes, fit.devices)
+    population = Population(replace(config, seeds=lanes), lanes)
+    state, _ = population.advance(population.init())
+    began = time.perf_counter()
+    for _ in range(chunks):
+        state, _ = population.advance(state)  # waits for its report
+    seconds = time.perf_counter() - began
+    if profile is not None:
+        with jax.profiler.trace(str(profile)):
+            population.advance(state)
+    return chunks * config.chunk_episodes * lanes / seconds
+
+
+def _solve(
+    wanted: int, memory: float, state: float, activations: float, together: bool, batch: int
+) -> tuple[int, int]:
+    """Lanes of a device and how many of them advance together (0: all)."""
+    if not together:
+        return int(min(wanted, memory // state)), 0
+    if batch:
+        return int(min(wanted, (memory - batch * (state + activations)) // state)), batch
+    everyone = int(memory // (state + activations))
+    if everyone >= wanted:
+        return wanted, 0
+    # Micro-batches pay with one more copy of their own states; as few as needed, none too small.
+    for batches in range(2, wanted + 1):
+        batch = -(-wanted // batches)
+        if batch < min(SMALLEST_MICROBATCH, wanted):
+            break
+        if wanted * state + batch * (state + activations) <= memory:
+            return wanted, batch
+    batch = min(SMALLEST_MICROBATCH, everyone)
+    lanes = int((memory - batch * (state + activations)) // state) // max(batch, 1) * batch
+    return (lanes, batch) if lanes > everyone else (everyone, 0)
+
+
+def _predicted(
+    lanes: int, batch: int, fixed: float, state: float, activations: float, together: bool
+) -> float:
+    if not together:
+        return fixed + lanes * (state + activations)
+    if not batch:
+        return fixed + lanes * (state + activations)
+    return fixed + lanes * state + batch * (state + activations)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,194 @@
+"""The table of metrics: one row per evaluation and seed, in memory and as Parquet."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.config import Config, flatten
+from purejax_mgtopo.population.waves import Wave
+
+LEADING = ("return_sampled", "return_greedy", "train_return", "edge_rate")
+"""Columns that every run has; whatever else the program measures follows them."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the seeds of a wave: its rows in the table."""
+
+    episode: int
+    env_steps: int
+    seeds: NDArray[np.int32]
+    """[S]"""
+    finite: NDArray[np.bool_]
+    """[S]"""
+    columns: Mapping[str, NDArray[np.float32]]
+    """[S, ...] each; more than one axis becomes a list of fixed length in row-major order."""
+
+
+class Metrics:
+    """Rows gathered so far. Columns are fixed by the first evaluation."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LEADING, ())
+        self._rows: list[Evaluation] = []
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Add one evaluation. Raises ValueError for columns of another name or shape than before."""
+        columns = evaluation.columns
+        names = LEADING + tuple(name for name in columns if name not in LEADING)
+        shapes = {name: np.shape(columns[name])[1:] for name in names}
+        if self._rows and shapes != self._shapes:
+            raise ValueError(f"columns changed from {self._shapes} to {shapes}")
+        for name, values in (*columns.items(), ("finite", evaluation.finite)):
+            if len(values) != len(evaluation.seeds):
+                raise ValueError(
+                    f"{name} must be of {len(evaluation.seeds)} seeds: {np.shape(values)}"
+                )
+        self._shapes = shapes
+        self._rows.append(evaluation)
+
+    def __len__(self) -> int:
+        return sum(len(row.seeds) for row in self._rows)
+
+    def rewind(self, wave: Wave, episode: int) -> None:
+        """Forget what a wave told after `episode`, and all later waves."""
+        self._rows = [
+            row
+            for row in self._rows
+            if row.seeds[0] < wave.first_seed or (row.seeds[0] in wave and row.episode <= episode)
+        ]
+
+    def non_finite(self, wave: Wave) -> int:
+        """Frozen seeds at the last evaluation of a wave."""
+        rows = [row for row in self._rows if row.seeds[0] in wave]
+        last = max((row.episode for row in rows), default=0)
+        return sum(int(np.sum(~row.finite)) for row in rows if row.episode == last)
+
+    def joined(self, paths: Sequence[Path]) -> None:
+        """Add the tables of several processes, each seed's evaluation once, in the order of one process."""
+        rows: Iterable[Evaluation] = read_metrics(paths)
+        if len(paths) > 1:
+            found: dict[tuple[int, int, int], Evaluation] = {}
+            lanes = self._config.lanes or self._config.seeds
+            for row in rows:
+                wave = (int(row.seeds[0]) - self._config.first_seed) // lanes
+                found.setdefault((wave, row.episode, int(row.seeds[0])), row)
+            rows = [found[key] for key in sorted(found)]
+        for row in rows:
+            self.append(row)
+
+    def as_parquet(self) -> bytes:
+        """The whole table; the configuration goes into the schema's metadata under ``config``."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        rows, counts = self._rows, [len(row.seeds) for row in self._rows]
+        columns: list[tuple[str, Any, Any]] = [
+            (
+                "episode",
+                pa.int64(),
+                np.repeat(np.array([r.episode for r in rows], np.int64), counts),
+            ),
+            (
+                "env_steps",
+                pa.int64(),
+                np.repeat(np.array([r.env_steps for r in rows], np.int64), counts),
+            ),
+            ("seed", pa.int32(), _joined([row.seeds for row in rows], np.int32)),
+        ]
+        for name, shape in self._shapes.items():
+            values = _joined([row.columns[name] for row in rows], np.float32)
+            kind = pa.float32()
+            if shape:
+                kind = pa.list_(pa.field("item", pa.float32(), nullable=False), int(np.prod(shape)))
+                values = pa.FixedSizeListArray.from_arrays(values, type=kind)
+            columns.append((name, kind, values))
+        columns.append(("finite", pa.bool_(), _joined([row.finite for row in rows], np.bool_)))
+        schema = pa.schema(
+            [pa.field(name, kind, nullable=False) for name, kind, _ in columns],
+            metadata={
+                "config": json.dumps(flatten(self._config)),
+                "shapes": json.dumps(
+                    {name: shape for name, shape in self._shapes.items() if shape}
+                ),
+            },
+        )
+        arrays = [
+            values if isinstance(values, pa.Array) else pa.array(values, kind)
+            for _, kind, values in columns
+        ]
+        buffer = io.BytesIO()
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer)
+        return buffer.getvalue()
+
+
+def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
+    """The evaluations in tables, in the order in which they were written. Raises OSError or ValueError."""
+    import pyarrow.parquet as parquet
+
+    for path in paths:
+        table = parquet.read_table(path)
+        shapes = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
+        arrays = {}
+        for name in table.column_names:
+            column = table[name].combine_chunks()
+            if name in shapes:
+                arrays[name] = column.flatten().to_numpy().reshape(-1, *shapes[name])
+            else:
+                arrays[name] = column.to_numpy(zero_copy_only=False)
+        episode, seed = arrays["episode"], arrays["seed"]
+        # Seeds ascend within an evaluation, so that a new one begins where either starts over.
+        begins = np.flatnonzero((np.diff(episode) != 0) | (np.diff(seed) <= 0)) + 1
+        named = [name for name in arrays if name not in ("episode", "env_steps", "seed", "finite")]
+        for rows in np.split(np.arange(len(episode)), begins):
+            if len(rows):
+                yield Evaluation(
+                    episode=int(episode[rows[0]]),
+                    env_steps=int(arrays["env_steps"][rows[0]]),
+                    seeds=seed[rows],
+                    finite=arrays["finite"][rows],
+                    columns={name: arrays[name][rows] for name in named},
+                )
+
+
+def columns_of(
+    training: Mapping[str, NDArray], evaluation: Mapping[str, NDArray]
+) -> dict[str, NDArray]:
+    """The table's columns from what the program measured in training and in an evaluation.
+
+    ``edge_rate`` is the evaluation's, under sampled gates; a training metric whose name is taken
+    gets ``train_``.
+    """
+    columns = {
+        "edge_rate" if name == "edge_rate_sampled" else name: value
+        for name, value in evaluation.items()
+    }
+    for name, value in training.items():
+        columns[f"train_{name}" if name in columns else name] = value
+    return columns
+
+
+def fields_of(measured: Any) -> dict[str, NDArray]:
+    """A dataclass, NamedTuple or mapping of per-seed arrays, by name."""
+    if isinstance(measured, Mapping):
+        return {name: np.asarray(value) for name, value in measured.items()}
+    if dataclasses.is_dataclass(measured):
+        names = [item.name for item in dataclasses.fields(measured)]
+    else:
+        names = list(measured._fields)
+    return {name: np.asarray(getattr(measured, name)) for name in names}
+
+
+def _joined(rows: list[NDArray], kind: Any) -> NDArray:
+    flat = [np.asarray(row, kind).reshape(-1) for row in rows]
+    return np.concatenate(flat) if flat else np.empty(0, kind)

@@ -1,0 +1,287 @@
+"""What a run leaves on disk; `run_data` reads it back as arrays.
+
+    config.json      the configuration, versions, device, commit, command; written once
+    events.jsonl     one line for the start, every chunk, every evaluation, and the end
+    metrics.parquet  one row per evaluation and seed; complete and readable at every instant
+    checkpoints/     the whole state of training; see `checkpoint`
+
+Files are replaced as a whole or appended to by whole lines, so that a kill at any time leaves them
+readable. A run holds a lock on its folder: a second process cannot write into it, nor mistake it
+for an abandoned one. Of several processes, all but the first add their number to the names of the
+files that hold their own seeds, until the first one joins them at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from purejax_mgtopo.config import Config, flatten, override
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
+from purejax_mgtopo.records.metrics import Evaluation, Metrics
+from purejax_mgtopo.records.provenance import provenance
+
+CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
+FIGURES, CHECKPOINTS = "figures", "checkpoints"
+
+__all__ = [
+    "CHECKPOINTS",
+    "FIGURES",
+    "RunRecord",
+    "Status",
+    "read_config",
+    "read_events",
+    "refuse_existing",
+    "status",
+    "tables",
+]
+
+
+class Status(enum.Enum):
+    """What a folder holds."""
+
+    ABSENT = "no run"
+    FINISHED = "a finished run"
+    UNFINISHED = "a run that was interrupted"
+    RUNNING = "a run in progress"
+
+
+class RunRecord:
+    """The files of one run while it is being made: a context manager, holding its lock.
+
+    Args:
+        resume: go on with the records in `folder` rather than refuse them.
+        process, processes: which of how many processes this is.
+    """
+
+    SHARE = 20.0
+    """The table is written at most so often that writing takes one part in this many of the time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        command: str | None,
+        *,
+        resume: bool = False,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.folder = folder
+        config = override(config, flatten(config))  # as it will be read back: 0.0 for a float's 0
+        self._config, self._command, self._resume = config, command, resume
+        self._process, self._processes = process, processes
+        self._open = contextlib.ExitStack()
+        self._started = time.monotonic()
+        self._metrics = Metrics(config)
+        self._written, self._cost = -math.inf, 0.0
+
+    def __enter__(self) -> RunRecord:
+        with self._open as stack, clear_disk_errors(self.folder):
+            first = self._process == 0
+            if first and not self._resume:
+                refuse_existing(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = stack.enter_context(lock(self.folder / _numbered(LOCK, self._process)))
+            if not free or (first and not self._resume and _present(self.folder)):
+                raise RunError(f"{self.folder} is in use by another mgtopo; choose another folder")
+            if self._resume:
+                self._take_up()
+            elif first:
+                description = {
+                    "format": 1,
+                    "config": dataclasses.asdict(self._config),
+                    "settings": flatten(self._config),
+                    **provenance(self._command),
+                }
+                write_atomically(self.folder / CONFIG, strict_json(description, indent=2).encode())
+            self.flush()
+            self._cost = 0.0  # the first time imports a library besides
+            self._events: IO[str] = stack.enter_context(
+                open(self._path(EVENTS), "a", encoding="utf-8")
+            )
+            self._open = stack.pop_all()
+        if not self._resume:
+            self.event("start", settings=flatten(self._config))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def rewind(self, wave: Wave, episode: int) -> None:
+        """Go back to where a wave stood after `episode`; what was recorded of later times will come again.
+
+        Raises RunError when the table has lost what was recorded before.
+        """
+
+        def still_holds(event: Mapping[str, Any]) -> bool:
+            if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
+                return True
+            return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
+
+        kept = [
+            strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
+        ]
+        self._metrics.rewind(wave, episode)
+        if self._process == 0 and len(self._metrics) != (
+            expected := self._rows_until(wave, episode)
+        ):
+            raise RunError(
+                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows from before the "
+                f"checkpoint of episode {episode:,}: put the original back, or move "
+                f"{self.folder / CHECKPOINTS} away to begin anew"
+            )
+        with clear_disk_errors(self.folder):
+            write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
+            self._events.close()
+            self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
+        self.flush()
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line; ``seconds`` count from the start of the run, without interruptions."""
+        seconds = round(time.monotonic() - self._started, 3)
+        line = strict_json({"event": kind, "time": time.time(), "seconds": seconds, **fields})
+        with clear_disk_errors(self.folder):
+            self._events.write(line + "\n")
+            self._events.flush()
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Add one evaluation to the metrics. They reach the disk soon; `flush` makes sure."""
+        if not len(evaluation.seeds):  # all lanes of this process are idle
+            return
+        self._metrics.append(evaluation)
+        if time.monotonic() - self._written > self.SHARE * self._cost:
+            self.flush()
+
+    def non_finite(self, wave: Wave) -> int:
+        """Seeds of a wave that are frozen, as far as this process knows."""
+        return self._metrics.non_finite(wave)
+
+    def flush(self) -> None:
+        """Make all records durable."""
+        began = time.monotonic()
+        with clear_disk_errors(self.folder):
+            write_atomically(self._path(METRICS), self._metrics.as_parquet())
+            if hasattr(self, "_events") and not self._events.closed:
+                self._events.flush()
+                os.fsync(self._events.fileno())
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+    def join(self) -> None:
+        """In the first process, when all have flushed: one table of all their seeds."""
+        if self._process or self._processes == 1:
+            return
+        self._join_tables()
+
+    def _join_tables(self) -> None:
+        """A kill in the midst of it leaves some rows in two tables; they are read once."""
+        self._metrics = Metrics(self._config)
+        try:
+            self._metrics.joined([path for path in tables(self.folder) if path.exists()])
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"{self.folder / METRICS} cannot be read ({error}): put the original back, or remove it and move "
+                f"{self.folder / CHECKPOINTS} away to begin anew"
+            ) from None
+        with clear_disk_errors(self.folder):
+            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
+            for path in tables(self.folder)[1:]:
+                path.unlink()
+
+    def _rows_until(self, wave: Wave, episode: int) -> int:
+        """Rows of all waves before this one, and of this one until `episode`."""
+        config = self._config
+
+        def evaluations(episode: int) -> int:
+            every, last = config.evaluation.every, episode == config.episodes
+            return episode // every + (last and episode % every != 0)
+
+        before = wave.first_seed - config.first_seed
+        return before * evaluations(config.episodes) + wave.seeds * evaluations(episode)
+
+    def _take_up(self) -> None:
+        """Read what is there; a part of it may prove to be ahead of the checkpoint (see `rewind`).
+
+        The first process takes up what all have recorded, however many they were; the others begin with nothing.
+        """
+        if self._process == 0:
+            self._join_tables()
+        seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
+        self._started = time.monotonic() - max(seconds, default=0.0)
+        # A line torn by a kill must not run into the next one.
+        whole = [strict_json(event) + "\n" for event in read_events(self._path(EVENTS))]
+        write_atomically(self._path(EVENTS), "".join(whole).encode())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / _numbered(name, self._process)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise RunError if anything of ours is in `folder` already; results are never overwritten."""
+    if not _present(folder):
+        return
+    found = status(folder)
+    way_out = "choose another folder with --out, or move this one away"
+    if found is Status.UNFINISHED:
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder with --out"
+    raise RunError(f"{folder} already holds {found.value}; {way_out}")
+
+
+def status(folder: Path) -> Status:
+    """What is in `folder`, without changing it."""
+    if not _present(folder):
+        return Status.ABSENT
+    if any(event.get("event") == "end" for event in read_events(folder)):
+        return Status.FINISHED
+    if not (folder / LOCK).exists():
+        return Status.UNFINISHED
+    with lock(folder / LOCK) as free:
+        return Status.UNFINISHED if free else Status.RUNNING
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration a run was made with."""
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return override(Config(), document["settings"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
+        raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
+    path = folder / EVENTS if folder.is_dir() else folder
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+
+def tables(folder: Path) -> list[Path]:
+    """The first process's table, then those of the others."""
+    stem, suffix = METRICS.split(".")
+    return [folder / METRICS, *sorted(folder.glob(f"{stem}.*[0-9].{suffix}"))]
+
+
+def _numbered(name: str, process: int) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return name if not process else f"{stem}.{process}{dot}{suffix}"
+
+
+def _present(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS, CHECKPOINTS))

@@ -1,0 +1,111 @@
+"""A run's records read back: all evaluations of all seeds as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.metrics import LEADING, Evaluation, read_metrics
+from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run's evaluations as arrays: E evaluations, S seeds that have come as far as any."""
+
+    config: Config
+    seconds: float
+    """Wall time of the whole run, NaN when it did not finish."""
+    episodes: NDArray[np.int64]
+    """[E]"""
+    env_steps: NDArray[np.int64]
+    """[E]"""
+    seeds: NDArray[np.int32]
+    """[S]"""
+    columns: Mapping[str, NDArray[np.float32]]
+    """[S, E, ...] by the name of the table's column."""
+    finite: NDArray[np.bool_]
+    """[S, E]; a seed whose parameters left the finite numbers stays as it was before."""
+
+    def column(self, name: str) -> NDArray[np.float32]:
+        """[S, E, ...]. Raises RunError for a column that this run's table does not have."""
+        if name not in self.columns:
+            raise RunError(f"no column {name}; there are {', '.join(self.columns)}")
+        return self.columns[name]
+
+    @property
+    def return_sampled(self) -> NDArray[np.float32]:
+        """[S, E], as the following."""
+        return self.column("return_sampled")
+
+    @property
+    def return_greedy(self) -> NDArray[np.float32]:
+        return self.column("return_greedy")
+
+    @property
+    def train_return(self) -> NDArray[np.float32]:
+        return self.column("train_return")
+
+    @property
+    def edge_rate(self) -> NDArray[np.float32]:
+        return self.column("edge_rate")
+
+    @property
+    def pair_rate(self) -> NDArray[np.float32] | None:
+        """[S, E, N, N]: how often i (row) received from j (column); None in records without."""
+        return self.columns.get("pair_rate")
+
+
+def load_run(folder: str | Path) -> RunData:
+    """A run's evaluations as arrays. Raises RunError when `folder` is not a run."""
+    folder = Path(folder)
+    config = read_config(folder)
+    try:
+        rows = list(read_metrics(tables(folder)))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder / METRICS} cannot be read: {error}") from None
+    seeds, episodes, cells = _grid(rows, config)
+    steps = {row.episode: row.env_steps for row in rows}
+
+    def gathered(parts: list[NDArray], kind: Any) -> NDArray:
+        table = np.concatenate(parts) if parts else np.empty(0)
+        return table[cells].astype(kind)
+
+    names = list(rows[0].columns) if rows else list(LEADING)
+    ends = [event["seconds"] for event in read_events(folder) if event.get("event") == "end"]
+    return RunData(
+        config=config,
+        seconds=ends[-1] if ends else math.nan,
+        episodes=episodes,
+        env_steps=np.array([steps[episode] for episode in episodes], np.int64),
+        seeds=seeds,
+        columns={name: gathered([row.columns[name] for row in rows], np.float32) for name in names},
+        finite=gathered([row.finite for row in rows], np.bool_),
+    )
+
+
+def _grid(
+    rows: list[Evaluation], config: Config
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Seeds [S], episodes [E] and, in the rows of all evaluations together, where each is told [S, E].
+
+    Of waves that are still under way, only those seeds count that have come as far as any.
+    """
+    if not rows:
+        seeds = np.arange(config.first_seed, config.first_seed + config.seeds, dtype=np.int32)
+        return seeds, np.empty(0, np.int64), np.empty((len(seeds), 0), np.int64)
+    seed = np.concatenate([row.seeds for row in rows])
+    episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])
+    order = np.lexsort((episode, seed))
+    seeds, begins, counts = np.unique(seed[order], return_index=True, return_counts=True)
+    whole = counts == counts.max()
+    cells = order[begins[whole][:, None] + np.arange(counts.max())]
+    return seeds[whole].astype(np.int32), episode[cells[0]].astype(np.int64), cells

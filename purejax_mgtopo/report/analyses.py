@@ -1,0 +1,196 @@
+"""What the learned rule has learned: advantages of REINFORCE and of eta over an episode (paper, Figures 4 and 5).
+
+Shapes: T steps, N agents. The paper does not say how it normalises; here every line is standardised over the
+episode's steps, so that lines compare by shape. For gate learning that loses nothing but scale and offset, of which
+RMSprop hides the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.topology.baseline import n_step_return
+from purejax_mgtopo.algorithm.topology.meta import MetaGradient, MetaState
+from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory, drop_diagonal
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.report.model import Learned
+from purejax_mgtopo.trained.play import Episode, play_episode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from purejax_mgtopo.trained.load import Networks
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """How decisions of one episode are judged, in raw units; senders in ascending index."""
+
+    seed: int
+    episode_seed: int
+    reinforce: Float[np.ndarray, " T"]
+    """``A_t = G_t^(n) - V(o_t; phi)``, one for all pairs."""
+    learned: Float[np.ndarray, "T N N-1"]
+    """``A-hat`` by the trained eta."""
+    initial: Float[np.ndarray, "T N N-1"]
+    """``A-hat`` by the eta that this seed began with, on the same trajectory and gates."""
+
+    def resemblance(self) -> Float[np.ndarray, "N N-1"]:
+        """Correlation of A and A-hat over the steps, for each pair; NaN where one of them is constant."""
+        shared = standardised(self.reinforce)[:, None, None]
+        own = standardised(self.learned)
+        constant = (own == 0).all(axis=0) | (shared == 0).all()
+        return np.where(constant, np.nan, np.mean(shared * own, axis=0))
+
+    def summary(self, agent: int = 0) -> Learned:
+        """For the report: the lines of one receiver, the resemblance of all."""
+        return Learned(
+            seed=self.seed,
+            agent=agent,
+            reinforce=standardised(self.reinforce),
+            learned=standardised(self.learned)[:, agent],
+            initial=standardised(self.initial)[:, agent],
+            resemblance=self.resemblance(),
+        )
+
+
+def has_advantages(algorithm: Algorithm) -> bool:
+    """Whether its rule learns an advantage for each edge."""
+    return isinstance(algorithm.rule, MetaGradient)
+
+
+def episode_advantages(
+    algorithm: Algorithm,
+    networks: Networks,
+    seed: int,
+    episode_seed: int,
+    mode: Mode = Mode.EVAL_SAMPLED,
+) -> Advantages:
+    """Play one noise-free episode and let REINFORCE's baseline and eta judge it.
+
+    Args:
+        algorithm: of a run whose topology rule is ``meta``.
+        networks: of one of its seeds.
+        seed: that seed's number, from which its first eta is made again.
+        episode_seed, mode: as for `play_episode`; the same ones give the episode that it plays.
+
+    Raises ConfigError for a run of another rule.
+    """
+    if not has_advantages(algorithm):
+        raise ConfigError(
+            f"only the meta rule has learned advantages, this run's is {algorithm.config.topology!r}"
+        )
+    episode = play_episode(algorithm, networks, episode_seed, mode)
+    return judge(
+        algorithm, networks.rule, initial_eta(algorithm, seed), episode, seed, episode_seed
+    )
+
+
+def judge(
+    algorithm: Algorithm,
+    state: MetaState,
+    first_eta: PyTree,
+    episode: Episode,
+    seed: int,
+    episode_seed: int,
+) -> Advantages:
+    """`episode_advantages` of an episode already played."""
+    rule: Any = algorithm.rule
+    state = jax.tree.map(jnp.asarray, state)  # checkpoints are read as NumPy
+    trajectory = as_trajectory(algorithm, episode)
+    values = rule.baseline.value(state.baseline.params, trajectory.observation)
+    reward = rule.priced_reward(trajectory)
+    settings = rule.baseline.settings
+    returns = n_step_return(reward, values, rule.discount, settings.n_step)
+    return Advantages(
+        seed=seed,
+        episode_seed=episode_seed,
+        reinforce=np.asarray(returns - values[:-1]),
+        learned=np.asarray(rule.advantage(state.eta, state.gates, trajectory)),
+        initial=np.asarray(rule.advantage(first_eta, state.gates, trajectory)),
+    )
+
+
+def initial_eta(algorithm: Algorithm, seed: int) -> PyTree:
+    """The meta-parameters with which a seed starts."""
+
+    # Compiled, so that all that eta does not depend on, the warm-up above all, falls away.
+    @jax.jit
+    def first(key: Key[Array, ""]) -> PyTree:
+        return algorithm.init(key).rule.eta
+
+    return first(jax.random.key(seed))
+
+
+def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
+    """What the rules read of an episode: observations, rewards and decisions; the rest is left empty."""
+    steps, agents = episode.masks.shape[:2]
+    decision = drop_diagonal(jnp.asarray(episode.masks))
+    observe = jax.jit(jax.vmap(algorithm.env.observe))
+    return Trajectory(
+        observation=observe(jax.tree.map(jnp.asarray, episode.states)),
+        feature=jnp.zeros((steps, agents, 0)),
+        action=jnp.asarray(episode.actions),
+        reward=jnp.asarray(episode.rewards),
+        gates=Gates(probability=jnp.full_like(decision, jnp.nan), decision=decision),
+        moving=jnp.zeros((steps + 1, 0)),
+        fixed=jnp.zeros(0),
+    )
+
+
+def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ..."]:
+    """Mean 0 and standard deviation 1 over the steps; a constant line becomes 0."""
+    values = np.asarray(values, float)
+    centred = values - values.mean(axis=0)
+    deviation = values.std(axis=0)
+    # Rounding alone must not be blown up to a line.
+    varies = deviation > 1e-6 * np.maximum(np.abs(values).max(axis=0), 1e-30)
+    return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+
+
+def draw_advantages(episodes: Sequence[Advantages], agent: int = 0) -> Figure:
+    """The paper's Figure 4 (right) for one episode, its Figure 5 for several: a row an episode, a column a sender.
+
+    Raises ValueError for no episode.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not episodes:
+        raise ValueError("no episode to draw")
+    pairs = episodes[0].learned.shape[2]
+    width = max(4.0, 2.3 * pairs)
+    figure = Figure(figsize=(width, 0.9 + 1.7 * len(episodes)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(episodes), pairs, sharex=True, sharey=True, squeeze=False)
+    for row, episode in zip(grid, episodes, strict=True):
+        reinforce, learned = standardised(episode.reinforce), standardised(episode.learned)
+        initial = standardised(episode.initial)
+        alike = episode.resemblance()
+        for column, axes in enumerate(row):
+            axes.plot(initial[:, agent, column], color="0.55", ls=":", lw=1.2, label="initial eta")
+            axes.plot(reinforce, color="#0072B2", ls="--", lw=1.4, label="REINFORCE")
+            axes.plot(learned[:, agent, column], color="#D55E00", lw=1.6, label="learned eta")
+            sender = column + (column >= agent)
+            told = alike[agent, column]
+            note = "" if np.isnan(told) else f", correlation {told:+.2f}"
+            axes.set_title(f"{agent} \u2190 {sender}{note}", fontsize=8)
+            axes.tick_params(labelsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel(f"episode {episode.episode_seed}", fontsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("step", fontsize=8)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    title = "normalised advantages"
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False, title=title, title_fontsize=8,
+    )  # fmt: skip
+    return figure

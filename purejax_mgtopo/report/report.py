@@ -1,0 +1,99 @@
+"""`mgtopo report`: runs as one HTML page that opens anywhere, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.files import write_atomically
+from purejax_mgtopo.records.run_data import RunData
+from purejax_mgtopo.report.collect import (
+    across,
+    compare,
+    find_runs,
+    read_run,
+    read_sweeps,
+)
+from purejax_mgtopo.report.model import Comparison, Report, Run, Watched
+
+FILE_NAME = "report.html"
+
+
+def write_report(
+    folders: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    episodes: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write the report of all runs in or beneath `folders`; returns its path.
+
+    Args:
+        out: the file; by default `report.html` in the folder if there is one, else where we are.
+        episodes: play episodes of trained networks, where checkpoints are. This starts JAX.
+        say: told what takes long, and which runs cannot be read.
+
+    Raises RunError where there is no run that can be read, or the file cannot be written.
+    """
+    from purejax_mgtopo.report.page import render
+
+    places = [Path(folder) for folder in folders]
+    target = Path(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
+    page = render(build_report(places, episodes=episodes, say=say)).encode()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, page)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"cannot write {target}: {reason}; choose another file with --out"
+        ) from error
+    return target
+
+
+def build_report(
+    folders: Sequence[Path],
+    *,
+    episodes: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """The report's content. Raises RunError where there is no run that can be read."""
+    runs: list[Run] = []
+    data: dict[str, RunData] = {}
+    unreadable: list[str] = []
+    for folder in find_runs(folders):
+        try:
+            run, data[str(folder)] = read_run(folder)
+            runs.append(run)
+        except (RunError, KeyError, ValueError) as error:
+            unreadable.append(f"{folder}: {' '.join(str(error).split())}")
+            say(unreadable[-1])
+    if not runs:
+        raise RunError(unreadable[0])
+    comparisons = compare(runs)
+    sweeps = read_sweeps(folders)
+    tasks = ", ".join(comparison.task for comparison in comparisons)
+    questions = tuple(dict.fromkeys(str(s["question"]) for s in sweeps if s.get("question")))
+    watched = _watched(comparisons, data, say) if episodes else ()
+    return Report(
+        title=questions[0] if questions else f"Which method does best on {tasks}?",
+        questions=questions,
+        commands=tuple(dict.fromkeys(str(s["command"]) for s in sweeps if s.get("command"))),
+        comparisons=comparisons,
+        across=across(comparisons),
+        watched=watched,
+        unreadable=tuple(unreadable),
+    )
+
+
+def _watched(
+    comparisons: Sequence[Comparison], data: dict[str, RunData], say: Callable[[str], None]
+) -> tuple[Watched, ...]:
+    from purejax_mgtopo.report.episodes import watch
+
+    found = []
+    for run in (run for comparison in comparisons for run in comparison.runs):
+        say(f"{run.task}/{run.method}: playing episodes")
+        found.append(watch(run, data[run.folder]))
+    return tuple(found)

@@ -1,0 +1,329 @@
+"""Trained seeds on fresh episodes, and what their communication is worth: the same policies, other channels.
+
+Conditions, all without exploration noise and from the same starts:
+
+    sampled   the trained topology, edges drawn as in training
+    greedy    the trained topology, edges open where more likely than not
+    cut       every edge closed
+    open      every edge open
+    random    every edge open with the same probability at every step: this seed's own share of open edges under
+              `sampled`, over all pairs and steps. So as much is said, but neither to whom nor when is chosen.
+
+A team that never hears anything has `sampled` alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_mpe import Snapshot
+from jaxtyping import Array, Float, Key
+from numpy.typing import ArrayLike, NDArray
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.team import Policy, Team
+from purejax_mgtopo.algorithm.topology.fixed import Fixed
+from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Streams
+from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.precision import matmul_precision
+from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
+from purejax_mgtopo.records.metrics import read_metrics
+from purejax_mgtopo.trained.load import load_trained
+
+CONDITIONS = ("sampled", "greedy", "cut", "open", "random")
+FILE_NAME = "evaluation.parquet"
+_KIND = b"purejax_mgtopo.evaluation"
+_TOGETHER = 1000  # episodes that are played at the same time
+
+
+class RandomEdges(Fixed):
+    """Every edge is open with the same probability, which stands where a rule's parameters do; nothing is learned."""
+
+    silent = False
+
+    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+        super().__init__(config, num_agents, observation_size)
+        self.tape_shape = (num_agents, num_agents - 1)
+
+    def gate(
+        self,
+        gates: PyTree,
+        observation: Float[Array, "*batch N O"],
+        feature: Float[Array, "*batch N F"],
+        message: Float[Array, "*batch N M"],
+        carry: PyTree,
+        tape: Float[Array, "*batch N N-1"],
+        mode: Mode,
+    ) -> tuple[Gates, PyTree]:
+        """0 closes every edge with certainty, 1 opens it: the tape lies in [0, 1)."""
+        del observation, feature, message, mode
+        probability = jnp.broadcast_to(gates, tape.shape)
+        return Gates(probability, (tape < probability).astype(tape.dtype)), carry
+
+
+@flax.struct.dataclass
+class Outcome:
+    """Over the episodes of one seed under one condition; leaves may carry leading axes of these."""
+
+    episodic_return: Float[Array, "*lead"]
+    """Mean."""
+    standard_error: Float[Array, "*lead"]
+    """Of that mean, over the episodes drawn; NaN for a single one."""
+    edge_rate: Float[Array, "*lead"]
+    """Share of edges open."""
+    measures: dict[str, Float[Array, "*lead"]]
+    """The task's own (`Scenario.measures`), means over all steps."""
+    measures_end: dict[str, Float[Array, "*lead"]]
+    """The same after the last step."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A run's seeds on fresh episodes: S seeds, C conditions."""
+
+    folder: Path
+    config: Config
+    trained_episodes: int
+    episodes: int
+    episode_seed: int
+    seeds: tuple[int, ...]
+    finite: NDArray[np.bool_]
+    """[S] false for seeds that did not stay finite, in training or here; summaries leave them out."""
+    conditions: tuple[str, ...]
+    outcome: Outcome
+    """Every leaf [S, C], in NumPy."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One condition: interquartile means over the finite seeds, with their 95 % bootstrap intervals."""
+
+    condition: str
+    episodic_return: Interval
+    difference: Interval
+    """The return less that under `sampled`, seed by seed."""
+    edge_rate: Interval
+    measures: Mapping[str, Interval]
+
+
+def assess(
+    folder: str | Path,
+    seeds: Sequence[int] | None = None,
+    *,
+    episodes: int = 1000,
+    episode_seed: int = 0,
+) -> Assessment:
+    """Play fresh episodes with the latest networks of a run's seeds, under every condition.
+
+    Args:
+        folder: of the run.
+        seeds: by default all that have a checkpoint.
+        episodes: for each seed and condition; the same starts for all of them.
+        episode_seed: another one, other episodes. None are those of training nor of its evaluations.
+
+    Raises:
+        RunError: where there is no run, or no checkpoint.
+        ConfigError: for seeds that the run does not have, no episodes, or an episode seed out of range.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes must be at least 1, not {episodes}")
+    if not 0 <= episode_seed < 2**32:
+        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    trained = load_trained(folder, seeds)
+    silent = trained.algorithm.rule.silent
+    networks = trained.networks.learner.policy, trained.networks.rule.gates
+    with matmul_precision(trained.algorithm.config):
+        outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
+    outcome = jax.tree.map(np.asarray, outcome)
+    # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
+    leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
+    finite, _ = finite_seeds(np.concatenate(leaves, axis=1))
+    frozen = frozen_seeds(trained.folder)
+    return Assessment(
+        folder=trained.folder,
+        config=trained.config,
+        trained_episodes=trained.episode,
+        episodes=episodes,
+        episode_seed=episode_seed,
+        seeds=trained.seeds,
+        finite=finite & [seed not in frozen for seed in trained.seeds],
+        conditions=CONDITIONS[:1] if silent else CONDITIONS,
+        outcome=outcome,
+    )
+
+
+def summarise(assessment: Assessment) -> list[Summary]:
+    """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
+    if not assessment.finite.any():
+        return []
+    outcome: Outcome = jax.tree.map(lambda x: x[assessment.finite], assessment.outcome)
+
+    def interval(values: ArrayLike) -> Interval:
+        return stratified_bootstrap([values])
+
+    return [
+        Summary(
+            condition=condition,
+            episodic_return=interval(outcome.episodic_return[:, c]),
+            difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),
+            edge_rate=interval(outcome.edge_rate[:, c]),
+            measures={name: interval(values[:, c]) for name, values in outcome.measures.items()},
+        )
+        for c, condition in enumerate(assessment.conditions)
+    ]
+
+
+def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
+    """Parquet: one row per run, seed and condition; a task's own measures are null in other tasks' rows.
+
+    Raises RunError if it cannot be written, or if `path` holds something other than an older such table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    rows = [row for assessment in assessments for row in _rows(assessment)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({name: [row.get(name) for row in rows] for name in names})
+    table = table.replace_schema_metadata({_KIND: json.dumps({"format": 1})})
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer)
+    with clear_disk_errors(path):
+        if path.exists() and not _is_table(path):
+            raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    return path
+
+
+def frozen_seeds(folder: Path) -> set[int]:
+    """Seeds of a run whose networks left the finite numbers in training, and stay as they were before."""
+    try:
+        rows = list(read_metrics(sorted(folder.glob("metrics*.parquet"))))
+    except (OSError, ValueError) as error:
+        raise RunError(f"the metrics in {folder} cannot be read: {error}") from None
+    return {int(seed) for row in rows for seed in row.seeds[~row.finite]}
+
+
+def episode_keys(episode_seed: int, episodes: int) -> Key[Array, " episodes"]:
+    """One key for each episode, the same for all seeds and conditions."""
+    # Folded first: the children of the bare key are the streams of the training seed of that number; 2**31 gives
+    # the evaluations in training, and 2**31 + 1 the episodes that are played for looking at.
+    key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 2)
+    return jax.random.split(key, episodes)
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _play(
+    algorithm: Algorithm, policies: PyTree, gates: PyTree, keys: Key[Array, " episodes"]
+) -> Outcome:
+    """Every leaf [S, C]. One seed after the other: a program that batches their rollouts gains nothing on a CPU."""
+    env, team = algorithm.env, algorithm.team
+    edges = RandomEdges(algorithm.config, env.num_agents, env.observation_size)
+    other = Team(
+        algorithm.config,
+        edges,
+        team.interpreter,
+        env.num_agents,
+        env.observation_size,
+        env.action_size,
+    )
+
+    def of_seed(networks: tuple[Policy, PyTree]) -> Outcome:
+        policy, own = networks
+        sampled = _outcome(algorithm, team, policy, own, keys, Mode.EVAL_SAMPLED)
+        if algorithm.rule.silent:
+            return jax.tree.map(lambda x: x[None], sampled)
+        greedy = _outcome(algorithm, team, policy, own, keys, Mode.EVAL_GREEDY)
+        others = jax.lax.map(
+            lambda rate: _outcome(algorithm, other, policy, rate, keys, Mode.EVAL_SAMPLED),
+            jnp.stack([jnp.zeros(()), jnp.ones(()), sampled.edge_rate]),
+        )
+        return jax.tree.map(
+            lambda s, g, o: jnp.concatenate([s[None], g[None], o]), sampled, greedy, others
+        )
+
+    return jax.lax.map(of_seed, (policies, gates))
+
+
+def _outcome(
+    algorithm: Algorithm, team: Team, policy: Policy, gates: PyTree, keys: Array, mode: Mode
+) -> Outcome:
+    env = algorithm.env
+
+    def play(key: Array) -> tuple[Array, Array, dict[str, Array]]:
+        streams = Streams.split(key)
+        played = rollout(
+            env,
+            team,
+            policy,
+            gates,
+            reset_key=streams.reset,
+            gate_key=streams.gate,
+            exploration_key=streams.exploration,
+            exploration=0.0,
+            mode=mode,
+        )
+
+        def measure(moving: Array, step: Array) -> dict[str, Array]:
+            return env.measures(env.restore(Snapshot(moving, played.fixed), step))
+
+        after = jax.vmap(measure)(played.moving[1:], 1 + jnp.arange(env.horizon))
+        return jnp.sum(played.reward), jnp.mean(played.gates.decision), after
+
+    episodes = len(keys)
+    returns, edges, measured = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))
+    return Outcome(
+        episodic_return=jnp.mean(returns),
+        standard_error=jnp.std(returns, ddof=1) / jnp.sqrt(episodes),
+        edge_rate=jnp.mean(edges),
+        measures=jax.tree.map(jnp.mean, measured),
+        measures_end=jax.tree.map(lambda x: jnp.mean(x[:, -1]), measured),
+    )
+
+
+def _rows(assessment: Assessment) -> list[dict[str, Any]]:
+    config, outcome = assessment.config, assessment.outcome
+    return [
+        {
+            "run": str(assessment.folder),
+            "task": config.task,
+            "method": config.method,
+            "topology": config.topology,
+            "messages": config.messages,
+            "trained_episodes": assessment.trained_episodes,
+            "seed": seed,
+            "finite": bool(assessment.finite[s]),
+            "condition": condition,
+            "episodes": assessment.episodes,
+            "episode_seed": assessment.episode_seed,
+            "return": float(outcome.episodic_return[s, c]),
+            "return_standard_error": float(outcome.standard_error[s, c]),
+            "edge_rate": float(outcome.edge_rate[s, c]),
+        }
+        | {name: float(values[s, c]) for name, values in outcome.measures.items()}
+        | {f"{name}_end": float(values[s, c]) for name, values in outcome.measures_end.items()}
+        for s, seed in enumerate(assessment.seeds)
+        for c, condition in enumerate(assessment.conditions)
+    ]
+
+
+def _is_table(path: Path) -> bool:
+    import pyarrow.parquet as parquet
+
+    try:
+        return _KIND in (parquet.read_schema(path).metadata or {})
+    except (OSError, ValueError):
+        return False

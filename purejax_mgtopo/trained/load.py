@@ -1,0 +1,147 @@
+"""Networks of a trained run, read back from its checkpoints, for playing, evaluating and exporting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.algorithm.maddpg import ActorCritic
+from purejax_mgtopo.checkpoints.stored import (
+    BadCheckpoint,
+    latest_steps,
+    of_another_format,
+    read_arrays,
+    read_meta,
+)
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.records.record import CHECKPOINTS, read_config
+
+_PREFIX = "lanes.seed."
+
+
+@flax.struct.dataclass
+class Networks:
+    """All that a seed has learned; leaves may carry a leading axis of seeds."""
+
+    learner: ActorCritic
+    rule: Any
+
+    @classmethod
+    def of_state(cls, state: LearnerState) -> Networks:
+        return cls(learner=state.learner, rule=state.rule)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained seeds of one run."""
+
+    folder: Path
+    config: Config
+    algorithm: Algorithm
+    seeds: tuple[int, ...]
+    networks: Networks
+    """Every leaf [S, ...], in the order of `seeds`."""
+    episode: int
+    """Training episodes behind them; the fewest, where waves have come to different ends."""
+
+    def of(self, seed: int) -> Networks:
+        """One seed's networks. Raises ConfigError for a seed that was not loaded."""
+        if seed not in self.seeds:
+            raise ConfigError(f"seed {seed} is not among {_span(self.seeds)} of {self.folder}")
+        lane = self.seeds.index(seed)
+        return jax.tree.map(lambda x: x[lane], self.networks)
+
+
+def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trained:
+    """The networks of a run's seeds (by default all that have a checkpoint), from the latest sound ones.
+
+    Only the networks of those seeds are read from disk. Raises RunError where there is no sound checkpoint, and
+    ConfigError for seeds that the run does not have.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    algorithm = Algorithm(config)
+    names, shapes, structure = _layout(algorithm)
+    stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
+    found: dict[int, _Lane] = {}
+    problems: list[str] = []
+    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda path: int(path.name[5:]))
+    for wave in waves:
+        for path in latest_steps(wave):
+            try:
+                found |= _read_wave(path, stored, seeds)
+                break
+            except BadCheckpoint as error:
+                problems.append(f"{path}: {error}")
+    if not found:
+        why = f" ({problems[0]})" if problems else ""
+        raise RunError(f"{folder} has no checkpoint to read networks from{why}")
+    chosen = tuple(sorted(found)) if seeds is None else tuple(seeds)
+    for seed in chosen:
+        if seed not in found or found[seed].arrays is None:
+            raise ConfigError(f"{folder} has no trained seed {seed}; it has {_span(sorted(found))}")
+    leaves = [
+        np.stack([found[seed].leaf(name, shape) for seed in chosen])
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    return Trained(
+        folder=folder,
+        config=config,
+        algorithm=algorithm,
+        seeds=chosen,
+        networks=jax.tree.unflatten(structure, leaves),
+        episode=min(found[seed].episode for seed in chosen),
+    )
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """One seed in a checkpoint; without arrays if nobody asked for it."""
+
+    episode: int
+    arrays: Mapping[str, NDArray] | None
+    index: int = 0
+
+    def leaf(self, name: str, shape: jax.ShapeDtypeStruct) -> NDArray:
+        assert self.arrays is not None
+        return self.arrays[name][self.index] if shape.size else np.zeros(shape.shape, shape.dtype)
+
+
+def _read_wave(path: Path, names: Sequence[str], seeds: Sequence[int] | None) -> dict[int, _Lane]:
+    """The seeds of one checkpoint, those in `seeds` (None: all) with arrays. Raises BadCheckpoint, and RunError
+    if another version wrote it."""
+    meta = read_meta(path)
+    if told := of_another_format(path.parent, meta):
+        raise RunError(told)
+    first, count, episode = meta["wave"]["first_seed"], meta["wave"]["seeds"], meta["episode"]
+    asked = [seed for seed in range(first, first + count) if seeds is None or seed in seeds]
+    lanes = {seed: _Lane(episode, None) for seed in range(first, first + count)}
+    if asked:
+        arrays = read_arrays(path, names, [seed - first for seed in asked])
+        lanes |= {seed: _Lane(episode, arrays, index) for index, seed in enumerate(asked)}
+    return lanes
+
+
+def _layout(algorithm: Algorithm) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:
+    """Names in a checkpoint, shapes and tree of one seed's networks."""
+    state = jax.eval_shape(algorithm.init, jax.eval_shape(lambda: jax.random.key(0)))
+    networks = Networks.of_state(state)
+    leaves = jax.tree_util.tree_leaves_with_path(networks)
+    names = [_PREFIX + jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return names, [leaf for _, leaf in leaves], jax.tree.structure(networks)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    seeds = list(seeds)
+    if len(seeds) > 1 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"

@@ -1,0 +1,81 @@
+"""One episode of trained networks, played again for looking at: states, edges, rewards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_mpe import Snapshot
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.types import Mode, PyTree, Streams, fill_diagonal
+from purejax_mgtopo.machine.precision import matmul_precision
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.trained.load import Networks
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T steps of N agents, in NumPy. Entry t is step t: seen in state t, decided, acted, rewarded."""
+
+    states: Any
+    """The task's own state, every leaf [T+1, ...]; the last one is where the episode ends."""
+    masks: Float[np.ndarray, "T N N"]
+    """1 at [t, i, j] where agent i receives from j; zeros on the diagonal."""
+    actions: Float[np.ndarray, "T N A"]
+    rewards: Float[np.ndarray, " T"]
+    """The team's; their sum is the return."""
+
+
+def play_episode(
+    algorithm: Algorithm, networks: Networks, episode_seed: int, mode: Mode = Mode.EVAL_SAMPLED
+) -> Episode:
+    """Play one episode without exploration noise.
+
+    The same arguments play the same episode again; another seed of training meets the same start. Episodes are not
+    those of the evaluation. The program is compiled once for an `algorithm` and a mode.
+
+    Args:
+        algorithm: what the networks were trained by.
+        networks: of one seed, no leading axis of seeds.
+        episode_seed: picks the start, and the gates' samples; from 0 to 2**32 - 1.
+        mode: `EVAL_SAMPLED` or `EVAL_GREEDY`.
+    """
+    # Folded first: the children of the bare key are the streams of the training seed of that number, and those of
+    # the key folded with 2**31 the evaluation's.
+    key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 1)
+    with matmul_precision(algorithm.config):
+        parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
+    return Episode(*jax.tree.map(np.asarray, parts))
+
+
+@partial(jax.jit, static_argnames=("algorithm", "mode"))
+def _play(
+    algorithm: Algorithm, policy: PyTree, gates: PyTree, key: Key[Array, ""], mode: Mode
+) -> tuple[PyTree, Array, Array, Array]:
+    keys, env = Streams.split(key), algorithm.env
+    played = rollout(
+        env,
+        algorithm.team,
+        policy,
+        gates,
+        reset_key=keys.reset,
+        gate_key=keys.gate,
+        exploration_key=keys.exploration,
+        exploration=0.0,
+        mode=mode,
+    )
+
+    def restore(moving: Array, step: Array) -> Any:
+        state = env.restore(Snapshot(moving, played.fixed), step)
+        return state.replace(key=jax.random.key_data(state.key))  # NumPy has no typed keys
+
+    states = jax.vmap(restore)(played.moving, jnp.arange(env.horizon + 1))
+    return states, fill_diagonal(played.gates.decision), played.action, played.reward

@@ -1,0 +1,77 @@
+"""A trained seed at work: one episode as a picture and an animation, with its messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.records.record import FIGURES
+from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.trained.play import Episode, play_episode
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where they are."""
+
+    picture: Path
+    """PNG: the last step, with the trails that lead to it."""
+    animation: Path
+    """GIF."""
+
+
+def watch(
+    folder: str | Path,
+    *,
+    seed: int | None = None,
+    greedy: bool = False,
+    episode_seed: int = 0,
+    out: str | Path | None = None,
+    name: str | None = None,
+) -> Pictures:
+    """Play and draw one noise-free episode of a run's trained networks.
+
+    Args:
+        folder: of the run.
+        seed: which of its seeds; the first by default.
+        greedy: edges are open where their probability exceeds one half; else they are sampled.
+        episode_seed: another one, another episode.
+        out: folder for the files; by default ``figures`` in the run's.
+        name: of the files, without ``.png`` and ``.gif``; by default ``seed<i>_episode<e>[_greedy]``. Older files of
+            that name are replaced.
+
+    Raises:
+        RunError: where there is no run, no checkpoint, or no room to write.
+        ConfigError: for a seed that the run does not have, or an episode seed out of range.
+    """
+    if not 0 <= episode_seed < 2**32:
+        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    trained = load_trained(folder, None if seed is None else [seed])
+    seed = trained.seeds[0] if seed is None else seed
+    mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
+    episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode)
+    if not np.isfinite(episode.actions).all():
+        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
+    target = Path(folder, FIGURES) if out is None else Path(out)
+    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
+    title = f"{trained.config.task}, {trained.config.method}, seed {seed}"
+    return draw_episode(trained.algorithm, episode, target / name, title)
+
+
+def draw_episode(algorithm: Algorithm, episode: Episode, stem: Path, title: str) -> Pictures:
+    """Write ``<stem>.png`` and ``<stem>.gif``. Raises RunError if they cannot be written."""
+    recording = Recording(episode.states, episode.masks, episode.actions, episode.rewards, title)
+    figure = draw(algorithm.env, recording, moment=len(episode.masks) - 1)
+    try:
+        picture = save_picture(figure, f"{stem}.png")
+        animation = save_animation(animate(algorithm.env, recording), f"{stem}.gif")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write to {error.filename or stem.parent}: {reason}") from error
+    return Pictures(picture, animation)

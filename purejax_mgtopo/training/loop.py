@@ -1,0 +1,353 @@
+"""The host's loop over waves of seeds and chunks of episodes: advance, record, show, keep."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purejax_mgtopo.analysis.curves import try_to_draw
+from purejax_mgtopo.analysis.statistics import interquartile_mean
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine import processes
+from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.metrics import Evaluation, columns_of, fields_of
+from purejax_mgtopo.records.record import CHECKPOINTS, FIGURES, RunRecord
+from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.training.contracts import Found, Mirror, Report, Store, StoreFactory, Trainable
+from purejax_mgtopo.training.progress import Reporter, Tick, duration
+from purejax_mgtopo.training.stop import StopRequest
+from purejax_mgtopo.training.watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    folder: Path
+    config: Config
+    episode: int
+    """Training episodes done, per seed; of waves that follow one another, the sum."""
+    seconds: float
+    stopped_by: signal.Signals | None
+    """What ended it early; None when it finished."""
+    non_finite: int
+    """Seeds whose parameters left the finite numbers."""
+    figure: Path | None
+
+    @property
+    def interrupted(self) -> bool:
+        return self.stopped_by is not None
+
+
+class Loop:
+    """The loop's moving parts, so that each step of it reads on its own."""
+
+    def __init__(
+        self,
+        population: Trainable,
+        record: RunRecord,
+        reporter: Reporter,
+        mirror: Mirror,
+        store_factory: StoreFactory,
+        name: str,
+        resume_it: bool,
+    ) -> None:
+        self._population, self._record, self._reporter = population, record, reporter
+        self._mirror = mirror
+        self._config, self._name, self._resume = population.config, name, resume_it
+        self._store_factory = store_factory
+        self._done = 0
+        """Episodes of the waves before this one."""
+        self._episode = 0
+        """Episodes of this wave."""
+        self._lost: dict[int, int] = {}
+        """Seeds that left the finite numbers, by wave."""
+        self._began = self._last = self._saved = time.monotonic()
+        self._compiled = False
+        self._timed = Timed()
+
+    def run(self) -> RunResult:
+        config, record, reporter = self._config, self._record, self._reporter
+        waves = self._population.waves
+        self._total = config.episodes * len(waves)
+        reporter.begin(self._name, self._total, config.seeds)
+        with (
+            StopRequest(self._announce_stop, self._quit) as stop,
+            Watchdog(reporter.note) as watchdog,
+        ):
+            try:
+                for wave in waves:
+                    self._train(wave, stop, watchdog)
+                    if self._episode < config.episodes:
+                        break
+                    self._done += config.episodes
+            except BaseException as error:
+                with contextlib.suppress(RunError):  # as when the disk is full
+                    record.flush()
+                    record.event(
+                        "failed", error=f"{type(error).__name__}: {error}", episode=self._episode
+                    )
+                reporter.end(f"failed at episode {self._done + self._episode:,}")
+                raise self._explained(error) from error
+        return self._finish(stop)
+
+    def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
+        """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
+        config, population = self._config, self._population
+        self._episode = 0
+        with self._stored(wave) as store:
+            if store.complete(config.episodes):
+                self._episode = config.episodes
+                self._lost[wave.index] = self._record.non_finite(wave)
+                return
+            found = store.restore() if self._resume else None
+            if self._resume:
+                self._take_up(wave, found)
+            state = population.init(wave) if found is None else found.state
+            watchdog.beat()
+            self._last = time.monotonic()
+            if found is None:
+                self._record.event(
+                    "initialised", wave=wave.index, wall=round(self._last - self._began, 3)
+                )
+            ending = False
+            while self._episode < config.episodes and not ending:
+                state, report = population.advance(state, wave)
+                watchdog.beat()
+                score = self._take(report, wave)
+                ending = self._keep(store, state, wave, score, stop)
+                watchdog.beat()
+
+    @contextlib.contextmanager
+    def _stored(self, wave: Wave) -> Iterator[Store]:
+        """The wave's checkpoints; at the end, all that was saved is durable."""
+        folder = self._record.folder / CHECKPOINTS / f"wave_{wave.index}"
+        store = self._store_factory(folder, self._population, wave, self._reporter.note)
+        try:
+            yield store
+        except processes.ProcessGone:
+            raise  # a save under way waits for it in vain
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to hear of
+                store.close(alone=True)
+            raise
+        with self._tolerated():
+            store.close()
+
+    def _take_up(self, wave: Wave, found: Found | None) -> None:
+        """Put the records back to where the checkpoint stands."""
+        self._episode = 0 if found is None else found.episode
+        self._record.rewind(wave, self._episode)
+        exactly = found is None or found.bitwise
+        self._record.event("resumed", wave=wave.index, episode=self._episode, bitwise=exactly)
+        where = (
+            f"episode {self._done + self._episode:,}" if self._done + self._episode else "the start"
+        )
+        self._reporter.note(f"{self._name}: going on from {where}")
+        if not exactly:
+            self._reporter.note(
+                "versions, kind of device or number of lanes differ from the checkpoint's: from here on results equal "
+                "an uninterrupted run's to rounding, not bit for bit"
+            )
+        self._resume = False  # later waves begin as in any run
+
+    def _keep(self, store: Store, state: Any, wave: Wave, score: float, stop: StopRequest) -> bool:
+        """Save if it is time to; whether to end here. All processes come to the same answer."""
+        config, now = self._config, time.monotonic()
+        finished = self._episode >= config.episodes
+        due = not math.isnan(score) and now - self._saved >= 60 * config.checkpoint.minutes
+        told = processes.gather([stop.requested, due, score])
+        ending, due = bool(told[:, 0].any()), bool(told[0, 1])
+        with self._tolerated():
+            store.settle()
+            if finished or ending or due:
+                self._record.flush()  # a checkpoint never knows of more than the records do
+                scores = told[np.isfinite(told[:, 2]), 2]  # of processes with seeds that are finite
+                store.save(state, float(np.mean(scores) if len(scores) else told[0, 2]))
+                self._record.event(
+                    "checkpoint",
+                    wave=wave.index,
+                    episode=self._episode,
+                    wall=round(time.monotonic() - now, 3),
+                )
+                self._saved = time.monotonic()
+        return ending
+
+    @contextlib.contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        """Go on after a checkpoint that cannot be written, if that is what the user wants."""
+        try:
+            yield
+        except RunError as error:
+            if self._config.checkpoint.on_error == "stop":
+                raise
+            self._saved = time.monotonic()
+            self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
+
+    def _take(self, report: Report, wave: Wave) -> float:
+        """Record and show one chunk; the score of its evaluation, NaN without one."""
+        now = time.monotonic()
+        wall, self._last = now - self._last, now
+        self._episode = int(report.episode)
+        seeds = wave.seeds
+        if not self._compiled:
+            self._compiled = True
+            self._reporter.compiled(now - self._began)
+        else:  # the first call of a program compiles it: speed is measured without it
+            self._timed.add(self._config.chunk_episodes * seeds, wall)
+        finite = np.asarray(report.finite, dtype=bool)
+        self._lost[wave.index] = int(finite.size - finite.sum())
+        training = fields_of(report.training)
+        left = (
+            self._config.seeds * self._config.episodes
+            - (wave.first_seed - self._config.first_seed) * self._config.episodes
+            - self._episode * seeds
+        )
+        tick = Tick(
+            episode=self._done + self._episode,
+            train_return=_mean(training["train_return"], finite),
+            edge_rate=_mean(training["edge_rate"], finite),
+            rate=self._timed.rate,
+            seconds_left=left / self._timed.rate,
+            non_finite=sum(self._lost.values()),
+        )
+        self._record.event(
+            "chunk",
+            wave=wave.index,
+            episode=self._episode,
+            env_steps=int(report.env_steps),
+            train_return=tick.train_return,
+            edge_rate=tick.edge_rate,
+            episodes_per_second=self._config.chunk_episodes * seeds / max(wall, 1e-9),
+            wall=round(wall, 4),
+            non_finite=tick.non_finite,
+        )
+        score = math.nan
+        if report.evaluation is not None:
+            score = self._take_evaluation(report, finite, wave)
+        self._mirror.chunk(tick, int(report.env_steps))
+        self._reporter.tick(tick)
+        return score
+
+    def _take_evaluation(self, report: Report, finite: NDArray, wave: Wave) -> float:
+        """Record an evaluation; training columns are means over the chunks since the last one."""
+        evaluation = fields_of(report.evaluation)
+        columns = columns_of(fields_of(report.since_evaluation), evaluation)
+        told = Evaluation(
+            episode=self._episode,
+            env_steps=int(report.env_steps),
+            seeds=np.asarray(report.seeds, np.int32),
+            finite=finite,
+            columns={name: np.asarray(x, np.float32) for name, x in columns.items()},
+        )
+        self._record.evaluation(told)
+        self._mirror.evaluation(told)
+        means = {
+            name: _mean(values, finite) for name, values in evaluation.items() if values.ndim == 1
+        }
+        self._record.event("evaluation", wave=wave.index, episode=self._episode, **means)
+        returns = columns["return_sampled"][finite]
+        return float(interquartile_mean(returns)) if finite.any() else -math.inf
+
+    def _finish(self, stop: StopRequest) -> RunResult:
+        done = self._done >= self._total
+        seconds = time.monotonic() - self._began
+        lost = sum(self._lost.values())
+        episode = self._done if done else self._done + self._episode
+        self._record.flush()
+        if done:
+            processes.gather([0.0])  # all have flushed
+            self._record.join()
+        self._record.event(
+            "end" if done else "interrupted", episode=episode, non_finite=lost, wall=seconds
+        )
+        figure = self._draw() if done and processes.index() == 0 else None
+        speed = "" if math.isnan(self._timed.rate) else f" ({self._timed.rate:,.0f} episodes/s)"
+        self._reporter.end(
+            f"{'finished' if done else 'interrupted'} after {episode:,} episodes x "
+            f"{self._config.seeds} seeds in {duration(seconds)}{speed}"
+        )
+        return RunResult(
+            folder=self._record.folder,
+            config=self._config,
+            episode=episode,
+            seconds=seconds,
+            stopped_by=None if done else stop.signal or signal.SIGTERM,
+            non_finite=lost,
+            figure=figure,
+        )
+
+    def _draw(self) -> Path | None:
+        folder = self._record.folder
+        run = load_run(folder)
+        if not len(run.episodes):
+            self._reporter.note(
+                f"no picture: no evaluation came within {self._config.episodes:,} episodes; "
+                f"evaluation.every is {self._config.evaluation.every}"
+            )
+            return None
+        target = folder / FIGURES / "curves.png"
+        return try_to_draw([(self._config.method, run)], target, self._reporter.note)
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to do about it, where that is known."""
+        folder = self._record.folder
+        if isinstance(error, processes.ProcessGone):
+            return processes.ProcessGone(f"{error}; start all again by `mgtopo resume {folder}`")
+        if isinstance(error, RunError):
+            return RunError(f"{error}; then go on by `mgtopo resume {folder}`")
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            lanes = self._population.waves[0].seeds
+            return RunError(
+                f"out of memory with {lanes} seeds at a time; `mgtopo fit` tells how many fit: start again "
+                f"with fewer, for example --lanes {max(1, lanes // 2)}, in another folder"
+            )
+        return error
+
+    def _announce_stop(self) -> None:
+        self._reporter.note(
+            "stopping after this chunk, to be resumed; press Ctrl-C again to quit at once"
+        )
+
+    def _quit(self) -> None:
+        """In the listener's thread: the main one may never answer. Files are always whole."""
+        self._reporter.close()
+        folder = self._record.folder
+        print(
+            f"quit at episode {self._done + self._episode:,}; {folder} keeps what was recorded until its latest "
+            f"checkpoint, from where `mgtopo resume {folder}` goes on",
+            file=sys.stderr,
+        )
+        sys.stderr.flush()
+        os._exit(130)
+
+
+class Timed:
+    """Episodes per second over all seeds, compilation left out; NaN before anything is known."""
+
+    def __init__(self) -> None:
+        self._episodes, self._seconds = 0, 0.0
+
+    def add(self, episodes: int, seconds: float) -> None:
+        self._episodes += episodes
+        self._seconds += seconds
+
+    @property
+    def rate(self) -> float:
+        return self._episodes / max(self._seconds, 1e-9) if self._episodes else math.nan
+
+
+def _mean(values: NDArray, finite: NDArray) -> float:
+    return float(np.mean(values[finite])) if finite.any() else math.nan

@@ -1,0 +1,183 @@
+"""One run from configuration to records: begun anew, or taken up where it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine import processes
+from purejax_mgtopo.machine.startup import configure_platform
+from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.record import RunRecord, Status, read_config, refuse_existing, status
+from purejax_mgtopo.training.contracts import (
+    Factory,
+    Mirror,
+    MirrorFactory,
+    Store,
+    StoreFactory,
+    Trainable,
+)
+from purejax_mgtopo.training.loop import Loop, RunResult
+from purejax_mgtopo.training.progress import Reporter, make_reporter
+
+__all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train"]
+
+
+def build_population(config: Config) -> Trainable:
+    """The real program. JAX starts here and not before."""
+    configure_platform(config)
+    from purejax_mgtopo.population.fit import plan
+    from purejax_mgtopo.population.population import Population
+
+    settled = plan(config).config
+    return Population(settled, settled.lanes)
+
+
+def open_checkpoints(
+    folder: Path, population: Any, wave: Wave, say: Callable[[str], None]
+) -> Store:
+    """The real checkpoints."""
+    from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
+
+    return Checkpoints(folder, population, wave, keep=population.config.checkpoint.keep, say=say)
+
+
+class NoMirror:
+    """Nothing else to tell."""
+
+    def chunk(self, tick: Any, env_steps: int) -> None: ...
+    def evaluation(self, evaluation: Any) -> None: ...
+    def close(self, finished: bool) -> None: ...
+
+
+def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> Mirror:
+    """The mirror that the configuration asks for; several processes have one, the first one's."""
+    if config.wandb == "off" or processes.index() != 0:
+        return NoMirror()
+    from purejax_mgtopo.mirror.mirror import open_wandb  # imports W&B only if it is to be used
+
+    return open_wandb(folder, config, say) or NoMirror()
+
+
+def train(
+    config: Config,
+    folder: str | Path,
+    *,
+    reporter: Reporter | None = None,
+    population_factory: Factory = build_population,
+    store_factory: StoreFactory = open_checkpoints,
+    mirror_factory: MirrorFactory = open_mirror,
+    name: str | None = None,
+    command: str | None = None,
+) -> RunResult:
+    """Train every seed of `config` and leave records, checkpoints and a picture in `folder`.
+
+    The first Ctrl-C (or SIGTERM, or SIGUSR1) ends the run after the current chunk, with all that `resume` needs; a
+    second Ctrl-C quits at once.
+
+    Args:
+        folder: made if need be; must not hold a run, for nothing is ever overwritten.
+        reporter: what to show; by default a bar in a terminal and plain lines elsewhere.
+        name: what to call the run on screen.
+        command: the command line for config.json; by default this process's.
+
+    Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
+    """
+    folder = Path(folder)
+    processes.in_first(partial(refuse_existing, folder))
+    population = _build(population_factory, config)
+    return _run(
+        population, folder, reporter, store_factory, mirror_factory, name, command, resume_it=False
+    )
+
+
+def resume(
+    folder: str | Path,
+    *,
+    reporter: Reporter | None = None,
+    population_factory: Factory = build_population,
+    store_factory: StoreFactory = open_checkpoints,
+    mirror_factory: MirrorFactory = open_mirror,
+    name: str | None = None,
+    devices: int | None = None,
+) -> RunResult:
+    """Go on with an interrupted run from its latest sound checkpoint, or from the start if it has none.
+
+    On the same kind of device, with the same versions and as many devices, the result equals an uninterrupted run's
+    bit for bit, records included.
+
+    Args:
+        devices: how many devices to use from now on; by default as before.
+
+    Raises RunError for a folder that holds no run, a finished one, or one in use.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    processes.in_first(partial(_refuse_unless_resumable, folder))
+    if devices is not None:
+        config = replace(config, devices=devices)
+    population = _build(population_factory, config)
+    return _run(
+        population, folder, reporter, store_factory, mirror_factory, name, None, resume_it=True
+    )
+
+
+def _run(
+    population: Trainable,
+    folder: Path,
+    reporter: Reporter | None,
+    store_factory: StoreFactory,
+    mirror_factory: MirrorFactory,
+    name: str | None,
+    command: str | None,
+    resume_it: bool,
+) -> RunResult:
+    config = population.config
+    with contextlib.ExitStack() as stack:
+        if reporter is None:
+            reporter = make_reporter()
+            stack.callback(reporter.close)
+        record = RunRecord(
+            folder,
+            config,
+            command,
+            resume=resume_it,
+            process=processes.index(),
+            processes=processes.count(),
+        )
+        processes.in_first(partial(stack.enter_context, record))
+        if processes.index():  # begins once the first one has taken up what all have recorded
+            stack.enter_context(record)
+        name = name or f"{config.task}/{config.method}"
+        mirror = mirror_factory(folder, config, reporter.note)
+        result = None
+        try:
+            loop = Loop(population, record, reporter, mirror, store_factory, name, resume_it)
+            result = loop.run()
+        finally:
+            mirror.close(finished=result is not None and not result.interrupted)
+        return result
+
+
+def _refuse_unless_resumable(folder: Path) -> None:
+    found = status(folder)
+    if found is Status.FINISHED:
+        raise RunError(f"{folder} holds a finished run; there is nothing to resume")
+    if found is Status.RUNNING:
+        raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
+
+
+def _build(factory: Factory, config: Config) -> Trainable:
+    try:
+        return factory(config)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        # Packages below know nothing of ConfigError, e.g. the environments with an unknown task.
+        raise ConfigError(str(error)) from error

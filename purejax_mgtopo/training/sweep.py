@@ -1,0 +1,144 @@
+"""A sweep: every run of a recipe in turn, what is finished skipped, and one picture of all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from purejax_mgtopo.analysis.curves import Summary, summarise, try_to_draw
+from purejax_mgtopo.config import differences, scientific
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine import processes
+from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
+from purejax_mgtopo.records.provenance import command_line
+from purejax_mgtopo.records.record import FIGURES, Status, read_config, status
+from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.training.contracts import Factory, MirrorFactory, StoreFactory
+from purejax_mgtopo.training.progress import Reporter, make_reporter
+from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
+from purejax_mgtopo.training.run import (
+    RunResult,
+    build_population,
+    open_checkpoints,
+    open_mirror,
+    resume,
+    train,
+)
+
+RESULTS, SWEEP = "results", "sweep.json"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep left. Ctrl-C ends it in the run `interrupted`; later ones were not begun."""
+
+    folder: Path
+    summaries: tuple[Summary, ...]
+    figure: Path | None
+    interrupted: RunResult | None
+
+
+def sweep(
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    changes: Iterable[Setting] = (),
+    reporter: Reporter | None = None,
+    population_factory: Factory = build_population,
+    store_factory: StoreFactory = open_checkpoints,
+    mirror_factory: MirrorFactory = open_mirror,
+    command: str | None = None,
+) -> SweepResult:
+    """Run `recipe`, each run in ``<out>/<task>/<method>``; out is ``results`` beside the recipe.
+
+    A finished run of the same configuration is kept and skipped, an interrupted one taken up where
+    it stopped, and one of another configuration refused before anything starts.
+
+    Args:
+        changes: overrides from the command line; they win.
+
+    Raises ConfigError or RunError, each in one line.
+    """
+    folder = out or recipe.path.parent / RESULTS
+    runs = recipe.runs(changes)
+    states = {run.name: _state(run, folder) for run in runs}
+    _describe(recipe, folder, runs, command)
+    done: list[RecipeRun] = []
+    interrupted: RunResult | None = None
+    with contextlib.ExitStack() as stack:
+        if reporter is None:
+            reporter = make_reporter()
+            stack.callback(reporter.close)
+        for run in runs:
+            place = folder / run.folder
+            if states[run.name] is Status.FINISHED:
+                reporter.note(f"{run.name}: already finished with these settings, kept")
+            else:
+                if states[run.name] is Status.UNFINISHED:
+                    result = resume(
+                        place,
+                        reporter=reporter,
+                        population_factory=population_factory,
+                        store_factory=store_factory,
+                        mirror_factory=mirror_factory,
+                        name=run.name,
+                    )
+                else:
+                    result = train(
+                        run.config,
+                        place,
+                        reporter=reporter,
+                        population_factory=population_factory,
+                        store_factory=store_factory,
+                        mirror_factory=mirror_factory,
+                        name=run.name,
+                        command=command,
+                    )
+                if result.interrupted:
+                    interrupted = result
+                    break
+            done.append(run)
+        loaded = [(run.method, load_run(folder / run.folder)) for run in done]
+        target = folder / FIGURES / "curves.png"
+        figure = try_to_draw(loaded, target, reporter.note, title=recipe.question or None)
+    return SweepResult(
+        folder=folder,
+        summaries=tuple(summarise(method, data) for method, data in loaded),
+        figure=figure,
+        interrupted=interrupted,
+    )
+
+
+def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: str | None) -> None:
+    """What the sweep asks and consists of, beside its results: a report begins with it."""
+    if processes.index():
+        return
+    document = {
+        "recipe": recipe.path.resolve().parent.name,
+        "question": recipe.question,
+        "command": command_line() if command is None else command,
+        "runs": [
+            {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
+        ],
+    }
+    with clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def _state(run: RecipeRun, folder: Path) -> Status:
+    """What stands in the way of `run`; raises RunError where nothing but the user can decide."""
+    place = folder / run.folder
+    found = status(place)
+    if found is Status.RUNNING:
+        raise RunError(f"{place} is in use by another mgtopo; wait for it, or choose --out")
+    if found is not Status.ABSENT:
+        difference = differences(scientific(read_config(place)), scientific(run.config))
+        if difference:
+            raise RunError(
+                f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
+                "choose another folder with --out, or delete this one"
+            )
+    return found

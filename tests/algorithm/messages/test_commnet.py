@@ -1,0 +1,130 @@
+"""CommNet: hand values, equivariance, silence."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import jit, scattered, small
+
+from purejax_mgtopo.algorithm.messages.commnet import CommNet
+from purejax_mgtopo.algorithm.types import drop_diagonal
+
+WIDTH, HIDDEN = 3, 8
+
+
+def make(agents, shared=True, **changes):
+    return CommNet(small("commnet", learner__share_parameters=shared, **changes), agents, WIDTH)
+
+
+def run(net, params, observation, edges, delivered=None):
+    def call(params, observation, edges, delivered):
+        feature, message = net.encode(params, observation)
+        heard = message if delivered is None else delivered
+        return net.aggregate(params, observation, feature, heard, edges)
+
+    return np.asarray(jit(call)(params, observation, edges, delivered))
+
+
+def drawn(agents, seed=0, batch=()):
+    rng = np.random.default_rng(seed)
+    observation = rng.normal(size=(*batch, agents, WIDTH)).astype(np.float32)
+    mask = rng.integers(0, 2, (*batch, agents, agents)).astype(np.float32)
+    return jnp.asarray(observation), mask * (1 - np.eye(agents, dtype=np.float32))
+
+
+def parameters(net, seed=0):
+    return scattered(jit(net.init)(jax.random.key(seed)), seed + 1)
+
+
+def by_hand(params, observation, mask, aggregate, rounds=2, sent=None):
+    """h <- tanh(E o + H h + C c) agent by agent; `params` are shared, or a list."""
+    agents = len(observation)
+    each = params if isinstance(params, list) else [params] * agents
+    encoded = [
+        o @ p["encoder"]["params"]["kernel"] + p["encoder"]["params"]["bias"]
+        for o, p in zip(observation, each, strict=True)
+    ]
+    hidden = [np.tanh(e) for e in encoded]
+    for k in range(rounds):
+        said = hidden if sent is None else sent
+        new = []
+        for i in range(agents):
+            heard = sum((said[j] for j in range(agents) if mask[i, j]), np.zeros(HIDDEN))
+            if aggregate == "mean":
+                heard = heard / max(1, mask[i].sum())
+            own = hidden[i] @ each[i]["own"][k]["params"]["kernel"]
+            new.append(np.tanh(encoded[i] + own + heard @ each[i]["heard"][k]["params"]["kernel"]))
+        hidden = new
+    return np.stack(hidden)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "sum"])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("agents", [2, 3])
+def test_it_equals_the_definition_agent_by_agent(agents, shared, aggregate):
+    """Transposed edges, an agent that hears itself, a mean over all, weights of the wrong round."""
+    net = make(agents, shared, message__aggregate=aggregate)
+    params = parameters(net)
+    each = params
+    if not shared:
+        each = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(agents)]
+    observation, mask = drawn(agents, seed=agents, batch=(4,))
+    actual = run(net, params, observation, drop_diagonal(jnp.asarray(mask)))
+    for b in range(4):
+        expected = by_hand(each, np.asarray(observation[b]), mask[b], aggregate)
+        np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_renaming_the_agents_renames_the_outputs():
+    net = make(4)
+    params = parameters(net)
+    observation, mask = drawn(4, seed=3)
+    order = np.array([2, 0, 3, 1])
+    straight = run(net, params, observation, drop_diagonal(jnp.asarray(mask)))
+    renamed = run(
+        net, params, observation[order], drop_diagonal(jnp.asarray(mask[np.ix_(order, order)]))
+    )
+    np.testing.assert_allclose(renamed, straight[order], rtol=1e-5, atol=1e-6)
+
+
+def test_without_weights_for_what_is_heard_agents_are_independent():
+    net = make(3)
+    params = parameters(net)
+    params["heard"] = jax.tree.map(np.zeros_like, params["heard"])
+    observation, _ = drawn(3)
+    edges = jnp.ones((3, 2))
+    together = run(net, params, observation, edges)
+    for i in range(3):
+        elsewhere = observation.at[jnp.arange(3) != i].add(1.0)
+        np.testing.assert_array_equal(run(net, params, elsewhere, edges)[i], together[i])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_alone_equals_hearing_nobody(shared):
+    net = make(3, shared)
+    params = parameters(net)
+    observation, _ = drawn(3)
+    feature, _ = net.encode(params, observation)
+    alone = net.alone(params, observation, feature)
+    np.testing.assert_allclose(
+        alone, run(net, params, observation, jnp.zeros((3, 2))), rtol=1e-6, atol=1e-7
+    )
+
+
+def test_shared_parameters_serve_any_number_of_agents():
+    params = parameters(make(2))
+    observation, mask = drawn(5)
+    actual = run(make(5), params, observation, drop_diagonal(jnp.asarray(mask)))
+    expected = by_hand(params, np.asarray(observation), mask, "mean")
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_with_next_step_delivery_every_round_hears_the_previous_steps_states():
+    """Rounds that exchange this step's states would deliver without latency."""
+    net = make(3, message__latency=1)
+    params = parameters(net)
+    observation, mask = drawn(3)
+    sent = np.tanh(np.random.default_rng(9).normal(size=(3, HIDDEN))).astype(np.float32)
+    actual = run(net, params, observation, drop_diagonal(jnp.asarray(mask)), jnp.asarray(sent))
+    expected = by_hand(params, np.asarray(observation), mask, "mean", sent=sent)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,286 @@
+"""Algorithm 1 as a whole: reproducible, in the paper's order, for every rule and interpreter."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import (
+    LEARNED,
+    RULES,
+    algorithm,
+    assert_close,
+    assert_same,
+    inner_steps,
+    is_same,
+    jit,
+    plain,
+    play_keys,
+)
+
+from purejax_mgtopo.algorithm import algorithm as algorithm_module
+from purejax_mgtopo.algorithm.algorithm import UpdateMetrics
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.types import Mode, Streams
+
+K, HORIZON = 2, 25
+
+
+@functools.cache
+def two_iterations(method):
+    """The warm-up and two iterations as one program: (start, first, second), metrics."""
+    made = algorithm(method)
+
+    def run(key):
+        start, clock = made.init(key), made.start_clock()
+
+        def iterate(carry, _):
+            state, clock = carry
+            state, metrics = made.iterate(state, clock)
+            return (state, clock.advanced(K)), (state, metrics)
+
+        _, (states, metrics) = jax.lax.scan(iterate, (start, clock), None, length=2)
+        first, second = (jax.tree.map(lambda x, i=i: x[i], states) for i in range(2))
+        return (start, first, second), metrics
+
+    return made, jit(run)
+
+
+@functools.cache
+def outcome(method, seed=0):
+    made, run = two_iterations(method)
+    states, metrics = run(jax.random.key(seed))
+    return made, states, metrics
+
+
+@pytest.mark.parametrize("messages", ["lstm", "commnet"])
+@pytest.mark.parametrize("topology", RULES)
+def test_every_pair_runs_and_moves_what_it_should(topology, messages):
+    """A result that is dropped, a rule that never learns, NaN, a replay that is not written."""
+    made, (start, first, second), metrics = outcome(f"{topology}+{messages}")
+    assert all(np.isfinite(leaf).all() for leaf in plain(second))
+    for name in ("train_return", "edge_rate", "gate_entropy", "critic_loss", "policy_loss"):
+        assert np.isfinite(getattr(metrics, name)).all()
+    for before, after in ((start, first), (first, second)):
+        assert not is_same(before.learner.critic, after.learner.critic)
+        assert not is_same(before.learner.policy.head, after.learner.policy.head)
+        # A silent LSTM is never read; CommNet encodes one's own observation as well.
+        unread = (topology, messages) == ("none", "lstm")
+        interpreters = (x.learner.policy.interpreter for x in (before, after))
+        assert is_same(*interpreters) == unread
+        assert is_same(before.rule.gates, after.rule.gates) == (topology not in LEARNED)
+        assert is_same(before.target.gates, after.target.gates) == (topology not in LEARNED)
+        if topology == "meta":
+            assert not is_same(before.rule.eta, after.rule.eta)
+        if topology in ("meta", "reinforce"):
+            assert not is_same(before.rule.baseline.params, after.rule.baseline.params)
+        assert not is_same(before.target.critic, after.target.critic)
+        assert_same(before.streams, after.streams)
+        assert not is_same(before.trajectory.reward, after.trajectory.reward)
+        assert after.trajectory.reward.shape == (HORIZON,)
+        assert after.trajectory.observation.shape[0] == HORIZON + 1
+    written = [int(np.any(x.replay.reward != 0, axis=1).sum()) for x in (start, first, second)]
+    assert written == [2, 2 + K, 2 + 2 * K]  # of three warm-up episodes the last is tau(0)
+    assert_same(first.replay.reward[2], start.trajectory.reward)
+    rate = {"none": 0.0, "full": 1.0}.get(topology)
+    assert rate is None or np.all(metrics.edge_rate == rate)
+    for zero, told in zip(*map(jax.tree.leaves, (UpdateMetrics.zeros(), metrics)), strict=True):
+        assert (zero.shape, zero.dtype) == (told.shape[1:], told.dtype)
+        assert zero == 0
+
+
+def test_a_topology_rule_leaves_the_environments_randomness_alone():
+    """Every rule and interpreter meets the same episodes' starts."""
+    starts = [
+        (first.trajectory.moving[0], second.trajectory.moving[0], second.replay.moving[:, 0])
+        for topology in RULES
+        for messages in ("lstm", "commnet")
+        for _, (_, first, second), _ in [outcome(f"{topology}+{messages}")]
+    ]
+    for other in starts[1:]:
+        assert_same(other, starts[0])
+    assert len(np.unique(starts[0][2], axis=0)) > 1
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit():
+    made, run = two_iterations("meta+lstm")
+    assert_same(run(jax.random.key(0)), outcome("meta+lstm")[1:])
+
+
+def test_another_seed_differs_in_everything_random():
+    """One key for all seeds: the same networks, episodes or replay."""
+    _, (one, _, one_end), _ = outcome("meta+lstm")
+    _, (other, _, other_end), _ = outcome("meta+lstm", seed=1)
+    for name in ("streams", "learner", "rule", "trajectory", "replay"):
+        for a, b in zip(plain(getattr(one, name)), plain(getattr(other, name)), strict=True):
+            # Biases and optimisers start alike.
+            if a.size and not np.all(a == a.ravel()[0]) and not _is_bias(a):
+                assert not np.array_equal(a, b), name
+    assert not is_same(one_end.rule.eta, other_end.rule.eta)
+
+
+def _is_bias(leaf):
+    return set(np.unique(leaf)) <= {0.0, 1.0}
+
+
+def update_by_parts(made, state, clock):
+    """Lines 5 to 11 from the parts, one update: add, critic, policy, gates, targets, play."""
+    keys = state.streams.at(clock.episode)
+    tau = state.trajectory
+    replay = made.replay.add(state.replay, clock.stored, tau)
+    window = made.replay.sample(replay, clock.stored + 1, keys.replay)
+    learner, critic_loss = made.maddpg.update_critic(
+        state.learner, state.target, window, keys.target_gate
+    )
+    learner, gradient, _ = made.maddpg.update_policy(
+        learner, state.rule.gates, window, keys.replay_gate
+    )
+    rule, *_ = made.rule.inner_update(state.rule, tau, gradient)
+    target = made.maddpg.track(state.target, learner, rule.gates)
+    following = rollout(
+        made.env,
+        made.team,
+        learner.policy,
+        rule.gates,
+        reset_key=keys.reset,
+        gate_key=keys.gate,
+        exploration_key=keys.exploration,
+        exploration=0.2,
+        mode=Mode.ROLLOUT,
+    )
+    state = state.replace(
+        learner=learner, rule=rule, target=target, replay=replay, trajectory=following
+    )
+    return state, critic_loss
+
+
+@functools.cache
+def unrolled():
+    """K updates of the first iteration, one call each: the states before and after each."""
+    made, (start, first, _), metrics = outcome("meta+lstm")
+    update = jit(functools.partial(update_by_parts, made))
+    states, losses, clock = [start], [], made.start_clock()
+    for _ in range(K):
+        state, loss = update(states[-1], clock)
+        states.append(state)
+        losses.append(loss)
+        clock = clock.advanced()
+    taus = jax.tree.map(lambda *x: jnp.stack(x), *(state.trajectory for state in states))
+    return made, states, taus, losses, first, metrics
+
+
+def test_an_iteration_equals_an_unrolled_loop():
+    """The order of lines 5 to 13, keys and clock of each update, which trajectories eta sees."""
+    made, states, taus, losses, first, metrics = unrolled()
+    steps = inner_steps(made.rule, states[0].rule, taus)
+    rule, _ = jit(made.rule.outer_update)(steps, states[-1].rule, taus)
+    assert_close(first, states[-1].replace(rule=rule), rtol=1e-4, atol=1e-5)
+    assert not is_same(rule.eta, states[0].rule.eta)
+    np.testing.assert_allclose(metrics.critic_loss[0], np.mean(losses), rtol=1e-4)
+    returns = np.asarray(taus.reward)[1:].sum(-1)
+    np.testing.assert_allclose(metrics.train_return[0], returns.mean(), rtol=1e-4)
+
+
+def test_the_replayed_gates_equal_those_of_the_run():
+    """What eta differentiates is what happened: theta_c(K) from theta_c(0), nu(0), tau(0..K-1)."""
+    made, states, taus, _, first, _ = unrolled()
+    start = states[0].rule
+    gates, nu = start.gates, start.nu
+    step = jit(made.rule.inner_step)
+    for k in range(K):
+        tau = jax.tree.map(lambda x, k=k: x[k], taus)
+        gates, nu, _, _ = step(start.eta, gates, nu, tau)
+    assert_close((gates, nu), (first.rule.gates, first.rule.nu), rtol=1e-5, atol=1e-6)
+    moved = max(np.abs(a - b).max() for a, b in zip(plain(gates), plain(start.gates), strict=True))
+    assert moved > 1e-3
+
+
+def test_a_fresh_first_trajectory_uses_no_key_of_the_initialisation(monkeypatch):
+    """fold_in(key, i) and split(key, n)[i] are the same key."""
+    made = algorithm("meta", meta__fresh_trajectory=True)
+    _, (start, _, _), _ = outcome("meta+lstm")
+    used = []
+
+    def spy(*args, reset_key, gate_key, exploration_key, **rest):
+        used.extend((reset_key, gate_key, exploration_key))
+        return start.trajectory
+
+    monkeypatch.setattr(algorithm_module, "rollout", spy)
+    clock = made.start_clock()
+    for episode in range(3):
+        made._first_trajectory(start, clock.replace(episode=jnp.asarray(episode)))
+    parents = jax.random.split(start.streams.initial, 3)
+    forbidden = [*parents, *(key for parent in parents for key in jax.random.split(parent, 10))]
+    assert len(used) == 9
+    assert not {tuple(x) for x in plain(used)} & {tuple(x) for x in plain(forbidden)}
+
+
+def test_play_uses_each_key_for_one_purpose():
+    """The reset key changes where an episode starts, and no other key does."""
+    made = algorithm("reinforce")
+    _, (start, _, _), _ = outcome("reinforce+lstm")
+
+    @jit
+    def play(keys):
+        return rollout(
+            made.env,
+            made.team,
+            start.learner.policy,
+            start.rule.gates,
+            exploration=0.2,
+            mode=Mode.ROLLOUT,
+            **keys,
+        )
+
+    keys = play_keys(jax.random.key(0))
+    tau = play(keys)
+    for name in keys:
+        other = play({**keys, name: jax.random.key(1)})
+        assert is_same(other.moving, tau.moving) == (name != "reset_key")  # a toy: no dynamics
+        if name != "reset_key":
+            assert is_same(other.gates.decision, tau.gates.decision) == (name != "gate_key")
+
+
+def test_an_update_gives_each_of_its_keys_to_one_consumer(monkeypatch):
+    """A key used twice makes two draws one. Seen while tracing, where a key is an object."""
+    made = algorithm("meta")
+    _, (start, _, _), _ = outcome("meta+lstm")
+    given, streams = {}, []
+
+    def watched(owner, name, consumer):
+        real = getattr(owner, name)
+
+        def spy(*args, **named):
+            keys = [x for x in (*args, *named.values()) if _is_key(x)]
+            given[consumer] = [*given.get(consumer, ()), *keys]
+            return real(*args, **named)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    at = Streams.at
+    monkeypatch.setattr(Streams, "at", lambda *args: streams.append(at(*args)) or streams[-1])
+    watched(made.replay, "sample", "replay")
+    watched(made.maddpg, "update_critic", "critic")
+    watched(made.maddpg, "update_policy", "policy")
+    watched(algorithm_module, "rollout", "play")
+    jax.eval_shape(made.iterate, start, made.start_clock())
+    (keys,) = streams
+    expected = {
+        "replay": [keys.replay],
+        "critic": [keys.target_gate],
+        "policy": [keys.replay_gate],
+        "play": [keys.reset, keys.gate, keys.exploration],
+    }
+    assert {name: [id(key) for key in found] for name, found in given.items()} == {
+        name: [id(key) for key in found] for name, found in expected.items()
+    }
+
+
+def _is_key(x):
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def test_streams_differ_between_seeds():
+    one, other = (plain(Streams.split(jax.random.key(seed))) for seed in (0, 1))
+    assert not {tuple(x) for x in one} & {tuple(x) for x in other}

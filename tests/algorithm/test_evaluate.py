@@ -1,0 +1,87 @@
+"""Evaluation: always the same episodes, no noise, the gates that were asked for."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from core_cases import algorithm, assert_same, is_same, jit, scattered
+
+from purejax_mgtopo.algorithm.algorithm import LearnerState
+from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics, evaluate, evaluation_episodes
+from purejax_mgtopo.algorithm.maddpg import ActorCritic
+from purejax_mgtopo.algorithm.topology.reinforce import ReinforceState
+from purejax_mgtopo.algorithm.types import Mode
+
+TASK, EPISODES, AGENTS = "toy_follow_holder", 3, 3
+MODES = (Mode.EVAL_SAMPLED, Mode.EVAL_GREEDY)
+
+
+@functools.cache
+def evaluated(seed):
+    """The episodes of both modes, the numbers made of them, and actions recomputed without noise."""
+    made = algorithm("reinforce", TASK)
+
+    @jit
+    def run(policy, gates):
+        # As much of a state as an evaluation reads.
+        learner = ActorCritic(policy, *[None] * 3)
+        rule = ReinforceState(gates, *[None] * 2)
+        state = LearnerState(None, learner, rule, *[None] * 3)
+        episodes = [evaluation_episodes(made, state, mode) for mode in MODES]
+        observation = episodes[1].observation[:, :-1]
+        carry = made.team.initial_carry(observation.shape[:2])
+        tape = observation[..., :1].repeat(AGENTS - 1, -1) * 0  # greedy gates do not read it
+        again, _ = made.team.step(policy, gates, observation, carry, tape, Mode.EVAL_GREEDY)
+        return episodes, evaluate(made, state), again.action
+
+    policy = scattered(jit(made.team.init)(jax.random.key(0)), seed)
+    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed)
+    return run(policy, gates), lambda: run(policy, gates)
+
+
+def test_no_evaluation_looks_like_one():
+    told, absent = evaluated(0)[0][1], EvaluationMetrics.absent(AGENTS)
+    for there, missing in zip(*map(jax.tree.leaves, (told, absent)), strict=True):
+        assert (there.shape, there.dtype) == (missing.shape, missing.dtype)
+        assert np.isnan(missing).all()
+
+
+def test_evaluation_is_the_same_at_every_call():
+    first, again = evaluated(0)
+    assert_same(first, again())
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_every_seed_plays_the_same_episodes(mode):
+    one, other = (evaluated(seed)[0][0][mode] for seed in (0, 1))
+    np.testing.assert_array_equal(one.moving, other.moving)  # a toy: actions move nothing
+    assert one.reward.shape == (EPISODES, 25)
+    assert not is_same(one.action, other.action)
+    assert len(np.unique(one.moving.reshape(EPISODES, -1), axis=0)) == EPISODES
+
+
+def test_both_modes_play_the_same_episodes():
+    (sampled, greedy), _, _ = evaluated(0)[0]
+    np.testing.assert_array_equal(sampled.moving, greedy.moving)
+
+
+def test_actions_carry_no_noise():
+    (_, greedy), _, again = evaluated(0)[0]
+    np.testing.assert_allclose(greedy.action, again, rtol=1e-5, atol=1e-6)
+
+
+def test_gates_are_sampled_or_greedy():
+    (sampled, greedy), _, _ = evaluated(0)[0]
+    np.testing.assert_array_equal(greedy.gates.decision, greedy.gates.probability > 0.5)
+    np.testing.assert_allclose(greedy.gates.probability, sampled.gates.probability, rtol=1e-6)
+    assert np.any(sampled.gates.decision != greedy.gates.decision)
+    assert 0 < np.mean(greedy.gates.decision) < 1
+
+
+def test_the_numbers_are_means_over_episodes():
+    (sampled, greedy), numbers, _ = evaluated(0)[0]
+    for episodes, mean in ((sampled, numbers.return_sampled), (greedy, numbers.return_greedy)):
+        np.testing.assert_allclose(mean, np.asarray(episodes.reward).sum(1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(numbers.edge_rate, np.mean(sampled.gates.decision), rtol=1e-6)
+    np.testing.assert_allclose(numbers.edge_rate_greedy, np.mean(greedy.gates.decision), rtol=1e-6)

@@ -1,0 +1,137 @@
+"""Which loss may reach which parameters: every "no" of the specification is an exact zero."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import algorithm, is_zero, jit, made_up_window, play_keys, scattered, size
+
+from purejax_mgtopo.algorithm.maddpg import Targets
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.types import Mode
+
+TASK = "toy_follow_holder"
+GROUPS = ("critic", "policy", "gates", "eta", "baseline")
+
+REACH = {
+    ("td", "reinforce"): {"critic"},
+    ("td", "stgs"): {"critic"},
+    ("td", "meta"): {"critic"},
+    ("policy", "none"): {"policy"},
+    ("policy", "full"): {"policy"},
+    ("policy", "reinforce"): {"policy"},
+    ("policy", "meta"): {"policy"},
+    ("policy", "stgs"): {"policy", "gates"},
+    ("score", "reinforce"): {"gates"},
+    ("meta objective", "meta"): {"eta"},
+    ("baseline TD", "reinforce"): {"baseline"},
+    ("baseline TD", "meta"): {"baseline"},
+}
+"""(loss, rule): the groups of parameters that the loss may, and does, move."""
+
+
+@functools.cache
+def parts(method):
+    made = algorithm(method, TASK)
+    learner = jit(made.maddpg.init)(jax.random.key(0))
+    rule = jit(made.rule.init)(jax.random.key(1))
+    everything = {
+        "critic": learner.critic,
+        "policy": learner.policy,
+        "gates": rule.gates,
+        "eta": rule.eta if method == "meta" else (),
+        "baseline": rule.baseline.params if hasattr(rule, "baseline") else (),
+    }
+    return made, rule, scattered(everything, 2, 0.1)
+
+
+def played(made, everything, key=3):
+    """A trajectory that depends on the parameters, through the environment and all."""
+    keys = play_keys(jax.random.key(key))
+    return rollout(
+        made.env,
+        made.team,
+        everything["policy"],
+        everything["gates"],
+        exploration=0.1,
+        mode=Mode.ROLLOUT,
+        **keys,
+    )
+
+
+def td(made, rule, everything):
+    window = made_up_window(4, made.env.num_agents, made.env.observation_size)
+    # The target is made of the same parameters, so that a leak through it would show.
+    target = Targets(*(everything[name] for name in ("policy", "gates", "critic")))
+    y = made.maddpg.td_target(target, window, jax.random.key(5))
+    return made.maddpg.critic_loss(everything["critic"], window, y)
+
+
+def policy(made, rule, everything):
+    window = made_up_window(4, made.env.num_agents, made.env.observation_size)
+    return made.maddpg.policy_loss(
+        everything["policy"], everything["gates"], everything["critic"], window, jax.random.key(6)
+    )
+
+
+def advantage(made, rule, everything, tau):
+    state = rule.baseline.replace(params=everything["baseline"])
+    return made.rule.baseline.advantage(state, tau, made.rule.priced_reward(tau))[0]
+
+
+def score(made, rule, everything):
+    tau = jax.lax.stop_gradient(played(made, everything))  # the trajectory is stored data
+    shared = advantage(made, rule, everything, tau)
+    weight = jnp.broadcast_to(shared[:, None, None], tau.gates.decision.shape)
+    return made.rule.mean_score(everything["gates"], tau, weight)
+
+
+def meta_objective(made, rule, everything):
+    taus = [played(made, everything, key) for key in (7, 8, 9)]
+    advantages = jnp.stack([advantage(made, rule, everything, tau) for tau in taus[1:]])
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *taus)
+    nu = jax.tree.map(jnp.square, everything["gates"])
+    return made.rule.meta_objective(everything["eta"], everything["gates"], nu, stacked, advantages)
+
+
+def baseline_td(made, rule, everything):
+    tau = jax.lax.stop_gradient(played(made, everything))
+    state = rule.baseline.replace(params=everything["baseline"])
+    return made.rule.baseline.fit(state, tau, made.rule.priced_reward(tau))[1]
+
+
+LOSSES = {
+    "td": td,
+    "policy": policy,
+    "score": score,
+    "meta objective": meta_objective,
+    "baseline TD": baseline_td,
+}
+
+
+@pytest.mark.parametrize(("loss", "method"), REACH)
+def test_a_loss_reaches_its_own_parameters_and_no_others(loss, method):
+    made, rule, everything = parts(method)
+    gradient = jit(jax.grad(lambda e: LOSSES[loss](made, rule, e)))(everything)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    reached = {name for name in GROUPS if not is_zero(gradient[name])}
+    assert reached == REACH[loss, method]
+
+
+@pytest.mark.parametrize("method", ["reinforce", "meta"])
+def test_the_policy_loss_hands_an_exactly_zero_gradient_to_rules_that_learn_otherwise(method):
+    """The loop passes this gradient to every rule."""
+    made, rule, everything = parts(method)
+    window = made_up_window(4, made.env.num_agents, made.env.observation_size)
+    learner = jit(made.maddpg.init)(jax.random.key(0))
+    update = jit(made.maddpg.update_policy)
+    assert is_zero(update(learner, everything["gates"], window, jax.random.key(0))[1])
+
+
+def test_without_messages_the_interpreter_is_not_learned():
+    made, rule, everything = parts("none")
+    gradient = jit(jax.grad(lambda e: policy(made, rule, e)))(everything)["policy"]
+    assert is_zero(gradient.interpreter)
+    assert size(gradient.head) > 0

@@ -1,0 +1,207 @@
+"""The base learner: what is bootstrapped, whose actions are whose, clipping, Polyak."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from core_cases import (
+    algorithm,
+    assert_close,
+    is_same,
+    is_zero,
+    jit,
+    made_up_window,
+    plain,
+    scattered,
+    size,
+)
+from oracles import learning
+
+from purejax_mgtopo.algorithm.maddpg import Targets
+from purejax_mgtopo.algorithm.types import Mode
+
+TASK, AGENTS = "toy_follow_holder", 3
+
+
+@functools.cache
+def parts(method="full", **changes):
+    """An algorithm, its learner and gates without zero biases, other targets, a window."""
+    made = algorithm(method, TASK, **changes)
+    learner = jit(made.maddpg.init)(jax.random.key(0))
+    gates = scattered(jit(made.rule.init)(jax.random.key(1)).gates, 3)
+    learner = learner.replace(
+        policy=scattered(learner.policy, 1, 0.1), critic=scattered(learner.critic, 2, 0.1)
+    )
+    target = Targets(
+        policy=scattered(learner.policy, 4, 0.1),
+        gates=scattered(gates, 5),
+        critic=scattered(learner.critic, 6, 0.1),
+    )
+    window = made_up_window(7, AGENTS, made.env.observation_size, made.team.memory)
+    return made, learner, gates, target, window
+
+
+def critic_by_hand(params, observation, action, xp=np):
+    """FC-FC-Linear of the concatenation of everything."""
+    flat = params["params"]
+    joined = xp.concatenate([x.reshape(len(x), -1) for x in (observation, action)], axis=-1)
+    kernel = xp.concatenate(
+        [flat["from_observations"]["kernel"], flat["from_actions"]["kernel"]], axis=0
+    )
+    first = xp.maximum(joined @ kernel + flat["from_observations"]["bias"], 0)
+    return learning.mlp(flat["rest"], first, xp)[:, 0]
+
+
+def test_the_critic_reads_all_observations_and_actions():
+    made, learner, _, _, window = parts()
+    value = jit(made.maddpg.critic.apply)(learner.critic, window.observation[:, 0], window.action)
+    observation, action = np.asarray(window.observation[:, 0]), np.asarray(window.action)
+    np.testing.assert_allclose(
+        value, critic_by_hand(learner.critic, observation, action), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_counterfactual_values_equal_one_call_for_each_agent():
+    """Another agent's column, or all actions replaced at once."""
+    made, learner, _, _, window = parts()
+    rng = np.random.default_rng(0)
+    proposal = rng.uniform(-1, 1, window.action.shape).astype(np.float32)
+    critic = made.maddpg.critic
+    values = jit(lambda *inputs: critic.apply(learner.critic, *inputs, method="counterfactual"))(
+        window.observation[:, 0], window.action, jnp.asarray(proposal)
+    )
+    assert values.shape == (AGENTS, len(window.reward))
+    for i in range(AGENTS):
+        replaced = np.asarray(window.action).copy()
+        replaced[:, i] = proposal[:, i]
+        expected = critic_by_hand(learner.critic, np.asarray(window.observation[:, 0]), replaced)
+        np.testing.assert_allclose(values[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_target_bootstraps_everywhere_with_target_networks():
+    """Online parameters, o for o', a zero value at the time limit, a missing discount."""
+    made, _, _, target, window = parts()
+    team, seen = made.team, window.observation[:, 1]
+    carry = team.initial_carry((len(seen),))
+    tape = jnp.zeros((len(seen), *made.rule.tape_shape))
+    action = jit(
+        lambda policy: team.step(policy, target.gates, seen, carry, tape, Mode.TARGET)[0].action
+    )(target.policy)
+    value = critic_by_hand(target.critic, np.asarray(seen), np.asarray(action))
+    actual = jit(made.maddpg.td_target)(target, window, jax.random.key(0))
+    np.testing.assert_allclose(
+        actual, np.asarray(window.reward) + 0.95 * value, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_td_loss_is_the_mean_squared_error_at_the_transitions_start():
+    made, learner, _, _, window = parts()
+    y = jnp.asarray(np.random.default_rng(1).normal(size=len(window.reward)), jnp.float32)
+    value = critic_by_hand(
+        learner.critic, np.asarray(window.observation[:, 0]), np.asarray(window.action)
+    )
+    loss = jit(made.maddpg.critic_loss)(learner.critic, window, y)
+    np.testing.assert_allclose(loss, np.mean((value - np.asarray(y)) ** 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["full", "commnet"])
+def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(method):
+    """Eq. 2: a gradient through others' new actions, a cut in messages, the penalty's weight."""
+    made, learner, gates, _, window = parts(method)
+    team, seen = made.team, window.observation[:, 0]
+    carry = team.initial_carry((len(seen),))
+    tape = jnp.zeros((len(seen), *made.rule.tape_shape))
+
+    def loop(policy):
+        step, _ = team.step(policy, gates, seen, carry, tape, Mode.REPLAY)
+        total = 1e-3 * jnp.mean(step.unsquashed**2)
+        for i in range(AGENTS):
+            columns = [step.action[:, j] if j == i else window.action[:, j] for j in range(AGENTS)]
+            action = jnp.stack(columns, axis=1)
+            total -= jnp.mean(critic_by_hand(learner.critic, seen, action, jnp))
+        return total
+
+    expected = jit(jax.value_and_grad(loop))(learner.policy)
+    actual = jit(jax.value_and_grad(made.maddpg.policy_loss))(
+        learner.policy, gates, learner.critic, window, jax.random.key(0)
+    )
+    assert_close(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_sender_learns_from_its_receivers_action():
+    """The derivative of a_0 reaches the encoders of agents 1 and 2 over the channel."""
+    made, learner, gates, _, window = parts("full+commnet")
+    seen = window.observation[0, 0]
+
+    def first(policy):
+        tape = jnp.zeros(made.rule.tape_shape)
+        step, _ = made.team.step(policy, gates, seen, made.team.initial_carry(), tape, Mode.REPLAY)
+        return jnp.sum(step.action[0])
+
+    gradient = jit(jax.grad(first))(learner.policy)
+    for kernel in gradient.interpreter["encoder"]["params"]["kernel"]:
+        assert np.any(kernel)
+    assert size(jax.tree.map(lambda x: x[0], gradient.head)) > 0
+    assert is_zero(jax.tree.map(lambda x: x[1:], gradient.head))
+
+
+def test_polyak_moves_every_target_by_its_rate():
+    """Swapped arguments, a forgotten network, a rate of one."""
+    made, learner, gates, target, _ = parts("stgs")
+    after = jit(made.maddpg.track)(target, learner, gates)
+    online = Targets(policy=learner.policy, gates=gates, critic=learner.critic)
+    assert_close(after, jax.tree.map(lambda t, o: t + 0.01 * (o - t), target, online))
+    for name in ("policy", "gates", "critic"):
+        assert not is_same(getattr(after, name), getattr(target, name))
+
+
+@pytest.mark.parametrize("limit", [0.5, 1e4])
+@pytest.mark.parametrize("which", ["critic", "policy"])
+def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
+    """A clip leaf by leaf or element by element, or none; a small gradient blown up; the wrong learning rate."""
+    made, learner, gates, target, window = parts(
+        learner__critic_learning_rate=0.02,
+        learner__policy_learning_rate=0.01,
+        learner__gradient_clip=limit,
+    )
+    window = window.replace(reward=100 * window.reward)
+    key = jax.random.key(0)
+    critic = jax.tree.map(lambda x: 3 * x, learner.critic)
+    learner = learner.replace(critic=critic)
+    if which == "critic":
+        y = jit(made.maddpg.td_target)(target, window, key)
+        gradient = jit(jax.grad(made.maddpg.critic_loss))(learner.critic, window, y)
+        after, _ = jit(made.maddpg.update_critic)(learner, target, window, key)
+    else:
+        gradient = jit(jax.grad(made.maddpg.policy_loss))(
+            learner.policy, gates, learner.critic, window, key
+        )
+        after, _, _ = jit(made.maddpg.update_policy)(learner, gates, window, key)
+    norm = size(gradient)
+    assert 0.5 < norm < 1e4
+    clipped = jax.tree.map(lambda g: g * min(1, limit / norm), gradient)
+    adam = optax.adam(0.02 if which == "critic" else 0.01)
+    updates, state = adam.update(clipped, adam.init(clipped))
+    expected = optax.apply_updates(getattr(learner, which), updates)
+    # Adam's first step is a sign where the gradient is large; its moments show the clip.
+    moments = [x for x in plain(getattr(after, f"{which}_optimizer")) if x.ndim]
+    assert_close(moments, [x for x in plain(state) if x.ndim], rtol=1e-3, atol=1e-8)
+    assert_close(getattr(after, which), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_update_of_one_leaves_the_other_alone():
+    """Reach at the level of whole updates: optimisers included."""
+    made, learner, gates, target, window = parts("stgs")
+    key = jax.random.key(0)
+    after, _ = jit(made.maddpg.update_critic)(learner, target, window, key)
+    assert is_same(after.policy, learner.policy)
+    assert is_same(after.policy_optimizer, learner.policy_optimizer)
+    assert not is_same(after.critic, learner.critic)
+    after, gate_gradient, _ = jit(made.maddpg.update_policy)(learner, gates, window, key)
+    assert is_same(after.critic, learner.critic)
+    assert is_same(after.critic_optimizer, learner.critic_optimizer)
+    assert not is_same(after.policy, learner.policy)
+    assert size(gate_gradient) > 0

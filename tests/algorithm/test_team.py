@@ -1,0 +1,154 @@
+"""The team: who can influence whom, what silence costs, and how memory is rebuilt."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import algorithm, assert_close, jit, play_keys, scattered
+from jax.extend.core import jaxprs_in_params
+
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.types import Mode
+
+TASK = "toy_follow_holder"  # N = 3
+
+
+def parts(method, seed=1, **changes):
+    """An algorithm, a policy and gates with no zero biases, and one observation."""
+    made = algorithm(method, TASK, **changes)
+    policy = scattered(jit(made.team.init)(jax.random.key(0)), seed, 0.1)
+    # So few units that, without a push, all of an agent's may be dead.
+    head = jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 2.0 if "bias" in str(path) and x.shape[-1] > 2 else x, policy.head
+    )
+    policy = policy.replace(head=head)
+    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed + 1)
+    rng = np.random.default_rng(seed)
+    shape = (made.env.num_agents, made.env.observation_size)
+    return made, policy, gates, jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def acting(made, tape=0.0, mode=Mode.ROLLOUT):
+    def act(policy, gates, observation):
+        tape_ = jnp.full(made.rule.tape_shape, tape)
+        carry = made.team.initial_carry()
+        return made.team.step(policy, gates, observation, carry, tape_, mode)[0].action
+
+    return act
+
+
+def influence(act, policy, gates, observation):
+    """Whether anything of o_j moves a_i, [i, j]."""
+    slopes = jit(jax.jacrev(act, argnums=2))(policy, gates, observation)
+    return np.abs(np.asarray(slopes)).sum((1, 3)) > 0
+
+
+@pytest.mark.parametrize("messages", ["lstm", "commnet"])
+def test_without_communication_nobody_influences_anybody(messages):
+    made, policy, gates, observation = parts(f"none+{messages}")
+    act = acting(made)
+    np.testing.assert_array_equal(influence(act, policy, gates, observation), np.eye(3))
+    before = jit(act)(policy, gates, observation)
+    for j in range(3):
+        after = np.asarray(jit(act)(policy, gates, observation.at[j].multiply(-2.0)))
+        rest = np.arange(3) != j
+        np.testing.assert_array_equal(after[rest], before[rest])
+        assert np.any(after[j] != before[j])
+
+
+@pytest.mark.parametrize("messages", ["lstm", "commnet"])
+def test_with_full_communication_everybody_influences_everybody(messages):
+    made, policy, gates, observation = parts(f"full+{messages}")
+    np.testing.assert_array_equal(
+        influence(acting(made), policy, gates, observation), np.ones((3, 3))
+    )
+
+
+@pytest.mark.parametrize("method", ["reinforce", "stgs", "meta"])
+@pytest.mark.parametrize(("tape", "open_"), [(0.0, True), (1 - 1e-6, False)])
+def test_learned_gates_open_and_close_the_channel(method, tape, open_):
+    """Decisions that are reported but not applied; the tape's two ends force all edges."""
+    made, policy, gates, observation = parts(method)
+    tape = 1 - tape - 1e-6 if method == "stgs" else tape  # its noise grows with the tape
+    seen = influence(acting(made, tape), policy, gates, observation)
+    np.testing.assert_array_equal(seen, np.ones((3, 3)) if open_ else np.eye(3))
+
+
+def test_a_receivers_action_differentiates_its_own_edges_only():
+    """Straight-through: d a_i / d (gates of k) is zero for k != i, and not for k = i."""
+    made, policy, gates, observation = parts("stgs")
+    slopes = jit(jax.jacrev(acting(made, 0.5), argnums=1))(policy, gates, observation)
+    bias = np.abs(np.asarray(slopes["params"]["Dense_2"]["bias"])).sum(1)  # [receiver, agent, edge]
+    np.testing.assert_array_equal(bias > 0, np.repeat(np.eye(3)[:, :, None], 2, axis=2))
+
+
+def dots(jaxpr):
+    """Output shapes of all matrix products, nested programs included."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield tuple(equation.outvars[0].aval.shape)
+        for inner in jaxprs_in_params(equation.params):
+            yield from dots(inner)
+
+
+def test_silence_computes_no_lstm():
+    """Reading nothing must cost nothing: no product as wide as the LSTM's four gates."""
+
+    def widest(method):
+        made, policy, gates, observation = parts(method)
+        program = jax.make_jaxpr(acting(made))(policy, gates, observation)
+        return max(shape[-1] for shape in dots(program.jaxpr))
+
+    hidden = algorithm("none", TASK).config.learner.hidden
+    assert widest("none") == hidden
+    assert widest("full") == 4 * hidden
+
+
+@pytest.mark.parametrize("method", ["full", "commnet"])
+@pytest.mark.parametrize("latency", [0, 1])
+def test_latency_delivers_the_previous_message(method, latency):
+    """With latency 1, this step's o_j moves a_i in the next step only, and step 0 hears silence."""
+    made, policy, gates, first = parts(method, message__latency=latency)
+
+    def two_steps(first, second):
+        tape, carry = jnp.zeros(made.rule.tape_shape), made.team.initial_carry()
+        one, carry = made.team.step(policy, gates, first, carry, tape, Mode.ROLLOUT)
+        two, _ = made.team.step(policy, gates, second, carry, tape, Mode.ROLLOUT)
+        return one.action, two.action
+
+    slopes = jit(jax.jacrev(two_steps, argnums=(0, 1)))(first, -0.5 * first)
+    (now, _), (later, at_once) = jax.tree.map(
+        lambda x: np.abs(np.asarray(x)).sum((1, 3)) > 0, slopes
+    )
+    everybody, oneself = np.ones((3, 3), bool), np.eye(3, dtype=bool)
+    np.testing.assert_array_equal(now, oneself if latency else everybody)
+    np.testing.assert_array_equal(at_once, oneself if latency else everybody)
+    # From the first step to the second: others' messages, never one's own observation.
+    np.testing.assert_array_equal(later, everybody & ~oneself if latency else 0 * oneself)
+
+
+@pytest.mark.parametrize("method", ["full", "commnet", "full+commnet"])
+@pytest.mark.parametrize("latency", [0, 1])
+def test_recall_acts_as_the_rollout_did(method, latency):
+    """A window that forgets the message before it, or that carries one over an episode's start."""
+    made, policy, gates, _ = parts(method, message__latency=latency)
+    memory = made.team.memory
+    assert memory == latency
+
+    def both(policy, key):
+        keys = play_keys(key)
+        tau = rollout(
+            made.env, made.team, policy, gates, exploration=0.0, mode=Mode.EVAL_SAMPLED, **keys
+        )
+        steps = made.env.horizon
+        when = jnp.arange(steps)[:, None] + jnp.arange(-memory, 1)
+        # Before the start stands what must not matter: the last observation.
+        window = tau.observation[when % (steps + 1)]
+        begins = (when <= 0).astype(float)
+        tape = jnp.zeros((steps, memory + 1, *made.rule.tape_shape))
+        recalled = made.team.recall(policy, gates, window, begins, tape, Mode.REPLAY)
+        return tau.action, recalled.action
+
+    played, recalled = jit(both)(policy, jax.random.key(4))
+    assert_close(recalled, played, rtol=1e-5, atol=1e-6)
+    assert np.std(np.asarray(played), axis=0).min() > 1e-3

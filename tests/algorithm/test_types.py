@@ -1,0 +1,58 @@
+"""Shapes and names that everything else builds on."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import plain
+
+from purejax_mgtopo.algorithm.messages.interpreter import INTERPRETERS
+from purejax_mgtopo.algorithm.topology.rule import RULES
+from purejax_mgtopo.algorithm.types import Clock, Streams, drop_diagonal, fill_diagonal, others
+from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+
+
+@pytest.mark.parametrize("n", range(2, 7))
+def test_diagonals_and_others_equal_explicit_loops(n):
+    """Senders out of ascending order, an agent among its own senders, a batch axis mixed in."""
+    rng = np.random.default_rng(n)
+    square = rng.normal(size=(3, n, n)).astype(np.float32)
+    rows = rng.normal(size=(3, n, 4)).astype(np.float32)
+    senders = [[j for j in range(n) if j != i] for i in range(n)]
+    dropped, heard = drop_diagonal(jnp.asarray(square)), others(jnp.asarray(rows))
+    for i in range(n):
+        np.testing.assert_array_equal(dropped[:, i], square[:, i, senders[i]])
+        np.testing.assert_array_equal(heard[i], np.moveaxis(rows[:, senders[i]], 1, 0))
+    filled = np.asarray(fill_diagonal(dropped))
+    np.testing.assert_array_equal(filled, square * (1 - np.eye(n, dtype=np.float32)))
+
+
+def test_every_purpose_and_moment_has_a_key_of_its_own():
+    """Two purposes, or two updates, that share their randomness."""
+    streams = Streams.split(jax.random.key(0))
+    keys = [*plain(streams)]
+    for moment in range(50):
+        keys += plain(streams.at(jnp.asarray(moment)))
+    assert len({tuple(key) for key in keys}) == len(keys) == 51 * len(plain(streams))
+
+
+def test_the_clock_advances_both_counters():
+    clock = Clock(episode=jnp.asarray(3), stored=jnp.asarray(8)).advanced(5)
+    assert (int(clock.episode), int(clock.stored)) == (8, 13)
+
+
+def test_the_tables_of_names_hold_exactly_the_objects():
+    """A method that the command line lists and that nobody wrote, or the other way round."""
+    assert set(TOPOLOGIES) == set(RULES)
+    assert set(MESSAGES) == set(INTERPRETERS)
+    for method in METHODS.values():
+        assert method.topology in RULES
+        assert method.messages in INTERPRETERS
+
+
+def test_names_come_without_jax():
+    """`--help` must not start JAX."""
+    source = Path(__import__("purejax_mgtopo.methods").methods.__file__).read_text()
+    assert "import jax" not in source

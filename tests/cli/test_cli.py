@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_population import FakePopulation, FakeStore
+
+from purejax_mgtopo.cli import commands
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine import startup
+from purejax_mgtopo.records import record, run_data
+
+ROOT = Path(__file__).parents[1]
+
+RECIPE = """
+question = "Which?"
+tasks = ["toy_public"]
+methods = ["none", "meta"]
+seeds = 3
+[config]
+episodes = 40
+chunk_episodes = 10
+evaluation.every = 20
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeStore({})
+    """The program is a fake, and no task is looked up: these tests are about the command."""
+    for function in (commands.train, commands.sweep):
+        defaults = function.__kwdefaults__ or {}
+        monkeypatch.setitem(defaults, "population_factory", FakePopulation)
+        monkeypatch.setitem(defaults, "store_factory", store)
+    monkeypatch.setattr(commands, "check_tasks", lambda configs: None)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
+        monkeypatch.setenv(name, "")  # registered, so that what a command sets is undone
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "study"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+def config_of(*words: str) -> Config:
+    command = cli.parse(["train", "--out", "x", *words])
+    assert isinstance(command, cli.Train)
+    return command.config
+
+
+def test_every_setting_is_a_flag() -> None:
+    config = config_of("--seeds", "3", "--learner.batch-size", "64", "--message.latency", "1")
+    assert (config.seeds, config.learner.batch_size, config.message.latency) == (3, 64, 1)
+
+
+def test_a_preset_is_refined_by_other_flags() -> None:
+    assert config_of("--method", "commnet").method == "commnet"
+    assert config_of("--method=commnet").learner.share_parameters is True
+    apart = config_of("--method", "commnet", "--learner.no-share-parameters")
+    assert (apart.messages, apart.learner.share_parameters) == ("commnet", False)
+    assert config_of("--topology", "stgs", "--messages", "commnet").method == "stgs+commnet"
+    assert config_of("--method", "stgs+commnet", "--topology", "stgs").topology == "stgs"
+
+
+HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "tasks", "methods"))]
+
+
+@pytest.mark.parametrize("words", [*HELP, ["methods"], ["train", "--seeds", "0"]], ids=" ".join)
+def test_help_starts_neither_jax_nor_anything_heavy(words: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from purejax_mgtopo.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "heavy = {'jax', 'jaxlib', 'flax', 'jumanji', 'matplotlib', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", script, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["swep"], "unknown command 'swep'; did you mean 'sweep'"),
+        (["train"], "say where the results go, for example --out results/navigation_N3_l3/meta"),
+        (["train", "--out", "x", "--seeds", "0"], "seeds must be at least 1, not 0"),
+        (["train", "--out", "x", "--seeds", "many"], "--seeds"),
+        (["train", "--out", "x", "--seedz", "3"], "did you mean --seeds?"),
+        (["train", "--out", "x", "--seeds"], "--seeds"),
+        (["train", "--out", "x", "--episodes", "150"], "the nearest is 200"),
+        (["train", "--out", "x", "--learner.discount", "2"], "learner.discount must lie in [0, 1)"),
+        (["train", "--out", "x", "--message.latency", "2"], "--message.latency"),
+        (["train", "--out", "x", "--topology", "metta"], "did you mean 'meta'"),
+        (["train", "--out", "x", "--method", "metta"], "did you mean 'meta'"),
+        (
+            ["train", "--out", "x", "--method", "meta", "--topology", "full"],
+            "give one or the other",
+        ),
+        (["sweep"], "RECIPE"),
+        (["sweep", "no/such/place"], "no/such/place does not exist"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_gets_exactly_one_line(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("mgtopo: error: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_our_own_checks_speak_without_the_parsers_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--out", "x", "--learner.discount", "2"]) == 2
+    assert capsys.readouterr().err == "mgtopo: error: learner.discount must lie in [0, 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0"], "toy_public/none: seeds must be at least 1"),
+        (["--episodes", "15"], "episodes (15) must be a multiple of chunk_episodes (10)"),
+        (["--set", "learner.hiden=3"], "did you mean 'learner.hidden'"),
+        (["--set", "learner.hidden"], "NAME=VALUE"),
+        (["--set", "learner.hidden=big"], "learner.hidden must be of type int, not 'big'"),
+    ],
+)
+def test_bad_overrides_of_a_recipe(
+    recipe: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sweep", str(recipe), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert [path.name for path in recipe.iterdir()] == ["recipe.toml"]
+
+
+def test_train_leaves_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = "--seeds 2 --episodes 40 --chunk-episodes 10 --evaluation.every 20".split()
+    words = [
+        "train",
+        "--task",
+        "toy_public",
+        "--method",
+        "full",
+        *sizes,
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        f"results  {tmp_path / 'r'}",
+        f"picture  {tmp_path / 'r' / 'figures' / 'curves.png'}",
+    ]
+    assert "toy_public/full: episode 40/40" in shown.err
+    assert run_data.load_run(tmp_path / "r").config.topology == "full"
+
+    assert cli.main(words) == 1  # once more into the same folder
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "already holds a finished run" in line
+
+
+def test_sweep_ends_with_a_table_and_a_picture(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", str(recipe), "--seeds", "5", "--set", "learner.hidden=8"]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split() for line in shown.splitlines()]
+    (none,) = [row for row in rows if "none" in row]
+    assert none[:3] == ["toy_public", "none", "-7.60"]
+    assert none[3].startswith("[")
+    assert none[-3:-1] == ["25%", "5"]
+    assert str(recipe / "results" / "figures" / "curves.png") in shown
+    config = record.read_config(recipe / "results" / "toy_public" / "meta")
+    assert (config.seeds, config.learner.hidden) == (5, 8)
+
+
+def test_a_misspelt_task_is_refused_before_the_first_run(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(configs: list[Config]) -> None:
+        assert [config.task for config in configs] == ["toy_public"] * 2
+        raise ConfigError("unknown task")
+
+    monkeypatch.setattr(commands, "check_tasks", refuse)
+    assert cli.main(["sweep", str(recipe)]) == 2
+    assert capsys.readouterr().err == "mgtopo: error: unknown task\n"
+    assert not (recipe / "results").exists()
+
+
+@pytest.mark.parametrize("said", [None, "5"])
+def test_starting_jax_leaves_one_device_per_core(said: str | None) -> None:
+    """Were it configured later, a CPU would be one device and a run as slow as one core."""
+    script = (
+        "from purejax_mgtopo.cli.commands import check_tasks\n"
+        "from purejax_mgtopo.config import Config, ConfigError\n"
+        "check_tasks([Config(task='toy_public', devices=3)])\n"
+        "import jax\n"
+        f"assert len(jax.devices()) == {said or 3}, jax.devices()\n"
+        "try: check_tasks([Config(task='toy_publik')])\n"
+        "except ConfigError as error: assert 'toy_public' in str(error)\n"
+        "else: raise SystemExit('no error')"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "envs"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        environment.pop(name, None)
+    environment |= {} if said is None else {"JAX_NUM_CPU_DEVICES": said}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unexpected_error_is_one_line_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode() -> int:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(commands, "methods_command", explode)
+    assert cli.main(["methods"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "mgtopo: error: RuntimeError: first second (MGTOPO_DEBUG=1 shows the traceback)"
+    monkeypatch.setenv("MGTOPO_DEBUG", "1")
+    assert cli.main(["methods"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_methods_lists_the_whole_grid(capsys: pytest.CaptureFixture[str]) -> None:
+    from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+
+    assert cli.main(["methods"]) == 0
+    shown = capsys.readouterr().out
+    for name in (*TOPOLOGIES, *MESSAGES, *METHODS, "none+commnet"):
+        assert name in shown
+
+
+def test_the_compilation_cache_is_on_unless_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MGTOPO_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    startup.use_cache(True)
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert folder == str(tmp_path / "purejax_mgtopo" / "xla")
+    monkeypatch.setenv("MGTOPO_CACHE_DIR", "elsewhere")
+    startup.use_cache(True)
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == folder  # the user's own setting wins
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    startup.use_cache(True)
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+    startup.use_cache(False)
+    assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+
+
+def test_the_package_is_importable_without_jax() -> None:
+    script = (
+        "import sys, purejax_mgtopo as m\n"
+        "assert 'jax' not in sys.modules\n"
+        "import purejax_mgtopo.training.sweep\n"
+        "assert callable(m.sweep) and callable(m.train)\n"
+        "m.Config, m.load_recipe, m.load_run, m.METHODS, m.__version__\n"
+        "assert 'train' in dir(m) and 'jax' not in sys.modules\n"
+        "try: m.nonsense\n"
+        "except AttributeError: pass\n"
+        "else: raise SystemExit('no error')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["--lanes", "auto"], ["--lanes=auto", "--microbatch", "auto"]])
+def test_auto_is_another_word_for_zero(words: list[str]) -> None:
+    command = cli.parse(["fit", "--lanes", "3", *words])
+    assert (command.config.lanes, command.config.microbatch) == (0, 0)
+    assert cli.parse(["fit", "--wandb", "auto"]).config.wandb == "auto"

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_population import FakePopulation, FakeStore, Notes, small
+from rich.console import Console
+
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.cli.status import read_state, read_states, status_table
+from purejax_mgtopo.config import CheckpointConfig, Config
+from purejax_mgtopo.records import record
+from purejax_mgtopo.training import run as runner
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(folder: Path, config: Config, *events: dict) -> Path:
+    """A run's records, as another machine would have left them; times count from 0."""
+    from purejax_mgtopo.config import flatten
+
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"settings": flatten(config)}))
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+def chunk(time: float, episode: int, wave: int = 0, wall: float = 2.0, **more: object) -> dict:
+    told = {
+        "event": "chunk",
+        "time": time,
+        "wave": wave,
+        "episode": episode,
+        "wall": wall,
+        "episodes_per_second": 10 * 3 / wall,
+        "train_return": -9.0,
+        "edge_rate": 0.75,
+        "non_finite": 0,
+    }
+    return told | more
+
+
+START = {"event": "start", "time": 0.0}
+
+
+def test_a_finished_run_tells_all(tmp_path: Path) -> None:
+    config = small(checkpoint=CheckpointConfig(minutes=0))
+    runner.train(
+        config,
+        tmp_path,
+        reporter=Notes(),
+        store_factory=FakeStore({}),
+        population_factory=lambda config: FakePopulation(config, broken_seed=1),
+    )
+    state = read_state(tmp_path)
+    assert (state.state, state.episode, state.non_finite) == ("finished", 40, 1)
+    assert (state.wave, state.waves, state.checkpoint) == (0, 1, 40)
+    assert state.returns == pytest.approx((0 + 2) / 2 - 10 + 0.4)  # over the finite seeds
+    assert state.edge_rate == pytest.approx(0.25)  # the evaluation's, not the training's
+    assert state.rate > 0
+    assert math.isnan(state.seconds_left)
+
+
+def test_speed_and_time_left_count_all_seeds_and_leave_out_the_compilation(tmp_path: Path) -> None:
+    config = small(seeds=8, lanes=3)  # waves of 3, 3 and 2 seeds, 40 episodes each
+    events = [START, chunk(100, 10, wall=100.0), chunk(102, 20), chunk(104, 30), chunk(106, 40)]
+    run = write(tmp_path / "run", config, *events, chunk(108, 10, wave=1))
+    state = read_state(run, now=110)
+    assert state.rate == pytest.approx(15)
+    assert state.seconds_left == pytest.approx((8 * 40 - 3 * 40 - 3 * 10) / 15)
+    assert (state.wave, state.waves, state.episode) == (1, 3, 10)
+    assert state.returns == -9.0  # this wave has no evaluation yet
+
+
+def test_running_here_is_known_by_the_lock(tmp_path: Path) -> None:
+    with record.RunRecord(tmp_path / "run", small(), "test"):
+        assert read_state(tmp_path / "run", now=1e12).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("events", "now", "state"),
+    [
+        ([START], 800, "running?"),  # compiling
+        ([START], 1000, "interrupted"),
+        ([START, chunk(100, 10)], 150, "running?"),
+        ([START, chunk(100, 10)], 170, "interrupted"),
+        ([START, chunk(100, 10), chunk(500, 20, wall=400.0)], 2000, "running?"),
+        ([START, chunk(100, 10), chunk(500, 20, wall=400.0)], 2600, "interrupted"),
+        ([START, chunk(100, 10), {"event": "resumed", "time": 5000.0}], 5500, "running?"),
+        ([START, chunk(100, 10), {"event": "interrupted", "time": 101.0}], 102, "interrupted"),
+        ([START, {"event": "failed", "time": 1.0, "error": "out of memory"}], 2, "failed"),
+        ([], 1, "interrupted"),
+    ],
+)
+def test_elsewhere_it_is_judged_by_its_silence(
+    tmp_path: Path, events: list[dict], now: float, state: str
+) -> None:
+    """No lock is held that could be seen; how long a chunk takes says how long a silence may last."""
+    run = write(tmp_path / "run", small(), *events)
+    assert read_state(run, now=now).state == state
+
+
+def test_silence_and_failures_are_put_in_words(tmp_path: Path) -> None:
+    silent = write(tmp_path / "a", small(), START, chunk(100, 10, train_return=None))
+    failed = write(
+        tmp_path / "b",
+        small(lanes=2),
+        START,
+        {"event": "failed", "time": 1.0, "error": "no\nmemory"},
+    )
+    console = Console(width=200, record=True, file=open(os.devnull, "w"))
+    console.print(status_table([read_state(silent, now=100 + 7384), read_state(failed, now=2)]))
+    shown = console.export_text()
+    assert "interrupted, no news for 2:03:04" in shown
+    assert "failed: no memory" in shown
+    assert "10/40" in shown
+    assert "1/2" in shown
+    assert "nan" not in shown
+
+
+def test_folders_are_searched_and_what_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "task" / "meta", small(), START, chunk(100, 10))
+    other = write(tmp_path / "task" / "none", dataclasses.replace(small(), topology="none"), START)
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "toy_follow_holder" in shown
+    assert "meta" in shown and "none" in shown
+    (other / "config.json").write_text("{")
+    states, problems = read_states([tmp_path / "task" / "meta", other])
+    assert (len(states), len(problems)) == (1, 1)
+    assert main(["status", str(tmp_path)]) == 0
+    assert "none" in capsys.readouterr().err
+    assert main(["status", str(tmp_path / "nothing")]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+    assert main(["status"]) == 2
+
+
+def test_asking_starts_neither_jax_nor_wandb(tmp_path: Path) -> None:
+    write(tmp_path / "run", small(), START)
+    script = (
+        "import sys; from purejax_mgtopo.cli.main import main; "
+        f"assert main(['status', {str(tmp_path)!r}]) == 0; "
+        "assert not {'jax', 'wandb'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)

@@ -1,0 +1,115 @@
+"""The W&B view, built without a network; only saving it needs one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_population import small
+
+from purejax_mgtopo.cli.main import main, parse
+from purejax_mgtopo.mirror.rows import evaluation_row, progress_row
+from purejax_mgtopo.records.metrics import Evaluation
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces' own
+
+
+def rows_of_the_real_program() -> set[str]:
+    """All names under which a row of the program's own measurements is logged."""
+    from purejax_mgtopo.algorithm.algorithm import UpdateMetrics
+    from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics
+    from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
+    from purejax_mgtopo.records.metrics import columns_of
+
+    numbers = np.arange(4, dtype=np.float32)
+    fields = {*UpdateMetrics.__dataclass_fields__, *RuleMetrics.__dataclass_fields__} - {"rule"}
+    evaluated = dict.fromkeys(EvaluationMetrics.__dataclass_fields__, numbers)
+    evaluated["pair_rate"] = np.zeros((4, 3, 3), np.float32)
+    columns = columns_of(dict.fromkeys(fields, numbers), evaluated)
+    evaluation = Evaluation(40, 1000, np.arange(4, dtype=np.int32), np.ones(4, bool), columns)
+    event = dict.fromkeys(("train_return", "edge_rate", "episodes_per_second", "non_finite"), 1)
+    progress = progress_row({"episode": 40, "seconds": 1, **event}, small())
+    return {*evaluation_row(evaluation, small()), *progress}
+
+
+def panels(view: Any) -> list[Any]:
+    return [panel for section in view.sections for panel in section.panels]
+
+
+def test_every_panel_shows_something_that_is_logged() -> None:
+    pytest.importorskip("wandb_workspaces")
+    from purejax_mgtopo.mirror.dashboard import workspace
+
+    view = workspace("team", "project")
+    assert (view.entity, view.project) == ("team", "project")
+    assert view._to_model().spec.section.panel_bank_config.sections  # what would be sent
+    logged = rows_of_the_real_program()
+    shown: set[str] = set()
+    for panel in panels(view):
+        names = [*getattr(panel, "y", []), *getattr(panel, "media_keys", [])]
+        x = getattr(panel, "x", "env_steps")
+        names += [x] * (x not in ("Step", "WallTime"))
+        assert set(names) <= logged
+        shown.update(names)
+        pattern = getattr(panel, "metric_regex", None)
+        if pattern and not pattern.startswith("system"):
+            assert any(re.search(pattern, name) for name in logged)
+    for name in ("return_sampled/low", "edge_rate/high", "metrics/reinforce_cosine"):
+        assert name in shown
+    assert "pair_rate/heat_map" in shown
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert main(["wandb-dashboard", "--entity", "team"]) == 1
+    shown = capsys.readouterr().err
+    assert "pip install 'purejax_mgtopo[dashboard]'" in shown
+    assert shown.count("\n") == 1
+
+
+def test_without_credentials_one_line_says_how_to_get_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_IDENTITY_TOKEN_FILE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
+    assert main(["wandb-dashboard"]) == 1
+    assert "wandb login" in capsys.readouterr().err
+
+
+def test_saving_is_the_last_step_and_a_failure_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ws = pytest.importorskip("wandb_workspaces.workspaces")
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    saved: list[tuple[str, str, str]] = []
+
+    def save(self: Any) -> None:
+        saved.append((self.entity, self.project, self.name))
+
+    monkeypatch.setattr(ws.Workspace, "save", save)
+    monkeypatch.setattr(ws.Workspace, "url", "https://host/team/mine")
+    assert main(["wandb-dashboard", "--entity", "team", "--project", "mine"]) == 0
+    assert "https://host/team/mine" in capsys.readouterr().out
+    assert saved == [("team", "mine", "Topologies")]
+
+    def fail(self: Any) -> None:
+        raise ConnectionError("no\nroute")
+
+    monkeypatch.setattr(ws.Workspace, "save", fail)
+    assert main(["wandb-dashboard", "--entity", "team"]) == 1
+    assert "ConnectionError: no route" in capsys.readouterr().err
+
+
+def test_the_sweep_takes_the_setting_as_train_does() -> None:
+    assert parse(["sweep", "runs/quickstart", "--wandb", "offline"]).wandb == "offline"
+    assert parse(["sweep", "runs/quickstart"]).wandb is None
+    train = parse(["train", "--out", "x", "--wandb", "off", "--wandb-per-seed", "2"])
+    assert (train.config.wandb, train.config.wandb_per_seed) == ("off", 2)

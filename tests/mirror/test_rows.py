@@ -1,0 +1,213 @@
+"""The mirror's rows, against plain NumPy and SciPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from fake_population import small
+
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
+from purejax_mgtopo.config import EvaluationConfig
+from purejax_mgtopo.mirror.feed import Feed
+from purejax_mgtopo.mirror.rows import (
+    HEAT_MAP,
+    HeatMap,
+    Histogram,
+    evaluation_row,
+    pixels,
+    progress_row,
+    seed_row,
+    seed_table,
+    together,
+)
+from purejax_mgtopo.records.metrics import Evaluation
+
+
+def made(seeds: int = 7, agents: int = 3, first: int = 0, episode: int = 20) -> Evaluation:
+    rng = np.random.default_rng(100 * first + episode)
+    columns = {
+        name: rng.normal(size=seeds)
+        for name in ("return_sampled", "return_greedy", "train_return", "critic_loss")
+    }
+    columns["edge_rate"] = rng.uniform(size=seeds)
+    columns["meta_gradient_norm"] = np.full(seeds, np.nan)
+    columns["pair_rate"] = rng.uniform(size=(seeds, agents, agents))
+    return Evaluation(
+        episode=episode,
+        env_steps=25 * episode,
+        seeds=np.arange(first, first + seeds, dtype=np.int32),
+        finite=np.ones(seeds, bool),
+        columns={name: value.astype(np.float32) for name, value in columns.items()},
+    )
+
+
+def broken(evaluation: Evaluation, seed: int, column: str | None = None) -> Evaluation:
+    """`seed` frozen with numbers as they were, or, with a column, alive but without that number."""
+    finite = evaluation.finite.copy()
+    columns = {name: values.copy() for name, values in evaluation.columns.items()}
+    if column is None:
+        finite[seed] = False
+        columns["critic_loss"][seed] = 1e30
+    else:
+        columns[column][seed] = np.inf
+    return dataclasses.replace(evaluation, finite=finite, columns=columns)
+
+
+def test_statistics_are_over_the_healthy_seeds() -> None:
+    evaluation = broken(broken(made(), 2), 5, "return_greedy")
+    row = evaluation_row(evaluation, small())
+    kept = [0, 1, 3, 4, 6]
+    assert (row["seeds/total"], row["seeds/non_finite"]) == (7, 2)
+    assert (row["env_steps"], row["episode"]) == (500, 20)
+    for name in ("return_sampled", "return_greedy", "train_return", "edge_rate"):
+        values = evaluation.columns[name][kept].astype(float)
+        assert row[f"{name}/iqm"] == pytest.approx(scipy.stats.trim_mean(values, 0.25), rel=1e-12)
+        assert row[f"{name}/mean"] == pytest.approx(values.mean(), rel=1e-12)
+        assert row[f"{name}/median"] == pytest.approx(np.median(values), rel=1e-12)
+        assert row[f"{name}/q95"] == pytest.approx(np.percentile(values, 95), rel=1e-12)
+        interval = stratified_bootstrap([values])
+        assert row[f"{name}/low"] == pytest.approx(interval.low, rel=1e-12)
+        assert row[f"{name}/high"] == pytest.approx(interval.high, rel=1e-12)
+        histogram = row[f"{name}/histogram"]
+        assert isinstance(histogram, Histogram)
+        assert histogram.counts.sum() == 5
+        assert (histogram.edges[0], histogram.edges[-1]) == (values.min(), values.max())
+    losses = evaluation.columns["critic_loss"][kept].astype(float)
+    assert row["metrics/critic_loss"] == pytest.approx(
+        scipy.stats.trim_mean(losses, 0.25), rel=1e-6
+    )
+    assert "metrics/meta_gradient_norm" not in row  # the rule has no such thing
+    rates = evaluation.columns["pair_rate"][kept].astype(float).mean(axis=0)
+    assert row["pair_rate/0_from_2"] == pytest.approx(rates[0, 2], rel=1e-12)
+    assert row["pair_rate/2_from_0"] == pytest.approx(rates[2, 0], rel=1e-12)
+    assert "pair_rate/1_from_1" not in row
+    assert all(math.isfinite(v) for v in row.values() if isinstance(v, float))
+
+
+def test_one_seed_has_no_interval_and_none_has_no_statistics() -> None:
+    row = evaluation_row(made(seeds=1), small())
+    assert "return_sampled/iqm" in row
+    assert "return_sampled/low" not in row
+    dead = broken(made(seeds=1), 0)
+    assert evaluation_row(dead, small()) == {
+        "env_steps": 500,
+        "episode": 20,
+        "seeds/total": 1,
+        "seeds/non_finite": 1,
+    }
+
+
+@pytest.mark.parametrize("evaluations", [1, 7, 20, 21, 100, 333])
+def test_pictures_stay_few_and_show_the_end(evaluations: int) -> None:
+    config = small(
+        episodes=10 * evaluations, evaluation=EvaluationConfig(every=10), chunk_episodes=10
+    )
+    pictured = [
+        episode
+        for episode in range(10, config.episodes + 1, 10)
+        if HEAT_MAP in evaluation_row(made(seeds=1, episode=episode), config)
+    ]
+    assert min(evaluations, 20) / 2 <= len(pictured) <= 20
+    assert pictured[-1] == config.episodes
+
+
+def test_a_last_evaluation_off_the_beat_is_pictured() -> None:
+    config = small(episodes=50)
+    assert isinstance(evaluation_row(made(episode=50), config)[HEAT_MAP], HeatMap)
+
+
+def test_pixels_show_receivers_as_rows() -> None:
+    rates = np.zeros((3, 3))
+    rates[0, 2] = 1
+    picture = pixels(rates, cell=10)
+    assert (picture.shape, picture.dtype) == ((31, 31, 3), np.uint8)
+    assert picture[5, 25].tolist() == [8, 48, 107]
+    assert picture[25, 5].tolist() == [255, 255, 255]
+    assert picture[5, 5].tolist() == [190, 190, 190]
+    assert picture[20, 5].tolist() == picture[5, 30].tolist() == [225, 225, 225]
+
+
+def test_parts_come_together_by_seed_each_once() -> None:
+    later, earlier = made(3, first=4), made(4)
+    whole = together([later, earlier, later])
+    assert whole.seeds.tolist() == list(range(7))
+    np.testing.assert_array_equal(
+        whole.columns["pair_rate"],
+        np.concatenate([earlier.columns["pair_rate"], later.columns["pair_rate"]]),
+    )
+
+
+def test_a_chunk_without_numbers_leaves_them_out() -> None:
+    event = {"event": "chunk", "wave": 2, "episode": 10, "train_return": None, "seconds": 1800.0}
+    assert progress_row(event, small()) == {
+        "progress/episode": 90,
+        "progress/wave": 2,
+        "progress/hours": 0.5,
+    }
+
+
+def test_a_seed_tells_only_its_own_finite_numbers() -> None:
+    evaluation = broken(broken(made(3, first=4), 1), 1, "return_sampled")
+    row = seed_row(evaluation, 5)
+    assert row["finite"] == 0
+    assert "seed/return_sampled" not in row
+    assert row["seed/train_return"] == float(evaluation.columns["train_return"][1])
+    headings, lines = seed_table(evaluation)
+    assert headings[:2] == ["seed", "finite"]
+    assert [line[:2] for line in lines] == [[4, True], [5, False], [6, True]]
+    assert lines[1][headings.index("return_sampled")] is None
+    assert "pair_rate" not in headings
+
+
+def chunk(wave: int, episode: int) -> str:
+    return json.dumps({"event": "chunk", "wave": wave, "episode": episode, "seconds": 1}) + "\n"
+
+
+def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text(chunk(0, 10) + chunk(0, 20)[:9])
+    feed = Feed(tmp_path, small())
+    assert [entry.step for entry in feed.take()] == [10]
+    with open(events, "a") as file:
+        file.write(chunk(0, 20)[9:] + "torn by a kill\n" + chunk(0, 30))
+    assert [entry.step for entry in feed.take()] == [20, 30]
+    assert list(feed.take()) == []
+
+
+def test_what_was_told_is_not_told_again(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("".join(chunk(0, e) for e in (10, 20, 30)))
+    feed = Feed(tmp_path, small(), told=20)
+    assert [entry.step for entry in feed.take()] == [30]
+
+
+def test_of_several_processes_evaluations_follow_when_all_are_known(tmp_path: Path) -> None:
+    """This process has seeds 0 to 3 of 7; the others' come with the joined table."""
+    from purejax_mgtopo.records.metrics import Metrics
+
+    config = small(seeds=7)
+    feed = Feed(tmp_path, config, alone=False)
+    (tmp_path / "events.jsonl").write_text(chunk(0, 20) + chunk(0, 40))
+    table = Metrics(config)
+    for episode in (20, 40):
+        mine, theirs = made(4, episode=episode), made(3, first=4, episode=episode)
+        feed.add(mine)
+        table.append(mine)
+        table.append(theirs)
+    told = list(feed.take())
+    assert [entry.step for entry in told] == [20, 40]
+    assert all("return_sampled/iqm" not in entry.row for entry in told)
+    (tmp_path / "metrics.parquet").write_bytes(table.as_parquet())
+    rest = list(feed.take_rest())
+    assert [entry.step for entry in rest] == [41, 42]
+    whole = together([made(4), made(3, first=4)])
+    expected = evaluation_row(whole, config)
+    assert rest[0].row["return_sampled/low"] == expected["return_sampled/low"]
+    rebuilt = list(Feed(tmp_path, config).take())
+    assert rebuilt[0].row["return_sampled/low"] == expected["return_sampled/low"]
+    assert rebuilt[1].row["seeds/total"] == 7

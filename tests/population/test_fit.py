@@ -1,0 +1,98 @@
+"""How many seeds fit: bytes from shapes, programs of two sizes, and plans that compiling confirms."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from test_population import tiny
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.population import fit
+from purejax_mgtopo.population.fit import ProgramBytes, burst, lane_bytes, plan, program_bytes
+from purejax_mgtopo.population.population import Population
+
+
+def small(**changes: object) -> Config:
+    """Quick to compile, and with states large enough to matter."""
+    return tiny(**{"topology": "none", "learner.replay_transitions": 25_000} | changes)
+
+
+def test_a_lanes_bytes_are_those_of_its_arrays() -> None:
+    config = tiny(seeds=1)
+    lane = lane_bytes(config)
+    state = Population(config).init()
+    total = sum(
+        np.asarray(
+            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ).nbytes
+        for x in jax.tree.leaves(state.lanes)
+    )
+    assert lane.total == total
+    assert lane.replay == sum(x.nbytes for x in jax.tree.leaves(state.seeds.replay))
+    moments = state.seeds.learner.policy_optimizer, state.seeds.learner.critic_optimizer
+    assert lane.optimizers > sum(
+        x.nbytes for x in jax.tree.leaves(moments)
+    )  # and those of the rule
+    networks = state.seeds.learner.policy, state.seeds.learner.critic, state.seeds.target
+    assert lane.parameters > sum(x.nbytes for x in jax.tree.leaves(networks))
+
+
+def test_nothing_is_compiled_where_all_fits_easily(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> ProgramBytes:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(fit, "program_bytes", never)
+    easy = plan(small(seeds=6))
+    assert (easy.config.lanes, easy.waves, easy.compiled) == (6, 1, None)
+    given = plan(small(seeds=6, lanes=4), memory=1_000)  # the user's word
+    assert (given.config.lanes, given.waves) == (4, 2)
+
+
+def test_what_does_not_fit_runs_in_waves_as_predicted() -> None:
+    two, four = program_bytes(small(), 2), program_bytes(small(), 4)
+    assert four.state > two.state > lane_bytes(small()).replay
+    memory = int((four.total + 0.5 * lane_bytes(small()).total) / fit.MARGIN)  # room for four
+    tight = plan(small(seeds=20, devices=2), memory=memory)
+    assert tight.config.lanes == 7  # of at most 2 x 4, three even waves need no more than 7
+    assert tight.waves == 3
+    assert tight.compiled is not None
+    assert tight.compiled.total <= memory
+    assert tight.predicted == pytest.approx(tight.compiled.total, rel=0.1)
+    assert tight.predicted == pytest.approx(four.total, rel=0.1)
+
+
+def test_one_seed_too_many_is_an_error() -> None:
+    with pytest.raises(
+        ConfigError, match=r"one seed needs .* MB and a device has .*replay_transitions"
+    ):
+        plan(small(seeds=2), memory=100_000)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory", "batch", "expected"),
+    [
+        (1000, 30_000, 0, (1000, 0)),  # everything fits, advancing together
+        (1000, 12_500, 0, (1000, 77)),  # states fit, activations in micro-batches
+        (2000, 12_000, 0, (960, 64)),  # states do not fit either: waves, in the smallest batches
+        (1000, 12_000, 50, (1000, 50)),  # as the user wants
+        (10, 250, 0, (8, 0)),  # too few for micro-batches
+        (10, 5, 0, (0, 0)),
+    ],
+)
+def test_micro_batches_share_activations(wanted, memory, batch, expected) -> None:
+    """A state of 10 and activations of 20: lanes x 10, and for those that advance together 10 + 20 more."""
+    lanes, together = fit._solve(wanted, memory, 10, 20, True, batch)
+    assert (lanes, together) == expected
+    if lanes:
+        used = lanes * 30 if not together else lanes * 10 + together * 30
+        assert used <= memory
+
+
+def test_lanes_in_turn_need_only_their_states() -> None:
+    assert fit._solve(1000, 5_000, 10, 0, False, 0) == (500, 0)
+
+
+def test_a_short_burst_measures_speed() -> None:
+    assert burst(plan(small(seeds=2)), chunks=1) > 0

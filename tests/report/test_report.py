@@ -1,0 +1,455 @@
+"""The report's content and page, from records on disk; what a browser makes of it is tested elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_runs import write_run, write_sweep
+
+from purejax_mgtopo.analysis import figures
+from purejax_mgtopo.analysis.statistics import (
+    Band,
+    Interval,
+    improvement_interval,
+    interquartile_mean,
+)
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.report.charts import (
+    Look,
+    Series,
+    focus,
+    heat_map,
+    interval_text,
+    line_chart,
+    number,
+    ticks,
+)
+from purejax_mgtopo.report.collect import POINTS, find_runs, standing_seeds
+from purejax_mgtopo.report.page import looks_of, render, replay_json
+from purejax_mgtopo.report.report import build_report, write_report
+from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
+
+TASKS, METHODS = ("navigation_N3_l3", "navigation_N6_l1"), ("none", "full", "meta")
+QUESTION = "Is <talking> worth it & why?"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return write_sweep(tmp_path_factory.mktemp("sweep"), TASKS, METHODS, QUESTION)
+
+
+@pytest.fixture(scope="module")
+def report(sweep):
+    return build_report([sweep], episodes=False)
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, identifiers, links and text of a page; every tag must be closed."""
+
+    VOID = {"meta", "link", "br", "input"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return re.sub(r"\s+", " ", "".join(self.text))
+
+
+def test_runs_are_found_beneath_a_folder_once_and_in_order(sweep, tmp_path):
+    found = find_runs([sweep / TASKS[0], sweep])
+    assert len(found) == len(set(found)) == 6
+    assert found[0] == sweep / TASKS[0] / "full"
+    with pytest.raises(RunError, match="holds no run"):
+        find_runs([tmp_path])
+    with pytest.raises(RunError, match="not a folder"):
+        find_runs([tmp_path / "nowhere"])
+
+
+def test_ranking_and_improvement_are_those_of_the_last_evaluation(report, sweep):
+    comparison = report.comparisons[0]
+    finals = {
+        m: load_run(sweep / TASKS[0] / m).return_sampled[:, -1].astype(float) for m in METHODS
+    }
+    expected = sorted(METHODS, key=lambda m: -interquartile_mean(finals[m]))
+    assert [run.method for run in comparison.runs] == expected
+    for row, first in enumerate(expected):
+        for column, second in enumerate(expected):
+            cell = comparison.improvement[row][column]
+            if row == column:
+                assert cell is None
+                continue
+            brute = np.mean(finals[first][:, None] > finals[second])
+            assert cell.point == pytest.approx(brute)
+            assert cell.low <= cell.point <= cell.high
+    upper = improvement_interval(finals[expected[0]], finals[expected[1]])
+    assert comparison.improvement[0][1] == upper
+    assert comparison.improvement[1][0].high == pytest.approx(1 - upper.low)
+
+
+def test_across_tasks_normalises_each_task(report):
+    across = report.across
+    assert across.tasks == TASKS and not across.missing
+    assert {a.method for a in across.methods} == set(METHODS)
+    points = [a.score.point for a in across.methods]
+    assert points == sorted(points, reverse=True) and 0 <= points[-1] < points[0] <= 1
+    assert across.methods[0].profile.point.shape == across.thresholds.shape
+
+
+def test_a_method_that_misses_a_task_is_left_out_of_all_tasks_and_named(tmp_path):
+    write_sweep(tmp_path, TASKS, METHODS, QUESTION, evaluations=2)
+    write_run(tmp_path / TASKS[0] / "stgs", TASKS[0], "stgs", evaluations=2)
+    report = build_report([tmp_path], episodes=False)
+    assert report.across.missing == ("stgs",)
+    assert "stgs" not in {a.method for a in report.across.methods}
+    names = [a.method for a in report.across.methods]
+    said = (
+        f"of {names[0]}, {names[1]} and {names[2]}, the methods run on all of them, {names[0]} has"
+    )
+    assert said in Page(render(report)).words
+
+
+def test_edge_rates_of_pairs_are_means_over_seeds(report, sweep):
+    run = next(r for r in report.runs if (r.task, r.method) == (TASKS[1], "meta"))
+    rates = load_run(sweep / TASKS[1] / "meta").pair_rate
+    np.testing.assert_allclose(run.pairs, rates[:, -1].mean(axis=0), rtol=1e-6)
+    picture = heat_map(run.pairs, title="pairs")
+    told = re.findall(r"agent (\d) hears agent (\d): ([\d.]+)%", picture)
+    assert len(told) == 30
+    for i, j, rate in told:
+        assert float(rate) == pytest.approx(100 * run.pairs[int(i), int(j)], abs=0.051)
+
+
+def test_the_page_begins_with_question_and_answer(report):
+    page = Page(render(report))
+    words = page.words
+    answer = verdict(report.comparisons[0])
+    assert words.index(QUESTION) < words.index(answer) < words.index("Learning curves")
+    assert answer.startswith(f"{report.comparisons[0].runs[0].method} ends highest, at")
+
+
+def test_the_page_is_complete_in_itself(report):
+    page = Page(render(report))
+    for tag, attributes in page.tags:
+        assert tag not in ("img", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "action", "poster", "data", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith("#") or value == "data:,", (tag, value)
+    text = render(report)
+    urls = set(re.findall(r"https?://[^\"' <)]+", text))
+    assert urls <= {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert "@import" not in text and "url(" not in text.replace("url(#clip", "")
+
+
+def test_identifiers_are_unique_and_every_link_and_label_leads_somewhere(report):
+    tags = Page(render(report)).tags
+    names = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(names) == len(set(names))
+    wanted = [a["href"][1:] for _, a in tags if a.get("href", "").startswith("#")]
+    wanted += [n for _, a in tags for n in a.get("aria-labelledby", "").split()]
+    assert wanted and set(wanted) <= set(names)
+    for tag, attributes in tags:
+        if tag == "svg" and "aria-hidden" not in attributes:
+            assert attributes.get("aria-labelledby") or attributes.get("aria-label")
+
+
+def test_text_from_outside_is_escaped(tmp_path):
+    write_sweep(tmp_path, TASKS[:1], METHODS[:2], "<script>alert(1)</script>", evaluations=2)
+    path = write_run(
+        tmp_path / TASKS[0] / "a<b>", TASKS[0], "meta", evaluations=2, until=1, fail="<b>boom</b>"
+    )
+    page = render(build_report([tmp_path], episodes=False))
+    assert "<script>alert" not in page and "<b>" not in page
+    assert "<script>alert(1)</script>" in Page(page).words
+    assert path.name in Page(page).words
+
+
+def test_unfinished_failed_and_non_finite_runs_are_told(tmp_path):
+    task = TASKS[0]
+    write_run(tmp_path / task / "none", task, "none", evaluations=4)
+    write_run(tmp_path / task / "full", task, "full", evaluations=4, broken=(1, 6))
+    write_run(tmp_path / task / "meta", task, "meta", evaluations=4, until=2)
+    write_run(tmp_path / task / "stgs", task, "stgs", evaluations=4, until=1, fail="OSError: disk")
+    write_run(tmp_path / task / "empty", task, "meta", evaluations=4, until=None, end=False)
+    report = build_report([tmp_path], episodes=False)
+    runs = {run.method: run for run in report.runs}
+    assert runs["full"].lost == (1, 6) and len(runs["full"].finals) == 6
+    assert np.isfinite(runs["full"].finals).all()
+    assert standing(runs["none"]) == "finished"
+    assert standing(runs["meta"]) == "interrupted, episode 1,000 of 2,000 at the last evaluation"
+    assert standing(runs["stgs"]).startswith("failed, episode 500")
+    told = " ".join(caveats(report.comparisons))
+    assert "3 of 5 runs are not finished" in told
+    assert "different numbers of episodes (500 to 2k)" in told
+    assert "2 seeds left the finite numbers" in told
+    words = Page(render(report)).words
+    assert "not finite: 2 of 8 seeds (1, 6)" in words and "OSError: disk" in words
+
+
+def test_a_run_in_progress_is_told_apart_from_an_abandoned_one(tmp_path):
+    from synthetic_runs import config_of
+
+    from purejax_mgtopo.records.record import RunRecord
+
+    write_run(tmp_path / "a", TASKS[0], "none", evaluations=2)
+    config = config_of(TASKS[0], "meta", 2, 2)
+    with RunRecord(tmp_path / "b", config, "mgtopo train"):
+        report = build_report([tmp_path], episodes=False)
+        states = {run.method: standing(run) for run in report.runs}
+    assert states["meta"].startswith("in progress, episode 0")
+    words = Page(render(report)).words  # a run without any evaluation must not break the page
+    assert "in progress" in words
+
+
+def test_all_seeds_lost_and_single_seeds_are_said_so(tmp_path):
+    task = TASKS[0]
+    write_run(tmp_path / "lost", task, "none", seeds=2, evaluations=4, broken=(0, 1))
+    report = build_report([tmp_path], episodes=False)
+    assert verdict(report.comparisons[0]) == "no evaluation of a finite seed yet."
+    assert "no evaluation of a finite seed" in Page(render(report)).words
+    write_run(tmp_path / "one", task, "full", seeds=1, evaluations=2)
+    write_run(tmp_path / "two", task, "meta", seeds=1, evaluations=2)
+    report = build_report([tmp_path], episodes=False)
+    assert "One seed each cannot tell it from full" in verdict(report.comparisons[0])
+    assert any("single seed shows no spread" in line for line in caveats(report.comparisons))
+    Page(render(report))
+
+
+def test_verdict_claims_only_what_the_interval_shows(report):
+    comparison = report.comparisons[0]
+    runs = comparison.runs[:3]
+    row = (None, Interval(0.9, 0.6, 1.0), Interval(0.6, 0.4, 0.8))
+    judged = dataclasses.replace(comparison, runs=runs, improvement=(row, row, row))
+    text = verdict(judged)
+    assert f"It beats {runs[1].method} (0.90)." in text
+    assert f"cannot be told apart from {runs[2].method} (0.60 [0.40, 0.80])." in text
+
+
+def test_the_same_method_twice_is_told_apart_by_folder(tmp_path):
+    for name in ("first", "second"):
+        write_run(tmp_path / name / TASKS[0] / "meta", TASKS[0], "meta", evaluations=2)
+    report = build_report([tmp_path], episodes=False)
+    methods = [run.method for run in report.runs]
+    assert sorted(methods) == ["meta (first)", "meta (second)"]
+    Page(render(report))
+
+
+def test_settings_are_sorted_by_what_they_depend_on(tmp_path):
+    for task in TASKS:
+        for method in METHODS:
+            from purejax_mgtopo.config import LearnerConfig
+
+            discount = 0.0 if task == TASKS[0] else 0.95
+            write_run(
+                tmp_path / task / method, task, method, evaluations=2, first_seed=100,
+                learner=LearnerConfig(discount=discount), lanes=3 if (task, method) == (TASKS[1], "meta") else 0,
+            )  # fmt: skip
+    settings = settings_of(build_report([tmp_path], episodes=False).runs)
+    tables = {table.title: dict(table.rows) for table in settings.tables}
+    assert list(tables["By method"]) == ["topology"]
+    assert tables["By task"] == {"learner.discount": ("0", "0.95")}
+    assert list(tables["By run"]) == ["lanes"]
+    assert ("first_seed", "100") in settings.shared
+    assert "meta.entropy" in dict(settings.everything) and "meta.entropy" not in dict(
+        settings.shared
+    )
+
+
+def test_an_unreadable_run_is_named_and_the_rest_reported(tmp_path):
+    write_run(tmp_path / "good", TASKS[0], "none", evaluations=2)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.json").write_text("{")
+    said = []
+    report = build_report([tmp_path], episodes=False, say=said.append)
+    assert (
+        len(report.runs) == 1 and "bad" in report.unreadable[0] and said == list(report.unreadable)
+    )
+    assert "Not readable" in Page(render(report)).words
+    with pytest.raises(RunError, match="cannot be read"):
+        build_report([tmp_path / "bad"], episodes=False)
+
+
+def test_curves_are_thinned_and_keep_both_ends(tmp_path):
+    write_run(tmp_path / "long", TASKS[0], "meta", seeds=2, evaluations=150, pairs=False)
+    run = build_report([tmp_path], episodes=False).runs[0]
+    assert len(run.returns.episodes) == POINTS
+    assert (run.returns.episodes[0], run.returns.episodes[-1]) == (500, 75_000)
+    assert run.pairs is None
+    assert (
+        "rates of single pairs were not recorded"
+        in Page(render(build_report([tmp_path], episodes=False))).words
+    )
+
+
+def test_seeds_worth_watching_are_best_median_and_worst(tmp_path):
+    data = load_run(write_run(tmp_path / "run", TASKS[0], "meta", broken=(2,), evaluations=4))
+    final = data.return_sampled[:, -1]
+    chosen = {name: seed for seed, name in standing_seeds(data)}
+    healthy = [seed for seed in range(8) if seed != 2]
+    assert chosen["best"] == max(healthy, key=lambda s: final[s])
+    assert chosen["worst"] == min(healthy, key=lambda s: final[s])
+    assert sorted(final[healthy])[3] == final[chosen["median"]]
+
+
+def test_without_checkpoints_the_page_says_why_nothing_plays(sweep):
+    words = Page(render(build_report([sweep]))).words
+    assert "no checkpoint was left, so the networks are gone" in words
+
+
+def test_the_file_is_written_whole_and_where_asked(sweep, tmp_path):
+    said = []
+    path = write_report([sweep], tmp_path / "deep" / "page.html", episodes=False, say=said.append)
+    assert Page(path.read_text(encoding="utf-8")).words
+    assert list(path.parent.iterdir()) == [path]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write"):
+        write_report([sweep], tmp_path / "file" / "page.html", episodes=False)
+
+
+def test_command_line(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(sweep), "--out", str(out), "--no-episodes"]) == 0
+    assert out.exists() and str(out) in capsys.readouterr().out
+    assert cli.main(["report", str(sweep / TASKS[0]), str(sweep / TASKS[1]), "--no-episodes"]) == 0
+    assert (tmp_path / "report.html").exists()
+    assert cli.main(["report", str(tmp_path / "none")]) == 1
+    assert cli.main(["report"]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 2 and "not a folder" in errors[0] and "which runs" in errors[1]
+
+
+def test_replays_are_safe_inside_a_script_element():
+    assert replay_json([]) == "[]"
+    from purejax_mgtopo.report.model import Replay, Thing, Watched
+
+    masks = np.zeros((2, 3, 3), bool)
+    masks[0, 1, 2] = masks[1, 2, 0] = masks[1, 2, 1] = True
+    place = np.array([[1, 2], [3, 4], [5, 6]])
+    thing = Thing("</script>", "blue", "pale", "0", 10, place)
+    replay = Replay(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
+    text = replay_json([Watched("a", "b", (replay,))])
+    assert "</script>" not in text
+    (found,) = json.loads(text)
+    assert found["things"][0]["role"] == "</script>" and found["things"][0]["places"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
+    assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
+    assert found["rewards"] == [0.1235, 0.0]
+
+
+def test_numbers_and_intervals():
+    assert [number(x) for x in (-22.14, 0.0, -0.0, 12_345, np.nan)] == [
+        "\u221222.1",
+        "0",
+        "0",
+        "12.3k",
+        "\u2013",
+    ]
+    assert interval_text(Interval(-21.3, -22.44, -20.0)) == "\u221221.3 [\u221222.4, \u221220.0]"
+    assert interval_text(Interval(-0.001, -2.5, 0.2)) == "0.00 [\u22122.50, 0.20]"
+    assert interval_text(Interval(3.0, np.nan, np.nan)) == "3"
+    assert interval_text(Interval(0.0, 0.0, 0.0)) == "0 [0, 0]"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-30, -20), (0, 1), (-0.04, 1.04), (3, 3.001), (-2e6, 5e6)]
+)
+def test_ticks_are_round_and_inside(low, high):
+    found = ticks(low, high, 5)
+    assert 2 <= len(found) <= 7 and low <= found[0] and found[-1] <= high
+    steps = np.diff(found)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
+
+
+def _line(values, x=None):
+    values = np.asarray(values, float)
+    unknown = np.full_like(values, np.nan)
+    x = np.arange(len(values), dtype=float) if x is None else x
+    return Series("meta", Look("red", "", "o"), x, Band(values, unknown, unknown))
+
+
+def test_a_terrible_beginning_leaves_the_picture_and_is_told():
+    values = np.r_[-500, -300, -100, np.linspace(-25, -20, 9)]
+    low, high = focus([_line(values)])
+    assert -31 < low < -25 and -20 < high < -18
+    assert "starts at \u2212500" in line_chart([_line(values)], title="t", x_label="x")
+    plain = _line(np.linspace(-40, -20, 12))
+    assert focus([plain])[0] < -40
+    assert "starts at" not in line_chart([plain], title="t", x_label="x")
+
+
+def test_a_line_goes_where_its_values_are():
+    picture = str(
+        line_chart([_line([0.0, 1.0])], title="t", x_label="x", limits=(0, 1), height=200)
+    )
+    path = re.search(r'class="line" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', picture)
+    assert [float(v) for v in path.groups()] == [44, 200 - 34, 350, 12]
+
+
+def test_methods_look_as_in_the_figures_and_unlike_each_other(report):
+    names = [*figures._STYLES, "mine", "yours"]
+    first = report.comparisons[0]
+    runs = tuple(dataclasses.replace(first.runs[0], method=name) for name in names)
+    looks = looks_of(
+        dataclasses.replace(report, comparisons=(dataclasses.replace(first, runs=runs),))
+    )
+    seen = {(look.colour, look.dash, look.shape) for look in looks.values()}
+    assert len(seen) == len(looks) == len(names)
+    assert looks["meta"] == Look("red", "", "o") and looks["full"].dash == "2.4 2.4"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_stand_out_from_the_page(scheme):
+    """WCAG 2.2: 3:1 for what is drawn, 4.5:1 for text."""
+    style = (Path(cli.__file__).parent / "report" / "style.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.S)[:2]
+    found = dict(re.findall(r"--(\w+): (#\w{6})", light if scheme == "light" else dark))
+    for ground in ("page", "card"):
+        for name in ("black", "grey", "blue", "sky", "green", "orange", "red", "purple"):
+            assert _contrast(found[name], found[ground]) >= 3, (name, ground)
+        for name in ("ink", "soft", "link"):
+            assert _contrast(found[name], found[ground]) >= 4.5, (name, ground)
+
+
+def _contrast(a, b):
+    def light(colour):
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    high, low = sorted((light(a), light(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

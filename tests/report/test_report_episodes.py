@@ -1,0 +1,135 @@
+"""Episodes in the report, from networks that were really trained (a little)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from synthetic_runs import write_run
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.config import Config, LearnerConfig, MetaConfig, with_method
+from purejax_mgtopo.records.record import CHECKPOINTS
+from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.report import episodes
+from purejax_mgtopo.report.analyses import episode_advantages, standardised
+from purejax_mgtopo.report.collect import read_run, standing_seeds
+from purejax_mgtopo.trained.load import Networks, Trained
+from purejax_mgtopo.trained.play import play_episode
+
+LEARNER = LearnerConfig(hidden=8, batch_size=8, warmup_episodes=2, replay_transitions=100)
+
+
+def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path, Trained]:
+    """A recorded run of fresh networks, handed out where checkpoints would be read."""
+    config = with_method(Config(task=task, learner=LEARNER, meta=MetaConfig(hidden=8)), method)
+    write_run(
+        folder, task, method, seeds=4, evaluations=2, learner=config.learner, meta=config.meta
+    )
+    (folder / CHECKPOINTS).mkdir()
+    algorithm = Algorithm(config)
+    keys = [jax.random.split(jax.random.key(seed)) for seed in range(4)]
+    each = [Networks(algorithm.maddpg.init(a), algorithm.rule.init(b)) for a, b in keys]
+    networks = jax.tree.map(lambda *x: np.stack(x), *each)
+
+    def load(place, seeds):
+        assert place == folder
+        chosen = jax.tree.map(lambda x: x[list(seeds)], networks)
+        return Trained(folder, config, algorithm, tuple(seeds), chosen, 1000)
+
+    monkeypatch.setattr("purejax_mgtopo.trained.load.load_trained", load)
+    return folder, load(folder, range(4))
+
+
+def test_episodes_are_those_that_the_networks_play(tmp_path, monkeypatch):
+    folder, trained = trained_run(tmp_path / "run", "navigation_N3_l3", "meta", monkeypatch)
+    run, data = read_run(folder)
+    watched = episodes.watch(run, data)
+    assert [(r.seed, r.standing) for r in watched.replays] == standing_seeds(data)
+    for replay in watched.replays:
+        own = play_episode(trained.algorithm, trained.of(replay.seed), episodes.EPISODE_SEED)
+        np.testing.assert_array_equal(replay.masks, own.masks > 0.5)
+        np.testing.assert_allclose(replay.rewards, own.rewards)
+        for i in range(3):
+            thing = replay.things[i]
+            exact = 1000 * np.asarray(own.states.agent_position)[:, i] / 1.0  # half-width 1
+            assert thing.label == str(i) and np.abs(thing.places - exact).max() <= 0.5001
+            assert thing.radius == 150
+        still = [t for t in replay.things if t.role == "landmark"]
+        assert len(still) == 3 and all(t.places.shape == (1, 2) for t in still)
+
+
+def test_a_meta_run_shows_what_eta_makes_of_the_same_episode(tmp_path, monkeypatch):
+    folder, trained = trained_run(tmp_path / "run", "navigation_N3_l3", "meta", monkeypatch)
+    run, data = read_run(folder)
+    learned = episodes.watch(run, data).learned
+    middle = next(seed for seed, name in standing_seeds(data) if name == "median")
+    assert learned.seed == middle
+    own = episode_advantages(trained.algorithm, trained.of(middle), middle, episodes.EPISODE_SEED)
+    np.testing.assert_allclose(learned.learned, standardised(own.learned)[:, 0])
+    np.testing.assert_allclose(learned.reinforce, standardised(own.reinforce))
+
+
+def test_other_methods_show_none_and_toys_show_their_claims(tmp_path, monkeypatch):
+    folder, _ = trained_run(tmp_path / "run", "toy_follow_holder", "full", monkeypatch)
+    watched = episodes.watch(*read_run(folder))
+    assert watched.learned is None and not watched.reason
+    replay = watched.replays[0]
+    assert [thing.label for thing in replay.things[:3]] == ["0", "1", "2"]
+    assert len(replay.claims) == 3 and replay.masks.sum() == 25 * 6
+
+
+def test_a_task_that_nobody_can_draw_gets_agents_on_a_ring(monkeypatch):
+    def nobody_knows(*_):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr("jax_mpe.drawables.scene", nobody_knows)
+    task = Algorithm(Config(task="navigation_N4_l2", learner=LEARNER)).env
+    things, claims = episodes._scene(task, None, None)
+    places = np.array([thing.places[0] for thing in things])
+    assert len(places) == 4 and not claims
+    np.testing.assert_allclose(np.linalg.norm(places, axis=1), 700, atol=1)
+    gaps = np.linalg.norm(places - np.roll(places, 1, axis=0), axis=1)
+    np.testing.assert_allclose(gaps, gaps[0], atol=2)
+
+
+def test_what_is_wrong_with_checkpoints_is_told_and_breaks_nothing(tmp_path):
+    folder = write_run(tmp_path / "run", "navigation_N3_l3", "full", seeds=2, evaluations=2)
+    run, data = read_run(folder)
+    assert "no checkpoint was left" in episodes.watch(run, data).reason
+    (folder / CHECKPOINTS).mkdir()
+    assert "no checkpoint to read networks from" in episodes.watch(run, data).reason
+    (folder / CHECKPOINTS / "wave_0" / "1000").mkdir(parents=True)
+    assert episodes.watch(run, data).reason
+    empty = dataclasses.replace(data, episodes=data.episodes[:0])
+    assert "no evaluation" in episodes.watch(run, empty).reason
+
+
+@pytest.mark.slow
+def test_a_real_sweep_ends_in_a_page_that_plays(tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        """question = "Is it worth talking?"
+        tasks = ["toy_crossed_goals"]
+        methods = ["none", "meta"]
+        seeds = 2
+        [config]
+        episodes = 40
+        chunk_episodes = 20
+        evaluation.every = 20
+        learner.hidden = 8
+        meta.hidden = 8
+        """
+    )
+    results = tmp_path / "results"
+    assert cli.main(["sweep", str(recipe), "--out", str(results)]) == 0
+    assert cli.main(["report", str(results)]) == 0
+    assert str(results / "report.html") in capsys.readouterr().out
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "Is it worth talking?" in page and "What the learned rule has learned" in page
+    seeds = load_run(results / "toy_crossed_goals" / "meta").seeds
+    assert page.count('"standing":"best"') == 2 and len(seeds) == 2

@@ -1,0 +1,181 @@
+"""Small methods, made-up data, and comparisons that the tests of the learning core share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Gates, Trajectory, Window
+from purejax_mgtopo.config import Config, EvaluationConfig, override, with_method
+
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+"""These programs run for milliseconds and would compile for seconds."""
+
+
+@functools.cache
+def _options() -> dict[str, Any]:
+    try:
+        jax.jit(lambda x: x, compiler_options=QUICK)(0.0)
+    except Exception:  # options come and go with versions of XLA; tests are right without them
+        return {}
+    return QUICK
+
+
+def jit(function: Any) -> Any:
+    """`jax.jit` that compiles fast rather than well."""
+    return jax.jit(function, compiler_options=_options())
+
+
+RULES = ("none", "full", "reinforce", "stgs", "meta")
+LEARNED = ("reinforce", "stgs", "meta")
+
+
+def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Config:
+    """A tiny configuration; ``changes`` are dotted names with ``__`` for the dot."""
+    base = Config(
+        task=task,
+        seeds=1,
+        episodes=2,
+        updates_per_iteration=2,
+        chunk_episodes=2,
+        evaluation=EvaluationConfig(every=2, episodes=3),
+    )
+    settings = {
+        "learner.hidden": 8,
+        "learner.batch_size": 16,
+        "learner.replay_transitions": 150,
+        "learner.warmup_episodes": 3,
+        "meta.hidden": 6,
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    }
+    return override(with_method(base, method), settings)
+
+
+@functools.cache
+def algorithm(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Algorithm:
+    return Algorithm(small(method, task, **changes))
+
+
+@functools.cache
+def initial(method: str = "meta", task: str = "toy_crossed_goals", seed: int = 0) -> Any:
+    """The state after the warm-up."""
+    return _init(method, task)(jax.random.key(seed))
+
+
+@functools.cache
+def _init(method: str, task: str) -> Any:
+    return jit(algorithm(method, task).init)
+
+
+@functools.cache
+def iterate(method: str = "meta", task: str = "toy_crossed_goals") -> Any:
+    """`Algorithm.iterate`, compiled."""
+    return jit(algorithm(method, task).iterate)
+
+
+def made_up_trajectory(
+    seed: int, steps: int = 5, agents: int = 2, width: int = 3, lead: tuple[int, ...] = ()
+) -> Trajectory:
+    """An episode of random numbers, in the precision that is on."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=(*lead, *shape)), float)
+
+    edges = (*lead, steps, agents, agents - 1)
+    return Trajectory(
+        observation=normal(steps + 1, agents, width),
+        feature=normal(steps, agents, 0),
+        action=jnp.asarray(rng.uniform(-1, 1, (*lead, steps, agents, 2)), float),
+        reward=normal(steps),
+        gates=Gates(
+            jnp.asarray(rng.uniform(size=edges), float),
+            jnp.asarray(rng.integers(0, 2, edges), float),
+        ),
+        moving=normal(steps + 1, 1),
+        fixed=normal(1),
+    )
+
+
+def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: int = 16) -> Window:
+    """Transitions of random numbers."""
+    rng = np.random.default_rng(seed)
+    return Window(
+        observation=jnp.asarray(rng.normal(size=(batch, memory + 2, agents, width)), float),
+        begins=jnp.asarray(rng.integers(0, 2, (batch, memory + 2)), float),
+        action=jnp.asarray(rng.uniform(-1, 1, (batch, agents, 2)), float),
+        reward=jnp.asarray(rng.normal(size=batch), float),
+    )
+
+
+def play_keys(key: jax.Array) -> dict[str, jax.Array]:
+    """The three keys of a rollout."""
+    names = ("reset_key", "gate_key", "exploration_key")
+    return dict(zip(names, jax.random.split(key, 3), strict=True))
+
+
+def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
+    """`tree` with noise on every leaf, so that no bias is zero; in the precision that is on."""
+    rng = np.random.default_rng(seed)
+    dtype = jnp.zeros(()).dtype
+    return jax.tree.map(
+        lambda x: jnp.asarray((np.asarray(x) + scale * rng.normal(size=x.shape)).astype(dtype)),
+        tree,
+    )
+
+
+def plain(tree: Any) -> list[np.ndarray]:
+    """All leaves as NumPy arrays, keys as their data."""
+
+    def one(leaf: Any) -> np.ndarray:
+        leaf = jnp.asarray(leaf)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf)
+
+    return [one(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Bit for bit."""
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(plain(one), plain(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(one: Any, other: Any, rtol: float = 1e-6, atol: float = 1e-6) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(plain(one), plain(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(plain(one), plain(other), strict=True))
+
+
+def is_zero(tree: Any) -> bool:
+    """Exactly zero, everywhere."""
+    return all(not np.any(leaf) for leaf in plain(tree))
+
+
+def size(tree: Any) -> float:
+    return float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in plain(tree))))
+
+
+def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
+    """What the inner updates over tau(0), ..., tau(K-1), from `state` on, tell the outer one."""
+    steps = []
+    for k in range(trajectories.reward.shape[0] - 1):
+        tau = jax.tree.map(lambda x, k=k: x[k], trajectories)
+        state, _, step = rule.inner_update(state, tau, state.gates)
+        steps.append(step)
+    return jax.tree.map(lambda *x: jnp.stack(x), *steps)

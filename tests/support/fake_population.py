@@ -1,0 +1,168 @@
+"""A stand-in for the compiled program: instant, deterministic, and free of JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.population.waves import Wave, split_into_waves
+from purejax_mgtopo.training.progress import SilentReporter, Tick
+
+
+@dataclass(frozen=True)
+class Training:
+    train_return: np.ndarray
+    edge_rate: np.ndarray
+    critic_loss: np.ndarray
+
+
+class Evaluation(NamedTuple):
+    return_sampled: np.ndarray
+    return_greedy: np.ndarray
+    edge_rate_sampled: np.ndarray
+    edge_rate_greedy: np.ndarray
+
+
+@dataclass(frozen=True)
+class Report:
+    episode: int
+    env_steps: int
+    seeds: np.ndarray
+    training: Training
+    since_evaluation: Training | None
+    evaluation: Evaluation | None
+    finite: np.ndarray
+
+
+class State(NamedTuple):
+    episode: int
+    chunks: tuple[Training, ...]
+    """Since the last evaluation."""
+
+
+@dataclass
+class FakePopulation:
+    """Returns climb from -10; seed s is s higher. `before_chunk(n)` runs before chunk n of the run."""
+
+    config: Config
+    before_chunk: Callable[[int], None] = lambda n: None
+    broken_seed: int | None = None
+    lanes: int = 0
+
+    @property
+    def waves(self) -> Sequence[Wave]:
+        return split_into_waves(self.config, self.lanes or self.config.seeds)
+
+    def init(self, wave: Wave) -> State:
+        return State(0, ())
+
+    def advance(self, state: State, wave: Wave) -> tuple[State, Report]:
+        config, episode = self.config, state.episode + self.config.chunk_episodes
+        self.before_chunk(wave.index * config.chunks + state.episode // config.chunk_episodes)
+        numbers = wave.first_seed + np.arange(wave.seeds)
+        seeds = numbers.astype(np.float32)
+        value = seeds - 10 + episode / 100
+        finite = np.ones(wave.seeds, bool)
+        if self.broken_seed is not None:
+            finite = numbers != self.broken_seed
+            value = np.where(finite, value, np.nan)
+        training = Training(value - 1, 0.75 + 0 * value, 2 + 0 * value)
+        chunks = (*state.chunks, training)
+        evaluation = since = None
+        if episode % config.evaluation.every == 0:
+            ones = np.ones_like(seeds)
+            evaluation = Evaluation(value, value + 0.5, 0.25 * ones, 0.5 * ones)
+            since = Training(
+                *(
+                    np.mean([getattr(chunk, item.name) for chunk in chunks], axis=0)
+                    for item in dataclasses.fields(Training)
+                )
+            )
+            chunks = ()
+        return State(episode, chunks), Report(
+            episode=episode,
+            env_steps=25 * (episode + config.learner.warmup_episodes),
+            seeds=numbers,
+            training=training,
+            since_evaluation=since,
+            evaluation=evaluation,
+            finite=finite,
+        )
+
+
+class Found(NamedTuple):
+    state: State
+    episode: int
+    bitwise: bool = True
+
+
+@dataclass
+class FakeStore:
+    """Keeps states in memory, by folder; `full` makes every save fail as a full disk does."""
+
+    kept: dict[Path, dict[int, State]]
+    full: bool = False
+    bitwise: bool = True
+    scores: list[float] = dataclasses.field(default_factory=list)
+    folder: Path = Path()
+
+    def __call__(
+        self, folder: Path, population: object, wave: Wave, say: Callable[[str], None]
+    ) -> FakeStore:
+        self.kept.setdefault(folder, {})
+        return dataclasses.replace(self, folder=folder, scores=self.scores)
+
+    def complete(self, episode: int) -> bool:
+        return episode in self.kept[self.folder]
+
+    def restore(self) -> Found | None:
+        saved = self.kept[self.folder]
+        return Found(saved[max(saved)], max(saved), self.bitwise) if saved else None
+
+    def save(self, state: State, score: float) -> None:
+        if self.full:
+            raise RunError("cannot save: No space left on device")
+        assert not math.isinf(score) or score < 0
+        self.scores.append(score)
+        self.kept[self.folder][state.episode] = state
+
+    def settle(self) -> None: ...
+    def close(self, alone: bool = False) -> None: ...
+
+
+def small(**changes: object) -> Config:
+    """Four chunks of ten episodes, an evaluation every second one, three seeds."""
+    from purejax_mgtopo.config import EvaluationConfig
+
+    base = Config(
+        task="toy_follow_holder",
+        seeds=3,
+        episodes=40,
+        chunk_episodes=10,
+        evaluation=EvaluationConfig(every=20, episodes=2),
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+class Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.ticks: list[Tick] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def tick(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+
+
+class Killed(BaseException):
+    pass

@@ -1,0 +1,333 @@
+"""`mgtopo evaluate`: fresh episodes, other channels, and what is told of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Streams
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.trained import assess as assessment
+from purejax_mgtopo.trained.assess import (
+    CONDITIONS,
+    Assessment,
+    Outcome,
+    assess,
+    episode_keys,
+    frozen_seeds,
+    summarise,
+    write_table,
+)
+from purejax_mgtopo.trained.export import export
+from purejax_mgtopo.trained.load import Trained, load_trained
+from purejax_mgtopo.trained.policy import Policy, load_policy
+from purejax_mgtopo.training.recipe import load_recipe
+from purejax_mgtopo.training.run import train
+
+RUNS = Path(__file__).parents[1] / "runs"
+TINY = {
+    "task": "navigation_N3_l3",
+    "topology": "reinforce",
+    "seeds": 2,
+    "first_seed": 4,
+    "episodes": 2,
+    "updates_per_iteration": 2,
+    "chunk_episodes": 2,
+    "evaluation.every": 2,
+    "evaluation.episodes": 2,
+    "learner.hidden": 8,
+    "learner.batch_size": 8,
+    "learner.replay_transitions": 150,
+    "learner.warmup_episodes": 3,
+    "seed_axis": "map",
+    "wandb": "off",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds, 4 and 5."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(override(Config(), TINY), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def assessed(run: Path) -> Assessment:
+    return assess(run, episodes=40, episode_seed=7)
+
+
+def forced(policy: Policy, logit: float) -> Policy:
+    """The same networks with gates that are nearly always open, or closed."""
+    bias = policy.arrays["gates/2/bias"]
+    arrays = {**policy.arrays, "gates/2/bias": jnp.full_like(bias, logit)}
+    return dataclasses.replace(policy, arrays=arrays)
+
+
+@pytest.mark.parametrize(("condition", "logit"), [("greedy", None), ("cut", -1e6), ("open", 1e6)])
+def test_agrees_with_stepping_the_environment_by_the_exported_policy(
+    run, assessed, tmp_path, condition, logit
+) -> None:
+    """Neither rollouts, nor snapshots, nor the training code's networks are behind these numbers."""
+    env = load_trained(run, [5]).algorithm.env
+    policy = load_policy(export(run, 5, tmp_path / "policy.npz"))
+    policy = policy if logit is None else forced(policy, logit)
+
+    def play(key: jax.Array) -> Any:
+        def step(state: Any, _: None) -> Any:
+            action, topology, _ = policy(env.observe(state))
+            state, timestep = env.step(state, action)
+            return state, (timestep.reward, topology.sum() / 6, env.measures(state))
+
+        return jax.lax.scan(step, env.reset(Streams.split(key).reset)[0], None, 25)[1]
+
+    rewards, edges, measures = jax.jit(jax.vmap(play))(episode_keys(7, 40))
+    seed, c = assessed.seeds.index(5), assessed.conditions.index(condition)
+    found = jax.tree.map(lambda leaf: leaf[seed, c], assessed.outcome)
+    returns = np.sum(rewards, axis=1)
+    np.testing.assert_allclose(found.episodic_return, np.mean(returns), rtol=1e-4)
+    error = np.std(returns, ddof=1) / np.sqrt(40)
+    np.testing.assert_allclose(found.standard_error, error, rtol=1e-3)
+    np.testing.assert_allclose(found.edge_rate, np.mean(edges), atol=1e-3)
+    assert set(found.measures) == {"landmarks_covered", "collisions"}
+    for name, values in measures.items():
+        np.testing.assert_allclose(found.measures[name], np.mean(values), rtol=1e-3, atol=2e-3)
+        end = np.mean(values[:, -1])
+        np.testing.assert_allclose(found.measures_end[name], end, rtol=1e-3, atol=0.03)
+
+
+def changed(of_policy: Any = None, of_gates: Any = None) -> Any:
+    """Stands in for `load_trained`: leaves of the run's two seeds multiplied or shifted, seed by seed."""
+
+    def by_seed(values: Any, leaf: Any) -> Any:
+        return np.reshape(values, (2, *[1] * (leaf.ndim - 1))).astype(leaf.dtype)
+
+    def load(*args: Any) -> Any:
+        trained = load_trained(*args)
+        learned, rule = trained.networks.learner, trained.networks.rule
+        if of_policy is not None:
+            spoilt = jax.tree.map(lambda leaf: leaf * by_seed(of_policy, leaf), learned.policy)
+            learned = learned.replace(policy=spoilt)
+        if of_gates is not None:
+            last = rule.gates["params"]["Dense_2"]
+            last = {**last, "bias": last["bias"] + by_seed(of_gates, last["bias"])}
+            rule = rule.replace(gates={"params": {**rule.gates["params"], "Dense_2": last}})
+        networks = trained.networks.replace(learner=learned, rule=rule)
+        return dataclasses.replace(trained, networks=networks)
+
+    return load
+
+
+def test_channels_carry_what_they_are_said_to(run, monkeypatch) -> None:
+    """Gates shifted apart, so that each seed has a rate of its own, far from one half."""
+    monkeypatch.setattr(assessment, "load_trained", changed(of_gates=[-2.0, 1.0]))
+    assessed = assess(run, episodes=40, episode_seed=7)
+    assert assessed.conditions == CONDITIONS and assessed.finite.all()
+    sampled, greedy, cut, opened, random = assessed.outcome.edge_rate.T
+    assert sampled[0] < 0.3 and 0.6 < sampled[1]
+    np.testing.assert_array_equal(cut, 0)
+    np.testing.assert_array_equal(opened, 1)
+    assert np.all((sampled > 0) & (sampled < 1)) and np.all(sampled != greedy)
+    draws = 40 * 25 * 6
+    assert np.all(np.abs(random - sampled) < 5 * 0.5 * np.sqrt(1 / draws))
+    np.testing.assert_array_equal(greedy, [0, 1])
+    for sampled, greedy, *others in assessed.outcome.episodic_return:  # the channel matters
+        assert greedy in others[:2]
+        assert len({sampled, *others}) == 4
+
+
+def test_a_seed_is_assessed_alike_alone_and_in_company(run, assessed) -> None:
+    alone = assess(run, [5], episodes=40, episode_seed=7)
+    assert alone.seeds == (5,)
+    for one, both in zip(
+        jax.tree.leaves(alone.outcome), jax.tree.leaves(assessed.outcome), strict=True
+    ):
+        np.testing.assert_allclose(one[0], both[1], rtol=1e-5)
+    other = assess(run, [5], episodes=40, episode_seed=8)
+    assert not np.array_equal(other.outcome.episodic_return, alone.outcome.episodic_return)
+
+
+def test_episodes_are_neither_those_of_training_nor_of_its_evaluations() -> None:
+    def children(key: jax.Array) -> set[tuple[int, ...]]:
+        keys = jax.random.split(key, 50)
+        return {tuple(data.tolist()) for data in np.asarray(jax.random.key_data(keys))}
+
+    fresh = {
+        tuple(data.tolist()) for data in np.asarray(jax.random.key_data(episode_keys(20210, 50)))
+    }
+    bare = jax.random.key(20210)
+    for taken in (bare, *(jax.random.fold_in(bare, 2**31 + k) for k in (0, 1))):
+        assert not fresh & children(taken)
+
+
+def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> None:
+    config = override(Config(), TINY | {"task": "toy_crossed_goals", "topology": "none"})
+    algorithm = Algorithm(config)
+    shapes = jax.eval_shape(algorithm.team.init, jax.eval_shape(lambda: jax.random.key(0)))
+    policies = jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 0.1, np.float32), shapes)
+    networks: Any = SimpleNamespace(
+        learner=SimpleNamespace(policy=policies), rule=SimpleNamespace(gates=())
+    )
+    trained = Trained(tmp_path, config, algorithm, (4, 5), networks, episode=2)
+    monkeypatch.setattr(assessment, "load_trained", lambda *args: trained)
+    done = assess(tmp_path, episodes=3)
+    assert done.conditions == ("sampled",) and done.outcome.episodic_return.shape == (2, 1)
+    np.testing.assert_array_equal(done.outcome.edge_rate, 0)
+    assert done.outcome.measures == {}
+
+
+def synthetic(**changes: Any) -> Assessment:
+    """Four seeds, the last one diverged; cutting costs exactly 2 whatever the seed."""
+    sampled = np.array([1.0, 5.0, 9.0, np.nan])
+    returns = np.stack([sampled, sampled + 1, sampled - 2, sampled, sampled], axis=1)
+    flat = np.zeros((4, 5))
+    settings: dict[str, Any] = dict(
+        folder=Path("results/a"),
+        config=Config(),
+        trained_episodes=10,
+        episodes=3,
+        episode_seed=0,
+        seeds=(0, 1, 2, 3),
+        finite=np.array([True, True, True, False]),
+        conditions=CONDITIONS,
+        outcome=Outcome(returns, flat + 0.1, flat + 0.5, {"collisions": flat + 3}, {}),
+    )
+    return Assessment(**settings | changes)
+
+
+def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
+    rows = {row.condition: row for row in summarise(synthetic())}
+    assert list(rows) == list(CONDITIONS)
+    assert rows["sampled"].episodic_return.point == 5 and rows["cut"].episodic_return.point == 3
+    assert rows["cut"].episodic_return.low < rows["cut"].episodic_return.high
+    difference = rows["cut"].difference
+    assert (difference.point, difference.low, difference.high) == (-2, -2, -2)
+    assert rows["open"].measures["collisions"].point == 3
+    assert summarise(synthetic(finite=np.zeros(4, bool))) == []
+
+
+def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
+    other = synthetic(
+        folder=Path("results/b"),
+        config=override(Config(), {"task": "push_N3", "topology": "none"}),
+        conditions=CONDITIONS[:1],
+        seeds=(0,),
+        finite=np.array([True]),
+        outcome=Outcome(
+            np.array([[1.5]]), np.zeros((1, 1)), np.zeros((1, 1)), {}, {"touches": np.ones((1, 1))}
+        ),
+    )
+    path = write_table([synthetic(), other], tmp_path / "table.parquet")
+    table = parquet.read_table(path).to_pylist()
+    assert len(table) == 4 * 5 + 1
+    row = next(row for row in table if (row["seed"], row["condition"]) == (1, "cut"))
+    assert (row["return"], row["edge_rate"], row["collisions"]) == (3, 0.5, 3)
+    assert (row["run"], row["method"], row["finite"]) == ("results/a", "meta", True)
+    assert row["touches_end"] is None and row["trained_episodes"] == 10
+    assert [r["finite"] for r in table if r["seed"] == 3] == [False] * 5
+    assert (table[-1]["task"], table[-1]["touches_end"]) == ("push_N3", 1)
+    assert table[-1]["collisions"] is None
+
+    write_table([other], path)  # an older table may go
+    assert parquet.read_table(path).num_rows == 1
+
+
+def test_seeds_that_diverged_are_left_out_and_counted(run, capsys, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(assessment, "load_trained", changed(of_policy=[1, np.nan]))
+        np.testing.assert_array_equal(assess(run, episodes=2).finite, [True, False])
+    monkeypatch.setattr(assessment, "frozen_seeds", lambda folder: {4})
+    out = run.parent / "diverged.parquet"
+    assert cli.main(["evaluate", str(run), "--episodes", "2", "--out", str(out)]) == 0
+    assert "1 of 2 seeds" in capsys.readouterr().out
+    rows = parquet.read_table(out).to_pylist()
+    assert [row["finite"] for row in rows] == [False] * 5 + [True] * 5
+
+
+def test_frozen_seeds_are_those_that_the_metrics_call_non_finite(run, tmp_path) -> None:
+    assert frozen_seeds(run) == set()
+    table = parquet.read_table(run / "metrics.parquet")
+    at = table.column_names.index("finite")
+    changed = table.set_column(at, table.schema.field("finite"), [[False, True]])
+    parquet.write_table(changed, tmp_path / "metrics.1.parquet")
+    assert frozen_seeds(tmp_path) == {4}
+    (tmp_path / "metrics.parquet").write_text("torn")
+    with pytest.raises(RunError, match="cannot be read"):
+        frozen_seeds(tmp_path)
+
+
+def test_a_sweeps_results_are_evaluated_run_by_run(run, tmp_path, capsys) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(run, tmp_path / "task" / name)
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    (tmp_path / "task" / "zero").mkdir()
+    (tmp_path / "task" / "zero" / "config.json").write_text(json.dumps({"settings": settings}))
+    assert cli.main(["evaluate", str(tmp_path), "--seeds", "5", "--episodes", "2"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("navigation_N3_l3, reinforce: 1 seeds") == 2
+    (line,) = shown.err.splitlines()
+    assert "left out" in line and "zero has no checkpoint" in line
+    rows = parquet.read_table(tmp_path / "evaluation.parquet").to_pylist()
+    assert [(Path(row["run"]).name, row["seed"]) for row in rows] == [("one", 5)] * 5 + [
+        ("two", 5)
+    ] * 5
+    assert cli.main(["evaluate", str(tmp_path / "task" / "zero")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["RUN", "--seeds", "9"], 2, "seed 9"),
+        (["RUN", "--episodes", "0"], 2, "episodes"),
+        (["RUN", "--episode-seed", "-1"], 2, "episode"),
+        (["TMP"], 1, "no run"),
+        (["TMP/absent"], 1, "not a folder"),
+        ([], 2, ""),
+    ],
+)
+def test_bad_input_is_one_line(run, tmp_path, capsys, words, code, said) -> None:
+    words = [word.replace("RUN", str(run)).replace("TMP", str(tmp_path)) for word in words]
+    assert cli.main(["evaluate", *words]) == code
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert said in line and shown.out == ""
+
+
+def test_only_an_older_table_is_replaced(run) -> None:
+    before = (run / "metrics.parquet").read_bytes()
+    for name in ("metrics.parquet", "config.json"):
+        with pytest.raises(RunError, match="not a table"):
+            write_table([synthetic()], run / name)
+    assert (run / "metrics.parquet").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_cutting_the_channel_brings_back_the_silent_optimum(tmp_path) -> None:
+    """Toy A: a trained round is worth nearly 0; without its messages no more than the best silent one, -1.28."""
+    runs = load_recipe(RUNS / "toy_crossed_goals").runs()
+    config = next(run.config for run in runs if run.method == "full")
+    config = dataclasses.replace(config, seeds=4)
+    train(config, tmp_path / "full")
+    done = assess(tmp_path / "full")
+    rounds = dict(zip(CONDITIONS, done.outcome.episodic_return.T / 25, strict=True))
+    for condition, values in rounds.items():
+        print(f"\ntoy A full, {condition}: {values.mean():.3f} (per seed {np.round(values, 3)})")
+    assert np.all(rounds["sampled"] > -0.05)
+    # 25,000 rounds with a standard deviation below one: their mean is known to 0.02.
+    assert np.all(rounds["cut"] < -1.28 + 0.02)
+    for same in ("greedy", "open", "random"):  # all its edges are open anyway
+        np.testing.assert_allclose(rounds[same], rounds["sampled"], rtol=1e-4)

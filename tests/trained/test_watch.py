@@ -1,0 +1,114 @@
+"""`mgtopo watch`: from a trained run's folder to pictures, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.config import Config, override, with_method
+from purejax_mgtopo.trained import watch
+from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.trained.play import play_episode
+from purejax_mgtopo.training.run import train
+
+TINY = {
+    "task": "navigation_N3_l3",
+    "seeds": 2,
+    "first_seed": 4,
+    "episodes": 2,
+    "updates_per_iteration": 2,
+    "chunk_episodes": 2,
+    "evaluation.every": 2,
+    "evaluation.episodes": 2,
+    "learner.hidden": 8,
+    "learner.batch_size": 8,
+    "learner.replay_transitions": 150,
+    "learner.warmup_episodes": 3,
+    "seed_axis": "map",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds, 4 and 5."""
+    target = tmp_path_factory.mktemp("runs") / "tiny"
+    train(override(with_method(Config(), "reinforce"), TINY), target)
+    return target
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list:
+    """What is handed to the viewer."""
+    seen: list = []
+    original = watch.Recording
+    monkeypatch.setattr(watch, "Recording", lambda *a: seen.append(original(*a)) or seen[-1])
+    return seen
+
+
+def test_writes_a_picture_and_an_animation_into_the_run(folder, capsys) -> None:
+    assert cli.main(["watch", str(folder)]) == 0
+    names = ["seed4_episode0.png", "seed4_episode0.gif"]
+    shown = capsys.readouterr().out.split()
+    assert [Path(word) for word in shown[1::2]] == [folder / "figures" / name for name in names]
+    assert Image.open(shown[1]).format == "PNG"
+    assert Image.open(shown[3]).n_frames == 26
+
+
+def test_the_files_can_be_named(folder, tmp_path) -> None:
+    assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "navigation"]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["navigation.gif", "navigation.png"]
+
+
+def test_draws_what_the_named_seeds_networks_do(folder, tmp_path, recorded) -> None:
+    words = ["--seed", "5", "--greedy", "--episode-seed", "7", "--out", str(tmp_path / "new")]
+    assert cli.main(["watch", str(folder), *words]) == 0
+    assert sorted(os.listdir(tmp_path / "new")) == [
+        "seed5_episode7_greedy.gif",
+        "seed5_episode7_greedy.png",
+    ]
+    trained = load_trained(folder)
+    networks = jax.tree.map(lambda leaf: leaf[1], trained.networks)
+    expected = play_episode(trained.algorithm, networks, 7, Mode.EVAL_GREEDY)
+    (drawn,) = recorded
+    np.testing.assert_array_equal(drawn.edges, expected.masks)
+    np.testing.assert_allclose(drawn.rewards, expected.rewards, rtol=1e-5)
+    np.testing.assert_allclose(drawn.states.agent_position, expected.states.agent_position)
+    assert drawn.title == "navigation_N3_l3, reinforce, seed 5"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["RUN", "--seed", "9"], 2, "seed 9"),
+        (["RUN", "--episode-seed", "-1"], 2, "episode"),
+        (["RUN", "--out", "RUN/config.json/x"], 1, "cannot write"),
+        (["TMP"], 1, "not a run"),
+        ([], 2, ""),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, capsys, words, code, said) -> None:
+    words = [word.replace("RUN", str(folder)).replace("TMP", str(tmp_path)) for word in words]
+    assert cli.main(["watch", *words]) == code
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert said in line and shown.out == ""
+
+
+def test_a_diverged_seed_is_named(folder, tmp_path, capsys, monkeypatch) -> None:
+    def poisoned(*args):
+        trained = load_trained(*args)
+        poison = jax.tree.map(lambda leaf: leaf * np.nan, trained.networks.learner.policy)
+        learner = trained.networks.learner.replace(policy=poison)
+        object.__setattr__(trained, "networks", trained.networks.replace(learner=learner))
+        return trained
+
+    monkeypatch.setattr(watch, "load_trained", poisoned)
+    assert cli.main(["watch", str(folder), "--out", str(tmp_path)]) == 1
+    assert "seed 4" in capsys.readouterr().err and os.listdir(tmp_path) == []

@@ -1,0 +1,79 @@
+"""Communication and topology are really learned: the acceptance toys, whose best returns are known exactly.
+
+Slow (minutes each). Figures are printed: run with ``pytest -m slow -s tests/test_acceptance.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purejax_mgtopo.population.population import Population, PopulationState
+from purejax_mgtopo.training.recipe import load_recipe
+
+RUNS = Path(__file__).parents[1] / "runs"
+HORIZON = 25
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def trained(recipe: str, method: str) -> tuple[Population, PopulationState, dict]:
+    """A population trained by the recipe that is shipped, and its last evaluation."""
+    runs = load_recipe(RUNS / recipe).runs()
+    config = next(run.config for run in runs if run.method == method)
+    population = Population(config)
+    state = population.init()
+    for _ in range(config.chunks):
+        state, report = population.advance(state)
+    assert report.finite.all()
+    return population, state, report.evaluation
+
+
+def round_return(evaluation: dict) -> np.ndarray:
+    return evaluation["return_sampled"] / HORIZON
+
+
+@pytest.mark.parametrize("method", ["none", "full", "commnet"])
+def test_crossed_goals(method: str) -> None:
+    """Toy A: without messages the best round is -1.28, with messages 0."""
+    _, _, evaluation = trained("toy_crossed_goals", method)
+    rounds = round_return(evaluation)
+    print(f"\ntoy A {method}: {rounds.mean():.3f} (per seed {np.round(rounds, 3)})")
+    if method == "none":
+        assert np.all(np.abs(rounds + 1.28) < 0.1)
+    else:
+        assert np.all(rounds > -0.2)
+
+
+def holder_preference(population: Population, state: PopulationState) -> np.ndarray:
+    """P(0 <- holder) - P(0 <- other) of each seed, over the evaluation episodes."""
+    import jax
+
+    from purejax_mgtopo.algorithm.evaluate import evaluation_episodes
+    from purejax_mgtopo.algorithm.types import Mode
+
+    def of_lane(lane):
+        episodes = evaluation_episodes(population.algorithm, lane, Mode.EVAL_SAMPLED)
+        holder = episodes.moving[:, :-1, 2]  # 1 or 2: (corner, corner, holder)
+        heard = episodes.gates.probability[:, :, 0]  # agent 0 from agents 1 and 2
+        return (heard[..., 0] - heard[..., 1]) * (3 - 2 * holder)
+
+    values = jax.jit(lambda seeds: jax.lax.map(of_lane, seeds))(state.seeds)
+    return np.asarray(values).mean(axis=(1, 2))[: population.config.seeds]
+
+
+@pytest.mark.parametrize("method", ["reinforce", "meta", "stgs"])
+def test_follow_the_holder(method: str) -> None:
+    """Toy B: agent 0 learns to listen to the holder rather than to the decoy; stgs is reported only."""
+    population, state, evaluation = trained("toy_follow_holder", method)
+    preference = holder_preference(population, state)
+    rounds = round_return(evaluation)
+    print(
+        f"\ntoy B {method}: preference {preference.mean():.2f} +- {preference.std(ddof=1):.2f} "
+        f"(per seed {np.round(preference, 2)}), round {rounds.mean():.3f}, "
+        f"edges {evaluation['edge_rate'].mean():.2f}"
+    )
+    if method != "stgs":
+        assert preference.mean() > 0.5
