@@ -351,7 +351,8 @@ class _LatestAndBest:
 def device_kind() -> str:
     """What the program runs on, as far as its arithmetic goes."""
     found = device() or {}
-    return f"{found.get('platform')} {found.get('kind')} {found.get('machine')}"
+    names = ("platform", "kind", "machine", "vector_bits")
+    return " ".join(str(found[name]) for name in names if found.get(name) is not None)
 
 
 def _agreed(sound: bool) -> bool:

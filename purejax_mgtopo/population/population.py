@@ -6,7 +6,6 @@ with several processes (hosts) each hears from its own lanes only. How a device 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,8 +24,7 @@ from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics, evaluate
 from purejax_mgtopo.algorithm.types import Clock
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
-from purejax_mgtopo.machine.precision import matmul_precision
-from purejax_mgtopo.machine.startup import cores
+from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
 from purejax_mgtopo.population.lanes import over_lanes, seed_axis
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 
@@ -125,7 +123,7 @@ class Population:
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
-        with matmul_precision(self.config):
+        with matmul_precision(self.config.precision):
             lanes = self._init(self._keys(first))
         return PopulationState(clock=self._shared(self.algorithm.start_clock()), lanes=lanes)
 
@@ -133,7 +131,7 @@ class Population:
         self, state: PopulationState, wave: Wave | None = None
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
-        with matmul_precision(self.config):
+        with matmul_precision(self.config.precision):
             lanes, told = self._advance(state.lanes, state.clock)
         # Counted here: adding two numbers on the device would be one more program.
         clock = jax.tree.map(np.asarray, state.clock).advanced(self.config.chunk_episodes)
@@ -156,7 +154,7 @@ class Population:
 
     def compiled(self, state: PopulationState) -> Any:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
-        with matmul_precision(self.config):
+        with matmul_precision(self.config.precision):
             return self._advance.lower(state.lanes, state.clock).compile()
 
     def _init_lane(self, key: Array) -> LaneState:
@@ -247,7 +245,7 @@ class Population:
         return jax.jit(
             local,
             donate_argnums=donate,
-            compiler_options=_compiler_options(len(self.mesh.local_devices)),
+            compiler_options=compiler_options(),
         )
 
 
@@ -288,25 +286,6 @@ def _frozen_unless(
         rule=keep(before.rule, after.rule),
         target=keep(before.target, after.target),
     )
-
-
-@functools.cache
-def _compiler_options(devices: int) -> dict[str, int] | None:
-    """What XLA does not do on a CPU unless told to.
-
-    Loops with the widest vectors there are, which it halves by default (measured: 4 to 7 %); and, where every core has
-    a device of its own, no products shared out to the cores of others (measured: 3 %).
-    """
-    if jax.default_backend() != "cpu":
-        return None
-    options = {"xla_cpu_prefer_vector_width": 512}
-    if devices >= cores():
-        options["xla_cpu_multi_thread_eigen"] = False
-    try:
-        jax.jit(lambda x: x, compiler_options=options)(0.0)
-    except Exception:  # options come and go with versions of XLA; none is needed for right results
-        return None
-    return options
 
 
 def _local(array: Array, read: Callable[[Any], NDArray]) -> NDArray:

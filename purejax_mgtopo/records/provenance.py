@@ -53,6 +53,8 @@ def device() -> dict[str, Any] | None:
     jax = sys.modules.get("jax")
     if jax is None:
         return None
+    from purejax_mgtopo.machine.compiler import vector_bits
+
     devices = jax.devices()
     return {
         "platform": devices[0].platform,
@@ -60,6 +62,7 @@ def device() -> dict[str, Any] | None:
         "count": len(devices),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "vector_bits": vector_bits() if devices[0].platform == "cpu" else None,
     }
 
 

@@ -38,7 +38,7 @@ from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Streams
 from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError, RunError
-from purejax_mgtopo.machine.precision import matmul_precision
+from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.trained.load import load_trained
@@ -145,7 +145,7 @@ def assess(
     trained = load_trained(folder, seeds)
     silent = trained.algorithm.rule.silent
     networks = trained.networks.learner.policy, trained.networks.rule.gates
-    with matmul_precision(trained.algorithm.config):
+    with matmul_precision(trained.algorithm.config.precision):
         outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
     outcome = jax.tree.map(np.asarray, outcome)
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, PyTree, Streams, fill_diagonal
-from purejax_mgtopo.machine.precision import matmul_precision
+from purejax_mgtopo.machine.compiler import matmul_precision
 
 if TYPE_CHECKING:
     from purejax_mgtopo.trained.load import Networks
@@ -51,7 +51,7 @@ def play_episode(
     # Folded first: the children of the bare key are the streams of the training seed of that number, and those of
     # the key folded with 2**31 the evaluation's.
     key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 1)
-    with matmul_precision(algorithm.config):
+    with matmul_precision(algorithm.config.precision):
         parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
     return Episode(*jax.tree.map(np.asarray, parts))
 
