@@ -1,50 +1,138 @@
-"""The grid of methods by name: topology rule (axis A) x message interpreter (axis B), and its presets.
+"""The grid of methods, and the only table of names: topology rule (axis A) x message interpreter (axis B) x critic.
 
-Names and one-line descriptions only, free of JAX: the command line lists them without starting it. The objects
-behind the names stand in ``topology/__init__.py`` and ``messages/__init__.py``; a test holds the tables together.
+Each name stands with a sentence, and with the class behind it by its import path, so that listing them starts no JAX.
+To add one, write the class and add a line here: training, resuming, evaluation, export, report, pictures and `fit` then
+know it.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-TOPOLOGIES = {
-    "none": "nobody receives anything; plain MADDPG-style learning",
-    "full": "everybody receives from everybody",
-    "reinforce": "edge gates learned by REINFORCE with a learned baseline (Eq. 4)",
-    "stgs": "edge gates learned through straight-through Gumbel-softmax",
-    "meta": "edge gates learned by a meta-learned update rule (Eqs. 5-9)",
-}
+from purejax_mgtopo.errors import unknown_name
 
-MESSAGES = {
-    "lstm": "an LSTM reads the received observations (the paper's policy)",
-    "commnet": "hidden states are averaged and exchanged for several rounds (Sukhbaatar et al. 2016)",
-}
+_BLACK, _GREY, _BLUE, _SKY = "#000000", "#7f7f7f", "#0072B2", "#56B4E9"
+_GREEN, _ORANGE, _RED, _PURPLE = "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+_DASH, _DOT, _MIX = (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5))
+
+Style = tuple[str, Any, str]
+"""Colour, line style and marker, as Matplotlib takes them."""
+
+# Okabe and Ito's colour-blind-safe palette, grey for its yellow, which is unreadable on white.
+SPARE_COLOURS = (_GREEN, _PURPLE, _BLUE, _ORANGE, _SKY, _BLACK, _RED, _GREY)
+"""For methods without a style of their own."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member of an axis."""
+
+    name: str
+    about: str
+    path: str
+    """Where its class is: ``package.module:Class``."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A preset: a named point of the grid."""
+    """A preset: a named point of the grid.
+
+    Line style and marker repeat what the colour says for print in grey: methods of one colour differ in both.
+    """
 
     name: str
     topology: str
     messages: str
     share_parameters: bool
-    summary: str
+    about: str
+    style: Style
 
 
-METHODS = {
-    method.name: method
-    for method in (
-        Method("none", "none", "lstm", False, "no communication (MADDPG with a team critic)"),
-        Method("full", "full", "lstm", False, "full communication"),
-        Method("reinforce", "reinforce", "lstm", False, "topology by policy gradient"),
-        Method("stgs", "stgs", "lstm", False, "topology by straight-through Gumbel-softmax"),
-        Method("meta", "meta", "lstm", False, "topology by meta-gradients: the paper's method"),
-        Method(
-            "commnet", "full", "commnet", True, "CommNet: full communication, shared parameters"
-        ),
-        Method("meta_commnet", "meta", "commnet", True, "meta-gradient topology over CommNet"),
-    )
-}
-METHODS["maddpg"] = METHODS["none"]
+def _table(*entries: Entry) -> dict[str, Entry]:
+    return {entry.name: entry for entry in entries}
+
+
+_RULES = "purejax_mgtopo.algorithm.topology"
+_MESSAGES = "purejax_mgtopo.algorithm.messages"
+_CRITICS = "purejax_mgtopo.algorithm.critics"
+
+TOPOLOGIES = _table(
+    Entry(
+        "none", "nobody receives anything; plain MADDPG-style learning", f"{_RULES}.fixed:Nobody"
+    ),
+    Entry("full", "everybody receives from everybody", f"{_RULES}.fixed:Full"),
+    Entry(
+        "reinforce",
+        "edge gates learned by REINFORCE with a learned baseline (Eq. 4)",
+        f"{_RULES}.reinforce:Reinforce",
+    ),
+    Entry(
+        "stgs",
+        "edge gates learned through straight-through Gumbel-softmax",
+        f"{_RULES}.straight_through:StraightThrough",
+    ),
+    Entry(
+        "meta",
+        "edge gates learned by a meta-learned update rule (Eqs. 5-9)",
+        f"{_RULES}.meta:MetaGradient",
+    ),
+)
+
+MESSAGES = _table(
+    Entry(
+        "lstm",
+        "an LSTM reads the received observations (the paper's policy)",
+        f"{_MESSAGES}.lstm:ObservationLSTM",
+    ),
+    Entry(
+        "commnet",
+        "hidden states are averaged and exchanged for several rounds (Sukhbaatar et al. 2016)",
+        f"{_MESSAGES}.commnet:CommNet",
+    ),
+)
+
+CRITICS = _table(
+    Entry(
+        "mlp",
+        "a multilayer perceptron of all observations and actions (the paper's critic)",
+        f"{_CRITICS}.mlp:MLPCritic",
+    ),
+)
+
+_PRESETS = (
+    Method("none", "none", "lstm", False, "no communication (MADDPG with a team critic)", (_GREY, _DASH, "s")),
+    Method("full", "full", "lstm", False, "full communication", (_BLACK, _DOT, "D")),
+    Method("reinforce", "reinforce", "lstm", False, "topology by policy gradient", (_SKY, _MIX, "^")),
+    Method("stgs", "stgs", "lstm", False, "topology by straight-through Gumbel-softmax", (_ORANGE, _DASH, "v")),
+    Method("meta", "meta", "lstm", False, "topology by meta-gradients: the paper's method", (_RED, "-", "o")),
+    Method("commnet", "full", "commnet", True, "CommNet: full communication, shared parameters", (_BLUE, _MIX, "P")),
+    Method("meta_commnet", "meta", "commnet", True, "meta-gradient topology over CommNet", (_PURPLE, "-", "*")),
+)  # fmt: skip
+METHODS = {method.name: method for method in _PRESETS}
+ALIASES = {"maddpg": "none"}
+METHODS |= {alias: METHODS[name] for alias, name in ALIASES.items()}
+
+
+def load(table: Mapping[str, Entry], name: str) -> Any:
+    """The class behind a name."""
+    module, _, attribute = table[name].path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def known(kind: str, name: str, table: Iterable[str]) -> str:
+    """`name`, if the table has it. Raises ConfigError with the nearest name that it has."""
+    if name not in table:
+        raise unknown_name(kind, name, table)
+    return name
+
+
+def preset(topology: str, messages: str, share_parameters: bool) -> str:
+    """The preset's name where a grid point has one, else ``topology+messages``."""
+    for method in METHODS.values():
+        own = (method.topology, method.messages, method.share_parameters)
+        if own == (topology, messages, share_parameters):
+            return method.name
+    return f"{topology}+{messages}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import flax.struct
 import jax
@@ -12,13 +12,24 @@ import jax_mpe
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
-from purejax_mgtopo.algorithm.messages.interpreter import make_interpreter
+from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Team
-from purejax_mgtopo.algorithm.topology.rule import RuleMetrics, make_rule
-from purejax_mgtopo.algorithm.types import Clock, Mode, Streams, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Clock,
+    Measures,
+    Mode,
+    Sizes,
+    Streams,
+    Trajectory,
+    Window,
+)
+from purejax_mgtopo.config import Experiment
+
+MEASURES = ("train_return", "edge_rate", "gate_entropy", "critic_loss", "policy_loss")
+"""What every method measures in training."""
 
 
 @flax.struct.dataclass
@@ -27,59 +38,36 @@ class LearnerState:
 
     streams: Streams
     learner: ActorCritic
-    rule: Any
+    parts: Both
+    """The states of topology rule and message interpreter."""
     target: Targets
     replay: ReplayState
     trajectory: Trajectory
     """tau(k): played with the current parameters, not yet learned from."""
 
 
-@flax.struct.dataclass
-class UpdateMetrics:
-    """Scalars of one update."""
-
-    train_return: Float[Array, ""]
-    edge_rate: Float[Array, ""]
-    gate_entropy: Float[Array, ""]
-    critic_loss: Float[Array, ""]
-    policy_loss: Float[Array, ""]
-    rule: RuleMetrics
-
-    @classmethod
-    def zeros(cls) -> UpdateMetrics:
-        """The start of a sum. Written out, because asking `iterate` for the shapes would mean to trace it twice."""
-        own = {name: jnp.zeros(()) for name in cls.__dataclass_fields__ if name != "rule"}
-        return cls(**own, rule=jax.tree.map(jnp.zeros_like, RuleMetrics().filled()))
-
-
 class Algorithm:
     """The task and the parts of the method, put together; holds no state."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.env = env = jax_mpe.make(config.task)
-        self.rule = make_rule(config, env.num_agents, env.observation_size)
-        interpreter = make_interpreter(config, env.num_agents, env.observation_size)
-        self.team = Team(
-            config, self.rule, interpreter, env.num_agents, env.observation_size, env.action_size
-        )
-        self.maddpg = Maddpg(config, self.team, env.observation_size, env.action_size)
-        learner = config.learner
-        self.replay = Replay(
-            env,
-            learner.replay_transitions,
-            learner.batch_size,
-            self.team.memory,
-            learner.replay_precision,
-        )
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.env = env = jax_mpe.make(experiment.task)
+        self.team = Team(experiment, Sizes(env.num_agents, env.observation_size, env.action_size))
+        self.parts = self.team.parts
+        self.maddpg = Maddpg(experiment, self.team)
+        self.replay = Replay(env, experiment.learner, self.parts)
+        self.measures = (*MEASURES, *self.parts.measures)
+        """Names of what `iterate` measures."""
 
     def init(self, key: Key[Array, ""]) -> LearnerState:
         """Line 1: fresh networks, and a replay warmed up with idle learners' episodes; the last becomes tau(0)."""
         streams = Streams.split(key)
-        learner_key, rule_key, warmup_key = jax.random.split(streams.initial, 3)
-        learner, rule = self.maddpg.init(learner_key), self.rule.init(rule_key)
-        episodes = self.config.learner.warmup_episodes
-        play = jax.vmap(lambda key: self._play(learner, rule.gates, Streams.split(key)))
+        learner_key, rule_key, warmup_key, interpreter_key = jax.random.split(streams.initial, 4)
+        learner = self.maddpg.init(learner_key)
+        parts = self.parts.init(Both(rule_key, interpreter_key))
+        acting = self.parts.acting(parts)
+        episodes = self.experiment.learner.warmup_episodes
+        play = jax.vmap(lambda key: self._play(learner, acting, Streams.split(key)))
         warmup = play(jax.random.split(warmup_key, episodes))
         stored = jax.tree.map(lambda x: x[:-1], warmup)
 
@@ -90,82 +78,93 @@ class Algorithm:
         return LearnerState(
             streams=streams,
             learner=learner,
-            rule=rule,
-            target=Targets(policy=learner.policy, gates=rule.gates, critic=learner.critic),
+            parts=parts,
+            target=Targets(policy=learner.policy, acting=acting, critic=learner.critic),
             replay=replay,
             trajectory=jax.tree.map(lambda x: x[-1], warmup),
         )
 
     def start_clock(self) -> Clock:
         """The shared counters after `init`."""
-        stored = self.config.learner.warmup_episodes - 1
+        stored = self.experiment.learner.warmup_episodes - 1
         return Clock(episode=jnp.zeros((), jnp.int32), stored=jnp.asarray(stored, jnp.int32))
 
-    def iterate(self, start: LearnerState, clock: Clock) -> tuple[LearnerState, UpdateMetrics]:
-        """Lines 3-14: K updates, then the rule's own outer update; metrics are means over the K.
+    def iterate(
+        self, start: LearnerState, clock: Clock, shared: Both
+    ) -> tuple[LearnerState, Measures, Both]:
+        """Lines 3-14: K updates, then the parts' own outer updates.
 
-        `clock` is the caller's at the start of the iteration; it advances by K.
+        `clock` is the caller's at the start of the iteration; it advances by K. `shared` is what all seeds share.
+        Returns the new state, means over the K updates, and where this seed would move what is shared.
         """
-        k = self.config.updates_per_iteration
+        k = self.experiment.updates_per_iteration
         start = self._first_trajectory(start, clock)
 
         def update(state: LearnerState, k: Array) -> tuple[LearnerState, tuple]:
-            keys = state.streams.at(clock.episode + k)
-            tau, stored = state.trajectory, clock.stored + k  # line 5: tau(k-1)
-            replay = self.replay.add(state.replay, stored, tau)  # line 6
-            window = self.replay.sample(replay, stored + 1, keys.replay)
+            now = clock.advanced(k)
+            keys = state.streams.at(now.episode)
+            tau = state.trajectory  # line 5: tau(k-1)
+            replay = self.replay.add(state.replay, now.stored, tau)  # line 6
+            window = self.replay.sample(replay, now.stored + 1, keys.replay)
             learner, critic_loss = self.maddpg.update_critic(  # line 7
-                state.learner, state.target, window, keys.target_gate
+                state.learner, state.target, window, keys.targeting
             )
-            learner, gate_gradient, policy_loss = self.maddpg.update_policy(  # line 8
-                learner, state.rule.gates, window, keys.replay_gate
+            learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
+                learner, self.parts.acting(state.parts), window, keys.replaying
             )
-            rule, rule_metrics, step = self.rule.inner_update(  # line 9
-                state.rule, tau, gate_gradient
+            context = self._context(learner, state.parts, window, now)
+            parts, measures, trace = self.parts.learn(  # line 9
+                state.parts, tau, context, keys.learning, slopes, shared
             )
-            target = self.maddpg.track(state.target, learner, rule.gates)
-            after = self._play(learner, rule.gates, keys)  # lines 5 and 11: tau(k)
-            metrics = UpdateMetrics(
-                train_return=jnp.sum(after.reward),
-                edge_rate=jnp.mean(after.gates.decision),
-                gate_entropy=jnp.mean(_entropy(after.gates.probability)),
-                critic_loss=critic_loss,
-                policy_loss=policy_loss,
-                rule=rule_metrics,
-            )
-            state = LearnerState(state.streams, learner, rule, target, replay, after)
-            return state, (tau, step, metrics)
+            acting = self.parts.acting(parts)
+            target = self.maddpg.track(state.target, learner, acting)
+            after = self._play(learner, acting, keys)  # lines 5 and 11: tau(k)
+            measures |= {
+                "train_return": jnp.sum(after.reward),
+                "edge_rate": jnp.mean(after.gates.decision),
+                "gate_entropy": jnp.mean(_entropy(after.gates.probability)),
+                "critic_loss": critic_loss,
+                "policy_loss": policy_loss,
+            }
+            state = LearnerState(state.streams, learner, parts, target, replay, after)
+            return state, (tau, trace, measures)
 
-        state, (taus, steps, metrics) = jax.lax.scan(update, start, jnp.arange(k))
+        state, (taus, traces, measures) = jax.lax.scan(update, start, jnp.arange(k))
         trajectories = jax.tree.map(  # tau(0), ..., tau(K)
             lambda past, last: jnp.concatenate([past, last[None]]), taus, state.trajectory
         )
-        rule, outer = self.rule.outer_update(steps, state.rule, trajectories)  # lines 12, 13
-        metrics = jax.tree.map(jnp.mean, metrics)
-        metrics = replace(metrics, rule=metrics.rule.merged(outer))
-        return replace(state, rule=rule), metrics
+        parts, outer, updates = self.parts.outer(  # lines 12, 13
+            shared, start.parts, state.parts, trajectories, traces
+        )
+        return replace(state, parts=parts), jax.tree.map(jnp.mean, measures) | outer, updates
 
-    def _play(self, learner: ActorCritic, gates: Any, keys: Streams) -> Trajectory:
-        return rollout(
-            self.env,
-            self.team,
-            learner.policy,
-            gates,
-            reset_key=keys.reset,
-            gate_key=keys.gate,
-            exploration_key=keys.exploration,
-            exploration=self.config.learner.exploration_noise,
-            mode=Mode.ROLLOUT,
+    def _play(self, learner: ActorCritic, acting: Both, keys: Streams) -> Trajectory:
+        noise = self.experiment.learner.exploration_noise
+        return rollout(self.env, self.team, learner.policy, acting, keys, Mode.ROLLOUT, noise)
+
+    def _context(
+        self, learner: ActorCritic, parts: Both, window: Window, clock: Clock
+    ) -> partial[Context]:
+        """What parts may learn from; each adds what is its own."""
+        return partial(
+            Context,
+            clock=clock,
+            progress=clock.episode / self.experiment.episodes,
+            window=window,
+            seen=self.team.seen,
+            act=partial(self.team.act, learner.policy, self.parts.acting(parts)),
+            value=partial(self.maddpg.value, learner.critic),
         )
 
     def _first_trajectory(self, state: LearnerState, clock: Clock) -> LearnerState:
         """tau(0): the last iteration's tau(K), which the same parameters played, or a fresh one if asked for."""
-        if not self.config.meta.fresh_trajectory:
+        if not self.experiment.meta.fresh_trajectory:
             return state
         keys = Streams.split(jax.random.fold_in(state.streams.first_trajectory, clock.episode))
-        return replace(state, trajectory=self._play(state.learner, state.rule.gates, keys))
+        acting = self.parts.acting(state.parts)
+        return replace(state, trajectory=self._play(state.learner, acting, keys))
 
 
 def _entropy(probability: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Of a Bernoulli, in nats; 0 where it is certain."""
+    """Entropy of a Bernoulli, in nats; 0 where it is certain."""
     return jax.scipy.special.entr(probability) + jax.scipy.special.entr(1 - probability)

@@ -2,70 +2,52 @@
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Mode, Streams, Trajectory, fill_diagonal
+from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams, Trajectory
 
 
-@flax.struct.dataclass
-class EvaluationMetrics:
-    """Means over the evaluation episodes of one seed."""
-
-    return_sampled: Float[Array, ""]
-    return_greedy: Float[Array, ""]
-    edge_rate: Float[Array, ""]
-    """Share of edges open, sampled gates."""
-    edge_rate_greedy: Float[Array, ""]
-    pair_rate: Float[Array, "N N"]
-    """Share of steps in which i (row) received from j (column), sampled gates; the diagonal is zero."""
-
-    @classmethod
-    def absent(cls, agents: int) -> EvaluationMetrics:
-        """NaN throughout. Written out, because asking `evaluate` for the shapes would mean to trace it twice."""
-        scalar = jnp.full((), jnp.nan)
-        return cls(scalar, scalar, scalar, scalar, jnp.full((agents, agents), jnp.nan))
+def evaluation_shapes(agents: int) -> dict[str, tuple[int, ...]]:
+    """What `evaluate` tells, and the shape of each; asking `evaluate` itself would mean to trace it twice."""
+    scalars = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+    return {**dict.fromkeys(scalars, ()), "pair_rate": (agents, agents)}
 
 
 def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -> Trajectory:
     """The evaluation episodes themselves, ``[evaluation.episodes, ...]``: the same ones at every call."""
-    settings = algorithm.config.evaluation
+    settings = algorithm.experiment.evaluation
+    acting = algorithm.parts.acting(state.parts)
 
     def play(key: Array) -> Trajectory:
         keys = Streams.split(key)
-        return rollout(
-            algorithm.env,
-            algorithm.team,
-            state.learner.policy,
-            state.rule.gates,
-            reset_key=keys.reset,
-            gate_key=keys.gate,
-            exploration_key=keys.exploration,
-            exploration=0.0,
-            mode=mode,
-        )
+        return rollout(algorithm.env, algorithm.team, state.learner.policy, acting, keys, mode)
 
-    # Folded first, for the children of the bare key are the streams of the training seed of that number.
-    key = jax.random.fold_in(jax.random.key(settings.seed), 2**31)
+    key = Purpose.EVALUATION.key(settings.seed)
     return jax.vmap(play)(jax.random.split(key, settings.episodes))
 
 
-def evaluate(algorithm: Algorithm, state: LearnerState) -> EvaluationMetrics:
-    """Evaluate one seed's current parameters."""
+def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array, "..."]]:
+    """One seed's current parameters, as means over the evaluation episodes.
+
+    ``return_sampled`` and ``edge_rate`` (the share of edges open) are of sampled gates, ``return_greedy`` and
+    ``edge_rate_greedy`` of greedy ones; ``pair_rate`` [N, N] is the share of steps in which i (row) received from j
+    (column), sampled gates, zero on the diagonal.
+    """
     sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED)
     greedy = evaluation_episodes(algorithm, state, Mode.EVAL_GREEDY)
 
     def episodic_return(episodes: Trajectory) -> Float[Array, ""]:
         return jnp.mean(jnp.sum(episodes.reward, axis=-1))
 
-    return EvaluationMetrics(
-        return_sampled=episodic_return(sampled),
-        return_greedy=episodic_return(greedy),
-        edge_rate=jnp.mean(sampled.gates.decision),
-        edge_rate_greedy=jnp.mean(greedy.gates.decision),
-        pair_rate=fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
-    )
+    return {
+        "return_sampled": episodic_return(sampled),
+        "return_greedy": episodic_return(greedy),
+        "edge_rate": jnp.mean(sampled.gates.decision),
+        "edge_rate_greedy": jnp.mean(greedy.gates.decision),
+        "pair_rate": fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
+    }

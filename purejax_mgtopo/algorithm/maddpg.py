@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.networks import Critic, apply
-from purejax_mgtopo.algorithm.team import Policy, Team
-from purejax_mgtopo.algorithm.types import Mode, PyTree, Window, random_tape
-from purejax_mgtopo.config import Config
+from purejax_mgtopo import methods
+from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
+from purejax_mgtopo.algorithm.team import Policy, Step, Team
+from purejax_mgtopo.algorithm.types import Both, Mode, PyTree, Window
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -21,7 +22,8 @@ class Targets:
     """Delayed copies, by Polyak averaging."""
 
     policy: Policy
-    gates: PyTree
+    acting: Both
+    """What rule and interpreter act with."""
     critic: PyTree
 
 
@@ -38,24 +40,22 @@ class ActorCritic:
 class Maddpg:
     """Losses and updates of policies and critic; knows neither rule nor interpreter."""
 
-    def __init__(self, config: Config, team: Team, observation_size: int, action_size: int) -> None:
-        self.settings = config.learner
+    def __init__(self, experiment: Experiment, team: Team) -> None:
+        self.settings = experiment.learner
         self.team = team
-        self.num_agents, self.sizes = team.num_agents, (observation_size, action_size)
-        self.critic = Critic(config.learner.hidden, team.num_agents * sum(self.sizes))
+        self.critic = methods.load(methods.CRITICS, experiment.critic)(experiment, team.sizes)
         self._policy_optimizer = _clipped_adam(
-            config.learner.policy_learning_rate, config.learner.gradient_clip
+            self.settings.policy_learning_rate, self.settings.gradient_clip
         )
         self._critic_optimizer = _clipped_adam(
-            config.learner.critic_learning_rate, config.learner.gradient_clip
+            self.settings.critic_learning_rate, self.settings.gradient_clip
         )
 
     def init(self, key: Key[Array, ""]) -> ActorCritic:
         """Fresh networks and optimisers."""
         policy_key, critic_key = jax.random.split(key)
         policy = self.team.init(policy_key)
-        example = (jnp.zeros((self.num_agents, size)) for size in self.sizes)
-        critic = self.critic.init(critic_key, *example)
+        critic = self.critic.init(critic_key)
         return ActorCritic(
             policy=policy,
             critic=critic,
@@ -63,98 +63,82 @@ class Maddpg:
             critic_optimizer=self._critic_optimizer.init(critic),
         )
 
-    def td_target(self, target: Targets, window: Window, key: Key[Array, ""]) -> Float[Array, " B"]:
+    def td_target(self, target: Targets, window: Window, keys: Both) -> Float[Array, " B"]:
         """``r + gamma Q'(o', a')`` with a' by the target policy over the target gates' decisions (Eq. 1).
 
         No mask at the episode's end: it is a time limit.
         """
-        tape = self._tape(window, key)
-        step = self.team.recall(
-            target.policy,
-            target.gates,
-            window.observation[:, 1:],
-            window.begins[:, 1:],
-            tape,
-            Mode.TARGET,
-        )
-        value = apply(self.critic, target.critic, window.observation[:, -1], step.action)
+        step = self._recall(target.policy, target.acting, window, slice(1, None), keys, Mode.TARGET)
+        value = self.critic.value(target.critic, window.observation[:, -1], step.action)
         return jax.lax.stop_gradient(window.reward + self.settings.discount * value)
 
     def critic_loss(
         self, critic: PyTree, window: Window, target: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """Mean squared TD error (Eq. 1)."""
-        value = apply(self.critic, critic, window.observation[:, -2], window.action)
+        value = self.critic.value(critic, window.observation[:, -2], window.action)
         return jnp.mean(jnp.square(value - target))
 
     def policy_loss(
-        self, policy: Policy, gates: PyTree, critic: PyTree, window: Window, key: Key[Array, ""]
+        self, policy: Policy, acting: Both, critic: PyTree, window: Window, keys: Both
     ) -> Float[Array, ""]:
         """``-sum_i mean Q(o, (pi_i, a_-i)) + penalty * mean(u^2)``, a_-i from the buffer (Eqs. 2 and 3).
 
         One joint forward pass: the gradient travels from a receiver's action back into the senders' encoders, never
-        into other agents' actions. It reaches the gates only where a rule's decisions carry derivatives.
+        into other agents' actions. It reaches what the parts act with only where decisions or messages carry
+        derivatives, and by the penalties of their own.
         """
-        step = self.team.recall(
-            policy,
-            gates,
-            window.observation[:, :-1],
-            window.begins[:, :-1],
-            self._tape(window, key),
-            Mode.REPLAY,
-        )
-        values = apply(
-            self.critic,
-            jax.lax.stop_gradient(critic),
-            window.observation[:, -2],
-            window.action,
-            step.action,
-            method="counterfactual",
+        step = self._recall(policy, acting, window, slice(None, -1), keys, Mode.REPLAY)
+        values = self.critic.counterfactual(
+            jax.lax.stop_gradient(critic), window.observation[:, -2], window.action, step.action
         )
         penalty = self.settings.action_penalty * jnp.mean(jnp.square(step.unsquashed))
-        return penalty - jnp.sum(jnp.mean(values, axis=-1))
+        return penalty - jnp.sum(jnp.mean(values, axis=-1)) + self.team.parts.penalty(acting, step)
+
+    def value(
+        self,
+        critic: PyTree,
+        observation: Float[Array, "*batch N O"],
+        action: Float[Array, "*batch N A"],
+    ) -> Float[Array, "*batch"]:
+        """Q of joint actions; data, as far as the critic's parameters go."""
+        return self.critic.value(jax.lax.stop_gradient(critic), observation, action)
 
     def update_critic(
-        self, learner: ActorCritic, target: Targets, window: Window, key: Key[Array, ""]
+        self, learner: ActorCritic, target: Targets, window: Window, keys: Both
     ) -> tuple[ActorCritic, Float[Array, ""]]:
         """One Adam step on the TD error."""
-        y = self.td_target(target, window, key)
+        y = self.td_target(target, window, keys)
         loss, gradient = jax.value_and_grad(self.critic_loss)(learner.critic, window, y)
         updates, optimizer = self._critic_optimizer.update(gradient, learner.critic_optimizer)
         critic = optax.apply_updates(learner.critic, updates)
         return replace(learner, critic=critic, critic_optimizer=optimizer), loss
 
     def update_policy(
-        self, learner: ActorCritic, gates: PyTree, window: Window, key: Key[Array, ""]
-    ) -> tuple[ActorCritic, PyTree, Float[Array, ""]]:
-        """One Adam step on the policies; also the loss's gradient in the gates, for rules that learn from it."""
-        loss, (gradient, gate_gradient) = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
-            learner.policy, gates, learner.critic, window, key
+        self, learner: ActorCritic, acting: Both, window: Window, keys: Both
+    ) -> tuple[ActorCritic, Both, Float[Array, ""]]:
+        """One Adam step on the policies; also the loss's gradient in what the parts act with."""
+        loss, (gradient, slopes) = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
+            learner.policy, acting, learner.critic, window, keys
         )
         updates, optimizer = self._policy_optimizer.update(gradient, learner.policy_optimizer)
         policy = optax.apply_updates(learner.policy, updates)
-        return replace(learner, policy=policy, policy_optimizer=optimizer), gate_gradient, loss
+        return replace(learner, policy=policy, policy_optimizer=optimizer), slopes, loss
 
-    def track(self, target: Targets, learner: ActorCritic, gates: PyTree) -> Targets:
+    def track(self, target: Targets, learner: ActorCritic, acting: Both) -> Targets:
         """Polyak: ``target <- target + rate (online - target)``."""
-        online = Targets(policy=learner.policy, gates=gates, critic=learner.critic)
+        online = Targets(policy=learner.policy, acting=acting, critic=learner.critic)
         return optax.incremental_update(online, target, self.settings.target_rate)
 
-    def _tape(self, window: Window, key: Key[Array, ""]) -> Float[Array, "B L ..."]:
-        batch, length = window.begins.shape
-        return random_tape(key, (batch, length - 1, *self.team.rule.tape_shape))
+    def _recall(
+        self, policy: Policy, acting: Both, window: Window, part: slice, keys: Both, mode: Mode
+    ) -> Step:
+        """What the team does at the last of these steps of a window."""
+        observation, begins = window.observation[:, part], window.begins[:, part]
+        kept = jax.tree.map(lambda x: x[:, part], window.kept)
+        tape = self.team.parts.tape(keys, begins.shape)
+        return self.team.recall(policy, acting, observation, begins, kept, tape, mode)
 
 
 def _clipped_adam(learning_rate: float, clip: float) -> optax.GradientTransformation:
-    return optax.chain(_clip_by_global_norm(clip), optax.adam(learning_rate))
-
-
-def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
-    """As optax's, but scaled by one factor: what that divides, XLA stores for the moments that read it."""
-
-    def update(updates: PyTree, state: optax.EmptyState, params: PyTree = None) -> tuple:
-        del params
-        scale = limit / jnp.maximum(optax.tree.norm(updates), limit)
-        return jax.tree.map(lambda g: scale * g, updates), state
-
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.chain(clip_by_global_norm(clip), optax.adam(learning_rate))

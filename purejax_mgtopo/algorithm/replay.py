@@ -14,7 +14,10 @@ from jax_mpe.physics import TIME_STEP
 from jax_mpe.scenario import Scenario, Snapshot
 from jaxtyping import Array, Float, Int, Int16, Key
 
-from purejax_mgtopo.algorithm.types import Trajectory, Window, random_tape
+from purejax_mgtopo.algorithm.edges import random_tape
+from purejax_mgtopo.algorithm.parts import Parts
+from purejax_mgtopo.algorithm.types import Both, Trajectory, Window
+from purejax_mgtopo.config import LearnerConfig
 
 GRID = 32_767
 """Steps of the grid of actions between 0 and 1: a hundred-thousandth part of the exploration noise."""
@@ -44,31 +47,28 @@ class ReplayState:
     action: Int16[Array, "C T N A"]
     """On the grid."""
     reward: Float[Array, "C T"]
+    kept: Both
+    """What the parts ask for, [C, T, ...]."""
 
 
 class Replay:
     """The bundle of `init`, `add` and `sample` for one task."""
 
-    def __init__(
-        self,
-        env: Scenario,
-        transitions: int,
-        batch_size: int,
-        memory: int,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, env: Scenario, settings: LearnerConfig, parts: Parts) -> None:
         self.env = env
-        self.precision = jnp.dtype(precision)
+        self.precision = jnp.dtype(settings.replay_precision)
         self._columns = _Columns(env)
-        self.capacity = max(1, transitions // env.horizon)
-        self.batch_size = batch_size
-        self.memory = memory
+        self.capacity = max(1, settings.replay_transitions // env.horizon)
+        self.batch_size = settings.batch_size
+        self.memory = parts.memory
+        self._parts = parts
 
     def init(self) -> ReplayState:
         """An empty ring; what has not been written yet is never drawn."""
         env = self.env
         state = jax.eval_shape(env.initial_state, jax.random.key(0))
         snapshot = jax.eval_shape(env.compress, state)
+        kept = jax.eval_shape(lambda: self._parts.kept(self._parts.initial_carry()))
         shape = (self.capacity, env.horizon)
         return ReplayState(
             moving=jnp.zeros(
@@ -77,6 +77,7 @@ class Replay:
             fixed=jnp.zeros((self.capacity, *snapshot.fixed.shape)),
             action=jnp.zeros((*shape, env.num_agents, env.action_size), jnp.int16),
             reward=jnp.zeros(shape),
+            kept=jax.tree.map(lambda x: jnp.zeros((*shape, *x.shape), x.dtype), kept),
         )
 
     def add(
@@ -99,6 +100,7 @@ class Replay:
             fixed=write(replay.fixed, trajectory.fixed),
             action=write(replay.action, _to_grid(trajectory.action)),
             reward=write(replay.reward, trajectory.reward),
+            kept=jax.tree.map(write, replay.kept, trajectory.kept),
         )
 
     def sample(self, replay: ReplayState, stored: Int[Array, ""], key: Key[Array, ""]) -> Window:
@@ -129,6 +131,7 @@ class Replay:
             action=_from_grid(replay.action[episode, step]),
             # By rows: to pick single numbers, XLA on a CPU first takes two copies of the ring.
             reward=jnp.take_along_axis(replay.reward[episode], step[:, None], axis=1)[:, 0],
+            kept=jax.tree.map(lambda x: x[episode[:, None], jnp.maximum(when - 1, 0)], replay.kept),
         )
 
     def _observe(

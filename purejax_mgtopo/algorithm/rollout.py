@@ -5,24 +5,20 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax_mpe.scenario import Scenario
-from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.replay import on_grid
-from purejax_mgtopo.algorithm.team import Policy, Team
-from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory, random_tape
+from purejax_mgtopo.algorithm.team import Policy, Step, Team
+from purejax_mgtopo.algorithm.types import Both, Mode, Streams, Trajectory
 
 
 def rollout(
     env: Scenario,
     team: Team,
     policy: Policy,
-    gates: PyTree,
-    *,
-    reset_key: Key[Array, ""],
-    gate_key: Key[Array, ""],
-    exploration_key: Key[Array, ""],
-    exploration: float,
+    acting: Both,
+    keys: Streams,
     mode: Mode,
+    exploration: float = 0.0,
 ) -> Trajectory:
     """Play one episode with (theta_c, theta_pi).
 
@@ -30,43 +26,46 @@ def rollout(
         env: the task.
         team: who plays.
         policy: theta_pi.
-        gates: theta_c.
-        reset_key: the environment's randomness; the same whatever the rule.
-        gate_key: the decisions' randomness.
-        exploration_key: the action noise's.
-        exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
+        acting: what rule (theta_c) and interpreter act with besides.
+        keys: of this episode: `reset` for the environment, the same whatever the method; `playing` for the parts;
+            `exploration` for the action noise.
         mode: how decisions are made.
+        exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
     """
     # Drawn for the whole episode at once: in the loop, every draw would be a kernel of its own.
     shape = (env.horizon, env.num_agents, env.action_size)
     noise = (
-        exploration * jax.random.normal(exploration_key, shape) if exploration else jnp.zeros(shape)
+        exploration * jax.random.normal(keys.exploration, shape)
+        if exploration
+        else jnp.zeros(shape)
     )
-    tape = random_tape(gate_key, (env.horizon, *team.rule.tape_shape))
-    state, timestep = env.reset(reset_key)
+    tape = team.parts.tape(keys.playing, (env.horizon,))
+    state, timestep = env.reset(keys.reset)
 
     def step(carry: tuple, inputs: tuple) -> tuple:
         state, observation, memory = carry
         noise_t, tape_t = inputs
-        choice, memory = team.step(policy, gates, observation, memory, tape_t, mode)
+        choice, memory = team.step(policy, acting, observation, memory, tape_t, mode)
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
         action = on_grid(action) if mode is Mode.ROLLOUT else action
         after, timestep = env.step(state, action)
-        seen = (observation, choice.feature, action, timestep.reward, choice.gates)
-        moving = env.compress(state).moving
-        return (after, timestep.observation.agents_view, memory), (*seen, moving)
+        told = (choice, action, timestep.reward, env.compress(state).moving)
+        return (after, timestep.observation.agents_view, memory), told
 
     start = (state, timestep.observation.agents_view, team.initial_carry())
     steps: tuple
     (last, view, _), steps = jax.lax.scan(step, start, (noise, tape))
-    observation, feature, action, reward, decided, moving = steps
+    taken: Step
+    taken, action, reward, moving = steps
     end = env.compress(last)
     return Trajectory(
-        observation=jnp.concatenate([observation, view[None]]),
-        feature=feature,
+        observation=jnp.concatenate([taken.seen.observation, view[None]]),
+        feature=taken.seen.feature,
+        message=taken.seen.message,
         action=action,
         reward=reward,
-        gates=Gates(decided.probability, decided.decision),
+        gates=taken.gates,
+        kept=taken.kept,
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
     )

@@ -1,7 +1,9 @@
-"""A team that talks: encode, gate, aggregate, act, for any topology rule and any message interpreter."""
+"""A team that talks: encode, gate, hear, act, for any topology rule and any message interpreter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import flax.struct
@@ -9,11 +11,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.messages.interpreter import Interpreter
+from purejax_mgtopo import methods
+from purejax_mgtopo.algorithm.edges import index_distance
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.topology.rule import Rule
-from purejax_mgtopo.algorithm.types import Carry, Gates, Mode, PyTree
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule
+from purejax_mgtopo.algorithm.parts import Parts
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Carry,
+    Gates,
+    InFlight,
+    Mode,
+    PyTree,
+    Seen,
+    Sizes,
+    Trajectory,
+)
+from purejax_mgtopo.config import Experiment
+
+Near = Callable[[Float[Array, "*batch N O"]], Float[Array, "*batch N N"]]
 
 
 @flax.struct.dataclass
@@ -32,117 +48,183 @@ class Step:
     """In [-1, 1]."""
     unsquashed: Float[Array, "*batch N A"]
     """The action before tanh."""
-    feature: Float[Array, "*batch N F"]
+    seen: Seen
     gates: Gates
+    kept: Both
+    """What the parts ask the replay to store."""
 
 
 class Team:
-    """The N agents' policies over a topology rule (axis A) and a message interpreter (axis B)."""
+    """The N agents' policies over a topology rule (axis A) and a message interpreter (axis B).
 
-    def __init__(
-        self,
-        config: Config,
-        rule: Rule,
-        interpreter: Interpreter,
-        num_agents: int,
-        observation_size: int,
-        action_size: int,
-    ) -> None:
-        self.rule = rule
-        self.interpreter = interpreter
-        self.num_agents = num_agents
-        self.shared = config.learner.share_parameters
-        self.memory = max(rule.memory, interpreter.latency)
-        hidden = config.learner.hidden
-        self._head = Head(hidden, hidden + observation_size, action_size)
-        self._observation_size = observation_size
+    Args:
+        near: distances between agents, told from what they observe; by default those of their numbers.
+    """
+
+    def __init__(self, experiment: Experiment, sizes: Sizes, near: Near = index_distance) -> None:
+        rule = methods.load(methods.TOPOLOGIES, experiment.topology)
+        interpreter = methods.load(methods.MESSAGES, experiment.messages)
+        self.interpreter: Interpreter = interpreter(experiment, sizes, rule.edges)
+        self.sizes = sizes = replace(
+            sizes,
+            feature=self.interpreter.feature_size,
+            message=self.interpreter.message_size,
+        )
+        self.rule: Rule = rule(experiment, sizes)
+        self.parts = Parts(self.rule, self.interpreter)
+        self.shared = experiment.learner.share_parameters
+        self._near = near
+        hidden = experiment.learner.hidden
+        self._head = Head(hidden, hidden + sizes.observation, sizes.action)
 
     def init(self, key: Key[Array, ""]) -> Policy:
         """Fresh policy parameters."""
         interpreter_key, head_key = jax.random.split(key)
-        interpreter = self.interpreter.init(interpreter_key, alone=self.rule.silent)
-        observation = jnp.zeros((self.num_agents, self._observation_size))
-        feature, message = self.interpreter.encode(interpreter, observation)
-        closed = jnp.zeros((self.num_agents, self.num_agents - 1))
-        example = (self._hear(interpreter, observation, feature, message, closed), observation)
+        params = self.interpreter.init_params(interpreter_key)
+        observation = jnp.zeros((self.sizes.agents, self.sizes.observation))
+        z = jax.eval_shape(partial(self._first_z, params), observation)
+        heard = None if z is None else jnp.zeros(z.shape[1:])
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
-            return self._head.init(agent_key, *jax.tree.map(lambda x: x[0], example))
+            return self._head.init(agent_key, heard, observation[0])
 
-        head = init_per_agent(one, head_key, self.num_agents, self.shared)
-        return Policy(interpreter=interpreter, head=head)
+        head = init_per_agent(one, head_key, self.sizes.agents, self.shared)
+        return Policy(interpreter=params, head=head)
 
     def initial_carry(self, batch: tuple[int, ...] = ()) -> Carry:
         """The start of an episode: nothing was sent yet."""
-        message = jnp.zeros((*batch, self.num_agents, self.interpreter.message_size))
-        return Carry(message=message, topology=self.rule.initial_carry(batch))
+        sizes = self.sizes
+        in_flight: InFlight | tuple[()] = ()
+        if self.interpreter.latency:
+            message = jnp.zeros((*batch, sizes.agents, sizes.message))
+            in_flight = InFlight(message, jnp.zeros(batch))
+        return Carry(self.parts.initial_carry(batch), in_flight)
 
     def step(
         self,
         policy: Policy,
-        gates: PyTree,
+        acting: Both,
         observation: Float[Array, "*batch N O"],
         carry: Carry,
-        tape: Float[Array, "*batch ..."],
+        tape: Both,
         mode: Mode,
     ) -> tuple[Step, Carry]:
         """One step of the whole team.
 
         Args:
             policy: theta_pi.
-            gates: theta_c, the rule's parameters.
+            acting: what rule (theta_c) and interpreter act with besides.
             observation: what each agent sees.
-            carry: from the previous step, or `initial_carry`.
-            tape: uniform random numbers, ``[*batch, *rule.tape_shape]``; all the randomness there is.
+            carry: from the step before, or `initial_carry`.
+            tape: uniform random numbers, [*batch, *tape_shape] of each part.
             mode: why the team is asked.
         """
-        feature, message = self.interpreter.encode(policy.interpreter, observation)
-        decided, memory = self.rule.gate(
-            gates, observation, feature, message, carry.topology, tape, mode
+        moment = self.parts.each(
+            lambda _, own, numbers: Moment(own, numbers, mode), carry.parts, tape
         )
-        delivered = carry.message if self.interpreter.latency else message
-        heard = self._hear(policy.interpreter, observation, feature, delivered, decided.decision)
-        act = per_agent(partial(apply, self._head), self.shared)
-        unsquashed = act(policy.head, heard, observation)
-        step = Step(jnp.tanh(unsquashed), unsquashed, feature, decided)
-        return step, Carry(message=message, topology=memory)
-
-    def _hear(
-        self,
-        params: PyTree,
-        observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N F"],
-        delivered: Float[Array, "*batch N M"],
-        edges: Float[Array, "*batch N N-1"],
-    ) -> Float[Array, "*batch N H"] | None:
-        if self.rule.silent:
-            return self.interpreter.alone(params, observation, feature)
-        return self.interpreter.aggregate(
-            params, observation, feature, delivered, edges, selective=self.rule.selective
+        encoded = self.interpreter.encode(
+            policy.interpreter, acting.interpreter, observation, moment.interpreter
         )
+        seen = self._seen(observation, encoded, carry.in_flight)
+        gates, rule_carry = self.rule.gate(acting.rule, seen, moment.rule)
+        heard = self.interpreter.hear(
+            policy.interpreter,
+            acting.interpreter,
+            seen,
+            _arriving(gates, carry.in_flight),
+            replace(moment.interpreter, carry=encoded.carry),
+        )
+        unsquashed = self._act(policy, heard, observation)
+        after = Both(rule_carry, heard.carry)
+        step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, self.parts.kept(after))
+        return step, Carry(after, self._sent(encoded, heard))
 
     def recall(
         self,
         policy: Policy,
-        gates: PyTree,
+        acting: Both,
         observation: Float[Array, "B L N O"],
         begins: Float[Array, "B L"],
-        tape: Float[Array, "B L ..."],
+        kept: Both,
+        tape: Both,
         mode: Mode,
     ) -> Step:
         """The last step of a window, the ones before it run only to rebuild what the team remembers.
 
-        `begins` marks steps that start an episode: memory is cleared before them.
+        Args:
+            begins: marks steps that start an episode: memory is cleared before them.
+            kept: what was stored of the step before each of them, [B, L, ...].
         """
         batch, length = begins.shape
-        carry = self.initial_carry((batch,))
+        initial = carry = self.initial_carry((batch,))
         for h in range(length):
-            fresh = begins[:, h]
-
-            def cleared(memory: Array, fresh: Array = fresh) -> Array:
-                return memory * (1 - fresh.reshape(-1, *(1,) * (memory.ndim - 1)))
-
-            if self.memory:
-                carry = jax.tree.map(cleared, carry)
-            step, carry = self.step(policy, gates, observation[:, h], carry, tape[:, h], mode)
+            before, numbers = jax.tree.map(lambda x, h=h: x[:, h], (kept, tape))
+            parts = self.parts.recalled(carry.parts, before)
+            carry = _cleared(begins[:, h], initial, replace(carry, parts=parts))
+            step, carry = self.step(policy, acting, observation[:, h], carry, numbers, mode)
         return step
+
+    def seen(self, trajectory: Trajectory) -> Seen:
+        """What the team saw at each step of an episode, [T, ...]."""
+        observation, message = trajectory.observation[:-1], trajectory.message
+        delivered = message
+        if self.interpreter.latency:
+            delivered = jnp.concatenate([jnp.zeros_like(message[:1]), message[:-1]])
+        return Seen(observation, trajectory.feature, message, delivered, self._near(observation))
+
+    def act(
+        self, policy: Policy, acting: Both, seen: Seen, gates: Gates
+    ) -> Float[Array, "*batch N A"]:
+        """The actions in what is seen, if these gates were open; memories are as at an episode's start."""
+        batch = seen.observation.shape[:-2]
+        part = self.interpreter
+        tape = jnp.zeros((*batch, *part.tape_shape))
+        moment = Moment(part.initial_carry(batch), tape, Mode.REPLAY)
+        heard = part.hear(policy.interpreter, acting.interpreter, seen, gates, moment)
+        return jnp.tanh(self._act(policy, heard, seen.observation))
+
+    def _first_z(self, params: PyTree, observation: Float[Array, "N O"]) -> Array | None:
+        """What is heard at the start, for its shape."""
+        part, sizes = self.interpreter, self.sizes
+        acting = part.acting(part.init(jax.random.key(0)))
+        moment = Moment(part.initial_carry(()), jnp.zeros(part.tape_shape), Mode.ROLLOUT)
+        encoded = part.encode(params, acting, observation, moment)
+        closed = jnp.zeros((sizes.agents, sizes.agents - 1))
+        seen = self._seen(observation, encoded, self.initial_carry().in_flight)
+        moment = replace(moment, carry=encoded.carry)
+        return part.hear(params, acting, seen, Gates(closed, closed), moment).z
+
+    def _seen(
+        self, observation: Float[Array, "*batch N O"], encoded: Encoded, before: InFlight | tuple
+    ) -> Seen:
+        delivered = before.message if isinstance(before, InFlight) else encoded.message
+        near = self._near(observation)
+        return Seen(observation, encoded.feature, encoded.message, delivered, near)
+
+    def _sent(self, encoded: Encoded, heard: Heard) -> InFlight | tuple[()]:
+        if not self.interpreter.latency:
+            return ()
+        message = encoded.message if heard.message is None else heard.message
+        return InFlight(message, jnp.ones(message.shape[:-2], message.dtype))
+
+    def _act(
+        self, policy: Policy, heard: Heard, observation: Float[Array, "*batch N O"]
+    ) -> Float[Array, "*batch N A"]:
+        act = per_agent(partial(apply, self._head), self.shared)
+        return act(policy.head, heard.z, observation) + heard.offset
+
+
+def _arriving(gates: Gates, before: InFlight | tuple[()]) -> Gates:
+    """The gates as the interpreter has them: closed where nothing can arrive."""
+    if not isinstance(before, InFlight):
+        return gates
+    return replace(gates, decision=gates.decision * before.sent[..., None, None])
+
+
+def _cleared(begins: Float[Array, " B"], initial: Carry, carry: Carry) -> Carry:
+    """`carry`, or what an episode starts with where one begins. By choice: a product would turn NaN into NaN."""
+
+    def choose(fresh: Array, old: Array) -> Array:
+        return jnp.where(begins.reshape(-1, *(1,) * (old.ndim - 1)) > 0, fresh, old)
+
+    return jax.tree.map(choose, initial, carry)

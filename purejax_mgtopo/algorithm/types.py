@@ -12,25 +12,73 @@ are zero, and stay out of every log-probability, entropy and rate. Per-edge quan
 from __future__ import annotations
 
 import enum
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 PyTree = Any
+Measures = dict[str, Float[Array, ""]]
+"""A part's own scalars by the names that it announces."""
 
 
 class Mode(enum.Enum):
-    """Why gates are asked for; a rule may treat each differently. Static: it never enters the program."""
+    """Why a team is asked to act; its parts may treat each case differently. Static: it never enters the program."""
 
     ROLLOUT = "sampled gates and the training channel, to collect a trajectory"
     REPLAY = "fresh samples from the current parameters, for the policy loss"
     TARGET = "fresh samples from the target parameters, for the TD target"
     EVAL_SAMPLED = "sampled gates and the execution channel"
     EVAL_GREEDY = "an edge is open where its probability exceeds one half"
+
+
+class Edges(enum.Enum):
+    """What may be taken for granted of a rule's decisions: a hint for speed, which changes no value."""
+
+    ANY = "nothing: they may carry derivatives"
+    DATA = "zeros and ones without derivatives, some of them zeros: what they close may be skipped"
+    NEVER = "no edge is ever open, so that messages need not be read at all"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The widths of everything that a team is made of."""
+
+    agents: int
+    """N"""
+    observation: int
+    """O"""
+    action: int
+    """A"""
+    feature: int = 0
+    """F, known once the interpreter is made."""
+    message: int = 0
+    """M, likewise."""
+
+
+@flax.struct.dataclass
+class Both:
+    """One thing of the topology rule, and one of the message interpreter."""
+
+    rule: PyTree = ()
+    interpreter: PyTree = ()
+
+
+@flax.struct.dataclass
+class Seen:
+    """All that there is to decide on and to hear at one step."""
+
+    observation: Float[Array, "*batch N O"]
+    feature: Float[Array, "*batch N F"]
+    """What the interpreter makes of it before anything is heard."""
+    message: Float[Array, "*batch N M"]
+    """What each agent offers at this step."""
+    delivered: Float[Array, "*batch N M"]
+    """What would arrive from each agent now: `message`, or with latency 1 that of the step before."""
+    near: Float[Array, "*batch N N"]
+    """Distances between agents."""
 
 
 @flax.struct.dataclass
@@ -41,28 +89,42 @@ class Gates:
     """That i receives from its j-th other agent."""
     decision: Float[Array, "*batch N N-1"]
     """0 or 1 in value; may carry a derivative (straight-through)."""
+    aux: PyTree = ()
+    """Whatever else the interpreter is to know of the decision (groups, attention); kept in the trajectory."""
+
+
+@flax.struct.dataclass
+class InFlight:
+    """Messages that were sent in the step before and arrive in this one."""
+
+    message: Float[Array, "*batch N M"]
+    sent: Float[Array, "*batch"]
+    """0 at the start of an episode, when nothing was sent yet: then nothing arrives, not even over open edges."""
 
 
 @flax.struct.dataclass
 class Carry:
-    """What an agent team remembers from one step of an episode to the next; zeros at its start."""
+    """What a team remembers from one step of an episode to the next."""
 
-    message: Float[Array, "*batch N M"]
-    """Messages in flight: sent in the previous step."""
-    topology: PyTree
-    """Whatever the topology rule keeps (groups, timers); ``()`` for memoryless rules."""
+    parts: Both
+    """Each part's own memory, of any kind and dtype."""
+    in_flight: InFlight | tuple[()]
+    """Nothing with latency 0."""
 
 
 @flax.struct.dataclass
 class Trajectory:
-    """One episode, as gate learning reads it."""
+    """One episode, as parts learn from it."""
 
     observation: Float[Array, "T+1 N O"]
     feature: Float[Array, "T N F"]
+    message: Float[Array, "T N M"]
     action: Float[Array, "T N A"]
     reward: Float[Array, " T"]
     gates: Gates
     """[T, N, N-1] each."""
+    kept: Both
+    """What the parts ask the replay to store of each step, [T, ...]."""
     moving: Float[Array, "T+1 D"]
     """Physical states, as the replay stores them."""
     fixed: Float[Array, " E"]
@@ -80,6 +142,8 @@ class Window:
     begins: Float[Array, "B h+2"]
     action: Float[Array, "B N A"]
     reward: Float[Array, " B"]
+    kept: Both = Both()
+    """What was stored of the step before each of these observations, [B, h+2, ...]; anything where one begins."""
 
 
 @flax.struct.dataclass
@@ -91,13 +155,32 @@ class Clock:
     stored: Int[Array, ""]
     """Episodes ever added to the replay."""
 
-    def advanced(self, episodes: int = 1) -> Clock:
+    def advanced(self, episodes: int | Int[Array, ""] = 1) -> Clock:
+        """The clock that many episodes later."""
         return Clock(episode=self.episode + episodes, stored=self.stored + episodes)
+
+
+class Purpose(enum.IntEnum):
+    """What a seed's key is used for besides training that seed: folded in first, lest its children be the streams of
+    the training seed of that number."""
+
+    EVALUATION = 2**31
+    WATCHING = 2**31 + 1
+    ASSESSMENT = 2**31 + 2
+    SHARING = 2**31 + 3
+    """What all seeds of a population share, before learning."""
+
+    def key(self, seed: int) -> Key[Array, ""]:
+        """The key of that number for this purpose."""
+        return jax.random.fold_in(jax.random.key(seed), self.value)
 
 
 @flax.struct.dataclass
 class Streams:
-    """One random stream for each purpose, so that another topology rule leaves the environment's alone."""
+    """One random stream for each purpose, so that another method leaves the environment's alone.
+
+    New purposes go to the end: the keys of those before them stay what they were.
+    """
 
     initial: Key[Array, ""]
     reset: Key[Array, ""]
@@ -107,9 +190,15 @@ class Streams:
     replay_gate: Key[Array, ""]
     target_gate: Key[Array, ""]
     first_trajectory: Key[Array, ""]
+    channel: Key[Array, ""]
+    replay_channel: Key[Array, ""]
+    target_channel: Key[Array, ""]
+    rule_learning: Key[Array, ""]
+    interpreter_learning: Key[Array, ""]
 
     @classmethod
     def split(cls, key: Key[Array, ""]) -> Streams:
+        """The streams of one seed, or of one episode; `key` is used up."""
         names = cls.__dataclass_fields__
         return cls(**dict(zip(names, jax.random.split(key, len(names)), strict=True)))
 
@@ -117,35 +206,22 @@ class Streams:
         """The streams' keys for one moment of the clock; each moment is asked for once."""
         return jax.tree.map(lambda key: jax.random.fold_in(key, moment), self)
 
+    @property
+    def playing(self) -> Both:
+        """The keys of both parts while an episode is played."""
+        return Both(self.gate, self.channel)
 
-def drop_diagonal(square: Float[Array, "*batch N N"]) -> Float[Array, "*batch N N-1"]:
-    """The off-diagonal entries of each row, in ascending column order. Slices only: no gather."""
-    *batch, n, _ = square.shape
-    flat = square.reshape(*batch, n * n)[..., 1:]
-    return flat.reshape(*batch, n - 1, n + 1)[..., :-1].reshape(*batch, n, n - 1)
+    @property
+    def replaying(self) -> Both:
+        """The keys of both parts for the policy loss."""
+        return Both(self.replay_gate, self.replay_channel)
 
+    @property
+    def targeting(self) -> Both:
+        """The keys of both parts for the TD target."""
+        return Both(self.target_gate, self.target_channel)
 
-def fill_diagonal(edges: Float[Array, "*batch N N-1"]) -> Float[Array, "*batch N N"]:
-    """The inverse of `drop_diagonal`, with zeros on the diagonal."""
-    *batch, n, _ = edges.shape
-    padded = edges.reshape(*batch, n - 1, n)
-    padded = jnp.concatenate([padded, jnp.zeros((*batch, n - 1, 1), edges.dtype)], axis=-1)
-    flat = jnp.concatenate(
-        [jnp.zeros((*batch, 1), edges.dtype), padded.reshape(*batch, n * n - 1)], axis=-1
-    )
-    return flat.reshape(*batch, n, n)
-
-
-def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "N N-1 *batch F"]:
-    """For each agent (first axis) the rows of all other agents, in ascending index (second axis).
-
-    Agents lead, so that stacked networks read contiguous blocks.
-    """
-    first = jnp.moveaxis(rows, -2, 0)
-    n = first.shape[0]
-    return jnp.stack([jnp.concatenate([first[:i], first[i + 1 :]]) for i in range(n)])
-
-
-def random_tape(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Uniform numbers in [0, 1), drawn flat: thin trailing axes would keep a CPU from vectorising the draw."""
-    return jax.random.uniform(key, (math.prod(shape),)).reshape(shape)
+    @property
+    def learning(self) -> Both:
+        """The keys of both parts while they learn."""
+        return Both(self.rule_learning, self.interpreter_learning)

@@ -1,17 +1,17 @@
 """Many seeds in one XLA program: the single-seed algorithm, batched along a pluggable seed axis, over all devices.
 
-A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another, and
-with several processes (hosts) each hears from its own lanes only. How a device batches its lanes: see `seed_axis`.
+A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another, unless
+the method has something that all seeds share, and with several processes (hosts) each hears from its own lanes only.
+How a device batches its lanes: see `lanes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,72 +19,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 from numpy.typing import NDArray
 
-from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState, UpdateMetrics
-from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics, evaluate
-from purejax_mgtopo.algorithm.types import Clock
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
+from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes
+from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
+from purejax_mgtopo.config import Config, Means
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
 from purejax_mgtopo.population.lanes import over_lanes, seed_axis
+from purejax_mgtopo.population.state import ChunkReport, LaneReport, LaneState, PopulationState
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 
 LANES = PartitionSpec("seed")
 SHARED = PartitionSpec()
-
-
-@flax.struct.dataclass
-class LaneState:
-    """One seed inside the program."""
-
-    seed: LearnerState
-    alive: Bool[Array, ""]
-    """All parameters have been finite numbers so far. Once they are not, those of the chunk before stay for good."""
-    tally: UpdateMetrics
-    """Sums, over the chunks since the last evaluation, of the chunks' means."""
-
-
-@flax.struct.dataclass
-class PopulationState:
-    """All lanes, and the clock that they share: everything that a run needs to go on."""
-
-    clock: Clock
-    lanes: LaneState
-    """Every leaf with a leading axis of lanes, sharded over the devices."""
-
-    @property
-    def seeds(self) -> LearnerState:
-        """The learners, each leaf with a leading axis of lanes."""
-        return self.lanes.seed
-
-
-@flax.struct.dataclass
-class LaneReport:
-    """What one seed tells after a chunk."""
-
-    training: UpdateMetrics
-    """Means over the chunk."""
-    since_evaluation: UpdateMetrics
-    """Means over the chunks since the last evaluation, this one included."""
-    evaluation: EvaluationMetrics
-    """NaN where the chunk held none."""
-    finite: Bool[Array, ""]
-    """The seed is alive: it is not frozen for having left the finite numbers."""
-
-
-@dataclass(frozen=True)
-class ChunkReport:
-    """What a process hears after a chunk about its own seeds: NumPy arrays [S, ...], by metric."""
-
-    episode: int
-    env_steps: int
-    seeds: NDArray[np.int64]
-    """[S] their numbers, ascending."""
-    training: Mapping[str, NDArray]
-    """Means over this chunk."""
-    since_evaluation: Mapping[str, NDArray] | None
-    """Means over all chunks since the evaluation before; None where `evaluation` is."""
-    evaluation: Mapping[str, NDArray] | None
-    finite: NDArray
 
 
 class Population:
@@ -94,6 +40,8 @@ class Population:
         lanes: seeds in the program at a time; by default all. Rounded up to a multiple of what the devices and
             micro-batches need: the rest are idle lanes, which compute and are not reported.
         devices: what shares the lanes, in place of what the configuration says.
+
+    Raises ConfigError for a method whose seeds share something, if they do not all fit at a time.
     """
 
     def __init__(
@@ -102,47 +50,56 @@ class Population:
         lanes: int | None = None,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        wanted = min(lanes or config.seeds, config.seeds)
-        self.config = config = replace(config, lanes=wanted)
-        self.algorithm = Algorithm(config)
-        self.waves = split_into_waves(config, wanted)
-        self.mesh = _mesh(_devices(config, wanted) if devices is None else devices)
+        experiment = config.experiment
+        wanted = min(lanes or experiment.seeds, experiment.seeds)
+        self.config = replace(config, means=replace(config.means, lanes=wanted))
+        self.algorithm = Algorithm(experiment)
+        self.waves = split_into_waves(experiment, wanted)
+        self.mesh = _mesh(_devices(config.means, wanted) if devices is None else devices)
         batch = self._batch(-(-wanted // self.mesh.size))
         self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
         self.lanes = self.mesh.size * self.lanes_per_device
-        self._init = self._program(over_lanes(self._init_lane, batch), (LANES,), LANES)
+        self._together = partial(over_lanes, batch=batch)
+        self._init = self._program(self._together(self._init_lane), (LANES,), LANES)
+        shares = bool(jax.tree.leaves(jax.eval_shape(self._init_shared)))
+        if shares and len(self.waves) > 1:
+            raise ConfigError(
+                f"all seeds of {experiment.method} share what they learn, so that they cannot run in waves: "
+                f"give all {experiment.seeds} a lane, or ask for fewer seeds"
+            )
         self._advance = self._program(
-            lambda lanes, clock: over_lanes(
-                partial(self._advance_lane, clock=clock), batch, in_place=True
-            )(lanes),
-            (LANES, SHARED),
-            (LANES, LANES),
+            self._advance_together if shares else self._advance_alone,
+            (LANES, SHARED, SHARED),
+            (LANES, SHARED, LANES),
             donate=(0,),
         )
 
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
-        with matmul_precision(self.config.precision):
+        with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
-        return PopulationState(clock=self._shared(self.algorithm.start_clock()), lanes=lanes)
+            shared = self._everywhere(self._init_shared())
+        return PopulationState(self._everywhere(self.algorithm.start_clock()), shared, lanes)
 
     def advance(
         self, state: PopulationState, wave: Wave | None = None
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
-        with matmul_precision(self.config.precision):
-            lanes, told = self._advance(state.lanes, state.clock)
+        with matmul_precision(self.config.means.precision):
+            lanes, shared, told = self._advance(state.lanes, state.clock, state.shared)
         # Counted here: adding two numbers on the device would be one more program.
-        clock = jax.tree.map(np.asarray, state.clock).advanced(self.config.chunk_episodes)
+        experiment = self.config.experiment
+        clock = jax.tree.map(np.asarray, state.clock).advanced(experiment.chunk_episodes)
         report = self._report(told, int(clock.episode), wave or self.waves[0])
-        return PopulationState(clock=self._shared(clock), lanes=lanes), report
+        return PopulationState(self._everywhere(clock), shared, lanes), report
 
     def abstract(self) -> PopulationState:
         """Shapes, types and shardings of a state; nothing is computed."""
         seeds = jax.ShapeDtypeStruct((self.lanes,), np.uint32)
-        shape = jax.eval_shape(self._init, jax.eval_shape(jax.vmap(jax.random.key), seeds))
+        lanes = jax.eval_shape(self._init, jax.eval_shape(jax.vmap(jax.random.key), seeds))
         clock = jax.eval_shape(self.algorithm.start_clock)
+        shared = jax.eval_shape(self._init_shared)
 
         def placed(tree: Any, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(self.mesh, spec)
@@ -150,67 +107,125 @@ class Population:
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
             )
 
-        return PopulationState(clock=placed(clock, SHARED), lanes=placed(shape, LANES))
+        return PopulationState(placed(clock, SHARED), placed(shared, SHARED), placed(lanes, LANES))
 
     def compiled(self, state: PopulationState) -> Any:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
-        with matmul_precision(self.config.precision):
-            return self._advance.lower(state.lanes, state.clock).compile()
+        with matmul_precision(self.config.means.precision):
+            return self._advance.lower(state.lanes, state.clock, state.shared).compile()
+
+    def _init_shared(self) -> Both:
+        return self.algorithm.parts.init_shared(
+            Purpose.SHARING.key(self.config.experiment.first_seed)
+        )
 
     def _init_lane(self, key: Array) -> LaneState:
-        seed = self.algorithm.init(key)
-        return LaneState(seed=seed, alive=jnp.ones((), bool), tally=UpdateMetrics.zeros())
+        tally = {name: jnp.zeros(()) for name in self.algorithm.measures}
+        return LaneState(seed=self.algorithm.init(key), alive=jnp.ones((), bool), tally=tally)
 
-    def _advance_lane(self, lane: LaneState, clock: Clock) -> tuple[LaneState, LaneReport]:
-        """One seed, one chunk: the whole of training that is not the host's."""
-        config = self.config
+    def _advance_alone(
+        self, lanes: LaneState, clock: Clock, shared: Both
+    ) -> tuple[LaneState, Both, LaneReport]:
+        """One chunk of every lane of a device, each from its beginning to its end: no seed knows of another."""
+        experiment = self.config.experiment
+
+        def chunk(lane: LaneState) -> tuple[LaneState, LaneReport]:
+            def iterate(carry: tuple, _: None) -> tuple:
+                seed, clock = carry
+                seed, measures, _ = self.algorithm.iterate(seed, clock, shared)
+                return (seed, clock.advanced(experiment.updates_per_iteration)), measures
+
+            length = experiment.iterations_per_chunk
+            measures: Measures
+            (seed, ended), measures = jax.lax.scan(iterate, (lane.seed, clock), length=length)
+            # Asked once, because parameters that are not finite stay so: asking means a pass over all that is learned.
+            return self._told(_alive(lane, seed), _mean_over_time(measures), ended)
+
+        lanes, told = self._together(chunk, in_place=True)(lanes)
+        return lanes, shared, told
+
+    def _advance_together(
+        self, lanes: LaneState, clock: Clock, shared: Both
+    ) -> tuple[LaneState, Both, LaneReport]:
+        """One chunk, an iteration of all lanes after the other: after each, what they share moves by the mean of the
+        updates that living lanes ask for, over all devices."""
+        experiment, parts = self.config.experiment, self.algorithm.parts
+        here = jax.lax.axis_index("seed") * self.lanes_per_device
+        counts = here + jnp.arange(self.lanes_per_device) < experiment.seeds  # idle lanes do not
 
         def iterate(carry: tuple, _: None) -> tuple:
-            seed, clock = carry
-            seed, metrics = self.algorithm.iterate(seed, clock)
-            return (seed, clock.advanced(config.updates_per_iteration)), metrics
+            lanes, clock, shared = carry
 
-        metrics: UpdateMetrics
-        (seed, clock), metrics = jax.lax.scan(
-            iterate, (lane.seed, clock), length=config.iterations_per_chunk
-        )
-        # Asked once, because parameters that are not finite stay so: asking means a pass over all that is learned.
-        alive = lane.alive & _all_finite((seed.learner, seed.rule))
-        seed = _frozen_unless(alive, lane.seed, seed)
-        training = jax.tree.map(partial(jnp.mean, axis=0), metrics)
+            def one(lane: LaneState) -> tuple[LaneState, tuple]:
+                seed, measures, update = self.algorithm.iterate(lane.seed, clock, shared)
+                lane = _alive(lane, seed)
+                return lane, (measures, update, lane.alive & _all_finite(update))
+
+            lanes, (measures, updates, sound) = self._together(one, in_place=True)(lanes)
+            sound &= counts
+            living = jnp.maximum(jax.lax.psum(jnp.sum(sound), "seed"), 1)
+
+            def mean(update: Array) -> Array:
+                wanted = jnp.where(sound.reshape(-1, *(1,) * (update.ndim - 1)), update, 0)
+                return jax.lax.psum(jnp.sum(wanted, axis=0), "seed") / living
+
+            shared = parts.apply(shared, jax.tree.map(mean, updates))
+            return (lanes, clock.advanced(experiment.updates_per_iteration), shared), measures
+
+        start, length = (lanes, clock, shared), experiment.iterations_per_chunk
+        measures: Measures
+        (lanes, ended, shared), measures = jax.lax.scan(iterate, start, length=length)
+
+        def tell(lane_and_measures: tuple[LaneState, Measures]) -> tuple[tuple, LaneReport]:
+            lane, told = self._told(*lane_and_measures, ended)
+            return (lane, lane_and_measures[1]), told
+
+        both = (lanes, _mean_over_time(measures))
+        (lanes, _), told = self._together(tell, in_place=True)(both)
+        return lanes, shared, told
+
+    def _told(
+        self, lane: LaneState, training: Measures, clock: Clock
+    ) -> tuple[LaneState, LaneReport]:
+        """A lane at the end of a chunk, evaluated if it is time to, and what it tells."""
+        experiment = self.config.experiment
         tally = jax.tree.map(jnp.add, lane.tally, training)
-        every = config.evaluation.every
-        chunks = ((clock.episode - 1) % every + 1) // config.chunk_episodes
+        every = experiment.evaluation.every
+        chunks = ((clock.episode - 1) % every + 1) // experiment.chunk_episodes
         evaluates = self._evaluates(clock.episode)
+        shapes = evaluation_shapes(self.algorithm.env.num_agents)
         evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
             evaluates,
             partial(evaluate, self.algorithm),
-            lambda _: EvaluationMetrics.absent(self.algorithm.env.num_agents),
-            seed,
+            lambda _: {name: jnp.zeros(shape) for name, shape in shapes.items()},
+            lane.seed,
         )
-        report = LaneReport(
-            training, jax.tree.map(lambda x: x / chunks, tally), evaluation, finite=alive
-        )
+        mean = jax.tree.map(lambda x: x / chunks, tally)
         tally = jax.tree.map(lambda x: jnp.where(evaluates, jnp.zeros_like(x), x), tally)
-        return LaneState(seed, alive, tally), report
+        report = LaneReport(training, mean, evaluation, finite=lane.alive)
+        return replace(lane, tally=tally), report
 
     def _evaluates(self, episode: Any) -> Any:
         """Every so often, and after the last chunk."""
-        return (episode % self.config.evaluation.every == 0) | (episode >= self.config.episodes)
+        experiment = self.config.experiment
+        return (episode % experiment.evaluation.every == 0) | (episode >= experiment.episodes)
 
     def _report(self, told: LaneReport, episode: int, wave: Wave) -> ChunkReport:
         """`told` without idle lanes; of several processes, this one's part."""
         lanes = _local(told.finite, lambda shard: np.arange(self.lanes)[shard.index])
         ours = lanes < wave.seeds
-        local = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], told)
+        local: Any = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], told)
         evaluates = self._evaluates(episode)
+        since = dict(local.since_evaluation)
+        since["train_edge_rate"] = since.pop("edge_rate")
+        warmup = self.config.experiment.learner.warmup_episodes
         return ChunkReport(
             episode=episode,
-            env_steps=(self.config.learner.warmup_episodes + episode) * self.algorithm.env.horizon,
+            env_steps=(warmup + episode) * self.algorithm.env.horizon,
             seeds=wave.first_seed + lanes[ours],
-            training=_named(local.training),
-            since_evaluation=_named(local.since_evaluation) if evaluates else None,
-            evaluation=_named(local.evaluation) if evaluates else None,
+            training=local.training,
+            evaluation=local.evaluation if evaluates else None,
+            since_evaluation=since if evaluates else None,
             finite=local.finite,
         )
 
@@ -220,7 +235,7 @@ class Population:
         placed = jax.make_array_from_callback(seeds.shape, sharding, lambda index: seeds[index])
         return jax.jit(jax.vmap(jax.random.key), out_shardings=sharding)(placed)
 
-    def _shared(self, tree: Any) -> Any:
+    def _everywhere(self, tree: Any) -> Any:
         """The same values on every device of every process."""
         sharding = NamedSharding(self.mesh, SHARED)
 
@@ -232,9 +247,9 @@ class Population:
 
     def _batch(self, lanes: int) -> int:
         """Lanes of a device that advance together; 0 in the configuration lets all."""
-        if seed_axis(self.config) == "map":
+        if seed_axis(self.config.means) == "map":
             return 1
-        return min(self.config.microbatch or lanes, lanes)
+        return min(self.config.means.microbatch or lanes, lanes)
 
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
@@ -253,10 +268,10 @@ def _mesh(devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(np.array(devices), ("seed",), axis_types=(AxisType.Auto,))
 
 
-def _devices(config: Config, lanes: int) -> Sequence[jax.Device]:
+def _devices(means: Means, lanes: int) -> Sequence[jax.Device]:
     """The devices that share the lanes: in one process no more than there are lanes, in several all."""
     devices = jax.devices()
-    count = min(config.devices or len(devices), len(devices))
+    count = min(means.devices or len(devices), len(devices))
     if jax.process_count() > 1:
         if count < len(devices) or lanes < len(devices):
             raise ConfigError(
@@ -269,32 +284,37 @@ def _devices(config: Config, lanes: int) -> Sequence[jax.Device]:
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+    """Every number is finite; whole numbers and random keys always are."""
+    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    if not numbers:
+        return jnp.ones((), bool)
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
-def _frozen_unless(
-    alive: Bool[Array, ""], before: LearnerState, after: LearnerState
-) -> LearnerState:
-    """`after`, or with all that learns as it was `before`. The replay goes on, as keeping it would mean a copy."""
+def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
+    """A lane with `seed` for a state, or with all that learns as it was where that is not finite any more.
+
+    The replay goes on, as keeping it would mean a copy.
+    """
+    alive, before = lane.alive & _all_finite((seed.learner, seed.parts)), lane.seed
 
     def keep(old: Any, new: Any) -> Any:
         return jax.tree.map(lambda o, n: jnp.where(alive, n, o), old, new)
 
-    return replace(
-        after,
-        learner=keep(before.learner, after.learner),
-        rule=keep(before.rule, after.rule),
-        target=keep(before.target, after.target),
+    kept = replace(
+        seed,
+        learner=keep(before.learner, seed.learner),
+        parts=keep(before.parts, seed.parts),
+        target=keep(before.target, seed.target),
     )
+    return replace(lane, seed=kept, alive=alive)
+
+
+def _mean_over_time(measures: Measures) -> Measures:
+    return jax.tree.map(partial(jnp.mean, axis=0), measures)
 
 
 def _local(array: Array, read: Callable[[Any], NDArray]) -> NDArray:
     """What this process holds of an array [lanes, ...], in the order of its lanes."""
     shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([read(shard) for shard in shards])
-
-
-def _named(metrics: Any) -> dict[str, NDArray]:
-    """Leaves by the name of their field; nested groups dissolve."""
-    leaves = jax.tree_util.tree_leaves_with_path(metrics)
-    return {path[-1].name: np.asarray(leaf) for path, leaf in leaves}

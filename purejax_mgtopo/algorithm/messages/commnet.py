@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.types import PyTree, fill_diagonal
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
+from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
+from purejax_mgtopo.config import Experiment
 
 
-class CommNet:
+class CommNet(Interpreter):
     """``h0 = tanh(E o)``; in each of K rounds ``h <- tanh(E o + H_k h + C_k c)`` with c the received hidden states.
 
     ``c_i = sum_j G_ij h_j / max(1, sum_j G_ij)``; ``message.aggregate = "sum"`` drops the denominator. An agent
@@ -22,18 +24,16 @@ class CommNet:
     time.
     """
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        self.num_agents = num_agents
-        self.observation_size = observation_size
-        self.message_size = config.learner.hidden
-        self.latency: int = config.message.latency
-        self.rounds = config.message.rounds
-        self.mean = config.message.aggregate == "mean"
-        self.shared = config.learner.share_parameters
+    def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
+        super().__init__(experiment, sizes, edges)
+        self.feature_size = self.message_size = experiment.learner.hidden
+        self.rounds = experiment.message.rounds
+        self.mean = experiment.message.aggregate == "mean"
+        self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(self.message_size)
         self._mix = nn.Dense(self.message_size, use_bias=False)
 
-    def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
+    def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "own": K kernels, "heard": K kernels}`` for each agent, stacked (a single one if shared).
 
         Without "heard" if nothing is.
@@ -43,10 +43,10 @@ class CommNet:
         def one(agent_key: Key[Array, ""]) -> PyTree:
             encoder_key, own_key, heard_key = jax.random.split(agent_key, 3)
             params = {
-                "encoder": self._encoder.init(encoder_key, jnp.zeros(self.observation_size)),
+                "encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation)),
                 "own": [self._mix.init(k, hidden) for k in jax.random.split(own_key, self.rounds)],
             }
-            if alone:
+            if self.edges is Edges.NEVER:
                 return params
             return params | {
                 "heard": [
@@ -54,53 +54,39 @@ class CommNet:
                 ],
             }
 
-        return init_per_agent(one, key, self.num_agents, self.shared)
+        return init_per_agent(one, key, self.sizes.agents, self.shared)
 
     def encode(
-        self, params: PyTree, observation: Float[Array, "*batch N O"]
-    ) -> tuple[Float[Array, "*batch N H"], Float[Array, "*batch N H"]]:
-        """h0, both as the feature and as the message."""
-        hidden = jnp.tanh(self._encoded(params, observation))
-        return hidden, hidden
-
-    def aggregate(
         self,
         params: PyTree,
+        acting: PyTree,
         observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N H"],
-        delivered: Float[Array, "*batch N H"],
-        edges: Float[Array, "*batch N N-1"],
-        selective: bool = False,
-    ) -> Float[Array, "*batch N H"]:
+        moment: Moment,
+    ) -> Encoded:
+        """h0, both as the feature and as the message."""
+        del acting
+        hidden = jnp.tanh(self._encoded(params, observation))
+        return Encoded(hidden, hidden, moment.carry)
+
+    def hear(
+        self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment
+    ) -> Heard:
         """The hidden states after the last round."""
-        del selective
-        encoded = self._encoded(params, observation)
-        weight = fill_diagonal(edges)
+        del acting
+        encoded = self._encoded(params, seen.observation)
+        hidden, heard_from = seen.feature, seen.delivered
+        if self.edges is Edges.NEVER:
+            for own in params["own"]:
+                hidden = jnp.tanh(encoded + self._mixed(own, hidden))
+            return Heard(hidden, moment.carry)
+        weight = fill_diagonal(gates.decision)
         if self.mean:
             weight = weight / jnp.maximum(1.0, jnp.sum(weight, axis=-1, keepdims=True))
-        hidden, heard_from = feature, delivered
-        for k in range(self.rounds):
+        for own, other in zip(params["own"], params["heard"], strict=True):
             heard = jnp.einsum("...ij,...jh->...ih", weight, heard_from)
-            hidden = jnp.tanh(
-                encoded
-                + self._mixed(params["own"][k], hidden)
-                + self._mixed(params["heard"][k], heard)
-            )
-            heard_from = delivered if self.latency else hidden
-        return hidden
-
-    def alone(
-        self,
-        params: PyTree,
-        observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N H"],
-    ) -> Float[Array, "*batch N H"]:
-        """The rounds without what is heard."""
-        encoded = self._encoded(params, observation)
-        hidden = feature
-        for k in range(self.rounds):
-            hidden = jnp.tanh(encoded + self._mixed(params["own"][k], hidden))
-        return hidden
+            hidden = jnp.tanh(encoded + self._mixed(own, hidden) + self._mixed(other, heard))
+            heard_from = seen.delivered if self.latency else hidden
+        return Heard(hidden, moment.carry)
 
     def _encoded(self, params: PyTree, observation: Float[Array, "*batch N O"]) -> Array:
         return per_agent(self._encoder.apply, self.shared)(params["encoder"], observation)

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 from flax.linen.initializers import lecun_normal
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo.algorithm.edges import others
 from purejax_mgtopo.algorithm.kernels.lazy import lazy_lstm
 from purejax_mgtopo.algorithm.kernels.packed import MIN_ROWS, packed_lstm
 from purejax_mgtopo.algorithm.networks import apply, forget_bias, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.types import PyTree, others
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
+from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
+from purejax_mgtopo.config import Experiment
 
 
 class MessageLSTM(nn.Module):
@@ -65,7 +67,7 @@ class MessageLSTM(nn.Module):
         return nn.sigmoid(o) * jnp.tanh(cell), cell
 
 
-class ObservationLSTM:
+class ObservationLSTM(Interpreter):
     """The message is the sender's observation; its readers run an LSTM over those that reach them.
 
     Senders come in ascending index. Element j moves both LSTM states by ``s <- G_ij LSTM(s, o_j) + (1 - G_ij) s``,
@@ -73,71 +75,56 @@ class ObservationLSTM:
     is the last hidden state, zeros where nothing was received. (Paper, Table 2: ``o(C^i)-LSTM(128)``.)
     """
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        self.num_agents = num_agents
-        self.message_size = observation_size
-        self.latency: int = config.message.latency
-        self.hidden = config.learner.hidden
-        self.shared = config.learner.share_parameters
-        self._lstm = MessageLSTM(observation_size, self.hidden)
+    def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
+        super().__init__(experiment, sizes, edges)
+        self.feature_size = self.message_size = sizes.observation
+        self.hidden = experiment.learner.hidden
+        self.shared = experiment.learner.share_parameters
+        self._lstm = MessageLSTM(sizes.observation, self.hidden)
         # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
-        self._packs = (
-            num_agents > 2 and config.seed_axis != "vmap" and jax.default_backend() == "cpu"
-        )
+        self._packs = edges is Edges.DATA and sizes.agents > 2 and jax.default_backend() == "cpu"
 
-    def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
+    def init_params(self, key: Key[Array, ""]) -> PyTree:
         """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""
-        if alone:
+        if self.edges is Edges.NEVER:
             return ()
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             return self._lstm.init(agent_key, jnp.zeros(self.message_size), method="first")
 
-        return init_per_agent(one, key, self.num_agents, self.shared)
+        return init_per_agent(one, key, self.sizes.agents, self.shared)
 
     def encode(
-        self, params: PyTree, observation: Float[Array, "*batch N O"]
-    ) -> tuple[Float[Array, "*batch N 0"], Float[Array, "*batch N O"]]:
-        """No feature of its own (gates read the observation); the message is the observation."""
-        del params
-        return observation[..., :0], observation
-
-    def aggregate(
         self,
         params: PyTree,
+        acting: PyTree,
         observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N 0"],
-        delivered: Float[Array, "*batch N O"],
-        edges: Float[Array, "*batch N N-1"],
-        selective: bool = False,
-    ) -> Float[Array, "*batch N H"]:
+        moment: Moment,
+    ) -> Encoded:
+        """The observation, both as the feature and as the message."""
+        del params, acting
+        return Encoded(observation, observation, moment.carry)
+
+    def hear(
+        self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment
+    ) -> Heard:
         """The last hidden state of each agent's LSTM over what it received."""
-        del observation, feature
+        del acting
+        if self.edges is Edges.NEVER:
+            return Heard(None, moment.carry)
+        delivered, edges = seen.delivered, gates.decision
         one_row = edges.ndim == 2
-        if (
-            selective
-            and self._packs
-            and (one_row or edges.ndim == 3 and edges.shape[0] >= MIN_ROWS)
-        ):
+        if self._packs and (one_row or edges.ndim == 3 and edges.shape[0] >= MIN_ROWS):
             weights = jax.vmap(
                 partial(apply, self._lstm, method="weights"),
                 in_axes=None if self.shared else 0,
-                axis_size=self.num_agents,
+                axis_size=self.sizes.agents,
             )
             kernel, bias = weights(params)
             read_selected = lazy_lstm if one_row else packed_lstm
-            return read_selected(kernel, bias, delivered, edges)
+            return Heard(read_selected(kernel, bias, delivered, edges), moment.carry)
         read = per_agent(self._read, self.shared, axes=(0, -2))
-        return read(params, others(delivered), edges)
-
-    def alone(
-        self,
-        params: PyTree,
-        observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N 0"],
-    ) -> None:
-        """Zeros: the LSTM's state before its first input."""
-        del params, observation, feature
+        return Heard(read(params, others(delivered), edges), moment.carry)
 
     def _read(
         self,
@@ -148,7 +135,7 @@ class ObservationLSTM:
         hidden, cell = apply(self._lstm, params, sequence[0], method="first")
         hidden, cell = hidden * received[..., :1], cell * received[..., :1]
         # Unrolled: the loop is short, and XLA then fuses each step's gates into one kernel.
-        for j in range(1, self.num_agents - 1):
+        for j in range(1, self.sizes.agents - 1):
             new_hidden, new_cell = apply(
                 self._lstm, params, hidden, cell, sequence[j], method="step"
             )

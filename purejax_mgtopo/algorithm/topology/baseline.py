@@ -12,8 +12,8 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.networks import MLP, apply
-from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.types import PyTree, Sizes, Trajectory
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -56,11 +56,11 @@ class BaselineState:
 class Baseline:
     """``V(o) = FC(H)-FC(H)-Linear(1)`` of the joint observation, trained by n-step TD (Table 1)."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        self.settings = config.baseline
-        self.discount = config.learner.discount
-        self.inputs = num_agents * observation_size
-        self._network = MLP((config.learner.hidden, config.learner.hidden, 1))
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        self.settings = experiment.baseline
+        self.discount = experiment.learner.discount
+        self.inputs = sizes.agents * sizes.observation
+        self._network = MLP((experiment.learner.hidden, experiment.learner.hidden, 1))
         self._adam = optax.adam(self.settings.learning_rate)
 
     def init(self, key: Key[Array, ""]) -> BaselineState:

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.networks import MLP, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory
-from purejax_mgtopo.config import Config, GateConfig
+from purejax_mgtopo.algorithm.part import Moment, Rule
+from purejax_mgtopo.algorithm.types import (
+    Edges,
+    Gates,
+    Measures,
+    Mode,
+    PyTree,
+    Seen,
+    Sizes,
+    Trajectory,
+)
+from purejax_mgtopo.config import Experiment, GateConfig
+
+STEP_MEASURES = ("advantage_norm", "gate_gradient_norm", "gate_update_norm")
+"""What a rule tells of one step of its gates; see `step_measures`."""
 
 
-class EdgeGates:
+class EdgeGates(Rule):
     """``c^i: o_i -> FC(H)-FC(H)-Linear(N-1)``, one Bernoulli for each possible sender (Table 2)."""
 
-    silent = False
-    selective = True
-    memory = 0
+    edges: ClassVar[Edges] = Edges.DATA
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        self.settings: GateConfig = config.gates
-        self.num_agents = num_agents
-        self.observation_size = observation_size
-        self.shared = config.learner.share_parameters
-        self.tape_shape: tuple[int, ...] = (num_agents, num_agents - 1)
-        hidden = config.learner.hidden
-        self._network = MLP((hidden, hidden, num_agents - 1))
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        super().__init__(experiment, sizes)
+        self.settings: GateConfig = experiment.gates
+        self.shared = experiment.learner.share_parameters
+        self.tape_shape = (sizes.agents, sizes.agents - 1)
+        hidden = experiment.learner.hidden
+        self._network = MLP((hidden, hidden, sizes.agents - 1))
+
+    def acting(self, state: Any) -> PyTree:
+        """theta_c."""
+        return state.gates
 
     def init_gates(self, key: Key[Array, ""]) -> PyTree:
         """Parameters of the gate networks, stacked over agents (one alone if shared)."""
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
-            return self._network.init(agent_key, jnp.zeros(self.observation_size))
+            return self._network.init(agent_key, jnp.zeros(self.sizes.observation))
 
-        return init_per_agent(one, key, self.num_agents, self.shared)
-
-    def initial_carry(self, batch: tuple[int, ...]) -> PyTree:
-        """Edge gates remember nothing."""
-        del batch
-        return ()
+        return init_per_agent(one, key, self.sizes.agents, self.shared)
 
     def logits(
         self, gates: PyTree, observation: Float[Array, "*batch N O"]
@@ -46,21 +57,13 @@ class EdgeGates:
         """Log-odds that i receives from each other agent."""
         return per_agent(self._network.apply, self.shared)(gates, observation)
 
-    def gate(
-        self,
-        gates: PyTree,
-        observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N F"],
-        message: Float[Array, "*batch N M"],
-        carry: PyTree,
-        tape: Float[Array, "*batch N N-1"],
-        mode: Mode,
-    ) -> tuple[Gates, PyTree]:
+    def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
         """Bernoulli decisions; data to whoever differentiates (no gradient reaches the gates from here)."""
-        del feature, message
-        probability = jax.nn.sigmoid(jax.lax.stop_gradient(self.logits(gates, observation)))
-        threshold = 0.5 if mode is Mode.EVAL_GREEDY else tape
-        return Gates(probability, (threshold < probability).astype(probability.dtype)), carry
+        logits = jax.lax.stop_gradient(self.logits(acting, seen.observation))
+        probability = jax.nn.sigmoid(logits)
+        threshold = 0.5 if moment.mode is Mode.EVAL_GREEDY else moment.tape
+        decision = (threshold < probability).astype(probability.dtype)
+        return Gates(probability, decision), moment.carry
 
     def score_gradient(
         self, gates: PyTree, trajectory: Trajectory, weight: Float[Array, "T N N-1"]
@@ -127,6 +130,18 @@ def entropy(logits: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return -probability * jax.nn.log_sigmoid(logits) - (1 - probability) * jax.nn.log_sigmoid(
         -logits
     )
+
+
+def step_measures(
+    advantage: Float[Array, "*batch"], gradient: PyTree, before: PyTree, after: PyTree
+) -> Measures:
+    """Root mean square of the advantage that moved the gates (A-hat of Eq. 5, or A of Eq. 4), and the Euclidean norms
+    of their gradient and of the step that came of it."""
+    return {
+        "advantage_norm": jnp.sqrt(jnp.mean(jnp.square(advantage))),
+        "gate_gradient_norm": tree_norm(gradient),
+        "gate_update_norm": tree_norm(tree_difference(after, before)),
+    }
 
 
 def tree_norm(tree: PyTree) -> Float[Array, ""]:

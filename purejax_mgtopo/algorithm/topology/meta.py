@@ -8,50 +8,34 @@ of Eq. 7 has no such derivative.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.networks import LSTM, States, apply
+from purejax_mgtopo.algorithm.kernels.meta_backward import (
+    InnerStep,
+    before_and_after,
+    meta_gradient,
+)
+from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
+from purejax_mgtopo.algorithm.networks import apply
+from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
+from purejax_mgtopo.algorithm.topology.eta import BackwardLSTM
 from purejax_mgtopo.algorithm.topology.gates import (
+    STEP_MEASURES,
     EdgeGates,
     entropy,
     log_probability,
-    tree_difference,
+    step_measures,
     tree_norm,
 )
-from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
-from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config, MetaConfig
-
-
-class BackwardLSTM(nn.Module):
-    """eta: LSTM(128) over the trajectory from its end to its start, then FC(128)-Linear (Table 1)."""
-
-    hidden: int
-    outputs: int
-
-    def setup(self) -> None:
-        self.lstm = LSTM(self.hidden)
-        self.body = nn.Dense(self.hidden)
-        self.head = nn.Dense(self.outputs)
-
-    def states(self, x: Float[Array, "T X"], done: Float[Array, " T"]) -> States:
-        """The LSTM's, at all steps."""
-        # Nothing after an episode's end tells about what came before it.
-        return self.lstm.backward(self.lstm.project(x), 1 - done)
-
-    def __call__(
-        self, x: Float[Array, "T X"], done: Float[Array, " T"], states: States | None = None
-    ) -> Float[Array, "T outputs"]:
-        """Of the same inputs' `states`, if they are known already."""
-        hidden = self.lstm.backward(self.lstm.project(x), 1 - done, states)[0]
-        return self.head(nn.relu(self.body(hidden)))
+from purejax_mgtopo.algorithm.types import PyTree, Sizes, Trajectory
+from purejax_mgtopo.config import Experiment, MetaConfig
 
 
 @flax.struct.dataclass
@@ -65,29 +49,29 @@ class MetaState:
     eta_optimizer: PyTree
 
 
-@flax.struct.dataclass
-class InnerStep:
-    """One step of Eq. 5 as the outer update goes back over it: where it started, and the states of eta's LSTM."""
-
-    gates: PyTree
-    nu: PyTree
-    states: States
-
-
 class MetaGradient(EdgeGates):
     """Each edge has an advantage of its own, ``A-hat = f_eta(tau)``, and eta learns to make gates that pay."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        super().__init__(config, num_agents, observation_size)
-        self.meta: MetaConfig = config.meta
-        self.discount = config.learner.discount
-        self.baseline = Baseline(config, num_agents, observation_size)
-        self.edges = num_agents * (num_agents - 1)
-        self._eta = BackwardLSTM(self.meta.hidden, self.edges)
+    measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
+    outer_measures: ClassVar[tuple[str, ...]] = (
+        "baseline_loss",
+        "meta_objective",
+        "meta_gradient_norm",
+        "eta_update_norm",
+        "reinforce_cosine",
+    )
+
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        super().__init__(experiment, sizes)
+        self.meta: MetaConfig = experiment.meta
+        self.discount = experiment.learner.discount
+        self.baseline = Baseline(experiment, sizes)
+        self.pairs = sizes.agents * (sizes.agents - 1)
+        self._eta = BackwardLSTM(self.meta.hidden, self.pairs)
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(self.meta.gradient_clip),
             optax.rmsprop(
-                self.meta.learning_rate, config.gates.rms_decay, config.gates.rms_epsilon
+                self.meta.learning_rate, experiment.gates.rms_decay, experiment.gates.rms_epsilon
             ),
         )
 
@@ -106,7 +90,7 @@ class MetaGradient(EdgeGates):
 
     def init_eta(self, key: Key[Array, ""]) -> PyTree:
         """Fresh meta-parameters."""
-        width = 3 + self.edges * (2 if self.meta.append_decisions else 1)
+        width = 3 + self.pairs * (2 if self.meta.append_decisions else 1)
         return self._eta.init(key, jnp.zeros((1, width)), jnp.zeros(1))
 
     def advantage(
@@ -158,29 +142,29 @@ class MetaGradient(EdgeGates):
         gates, nu = self.ascend(gates, nu, gradient, self.meta.stop_denominator)
         return gates, nu, advantage, gradient
 
-    def inner_update(
-        self, state: MetaState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[MetaState, RuleMetrics, InnerStep]:
+    def learn(self, state: MetaState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 5 on the newest trajectory, with the current eta."""
-        del policy_gradient
+        del context
         states = apply(
             self._eta, state.eta, *self._inputs(state.gates, trajectory), method="states"
         )
         gates, nu, advantage, gradient = self.inner_step(
             state.eta, state.gates, state.nu, trajectory, states
         )
-        metrics = RuleMetrics(
-            advantage_norm=jnp.sqrt(jnp.mean(jnp.square(advantage))),
-            gate_gradient_norm=tree_norm(gradient),
-            gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
-        )
-        step = InnerStep(state.gates, state.nu, states)
-        return replace(state, gates=gates, nu=nu), metrics.filled(), step
+        measures = step_measures(advantage, gradient, state.gates, gates)
+        trace = InnerStep(state.gates, state.nu, states)
+        return Learned(replace(state, gates=gates, nu=nu), measures, trace)
 
-    def outer_update(
-        self, steps: InnerStep, state: MetaState, trajectories: Trajectory
-    ) -> tuple[MetaState, RuleMetrics]:
+    def outer(
+        self,
+        shared: PyTree,
+        before: MetaState,
+        state: MetaState,
+        trajectories: Trajectory,
+        trace: InnerStep,
+    ) -> Outer:
         """Baseline on tau(1..K) (line 12), then eta by Eq. 9 (line 13)."""
+        del shared, before
         latest = jax.tree.map(lambda x: x[1:], trajectories)
 
         def fit(baseline: BaselineState, trajectory: Trajectory) -> tuple[BaselineState, Array]:
@@ -193,21 +177,24 @@ class MetaGradient(EdgeGates):
 
         baseline, losses = jax.lax.scan(fit, state.baseline, latest)
         baseline, advantages = jax.lax.scan(judge, baseline, latest)
-        objective, gradient = self.meta_gradient(state.eta, steps, trajectories, advantages)
+        weights = self._weights(advantages.shape[0])
+        objective, gradient = meta_gradient(
+            self._scored_step, weights, state.eta, trace, trajectories, advantages
+        )
         ascent = jax.tree.map(jnp.negative, gradient)
         updates, eta_optimizer = self._optimizer.update(ascent, state.eta_optimizer, state.eta)
         eta = optax.apply_updates(state.eta, updates)
         newest = jax.tree.map(lambda x: x[-1], trajectories)
         cosine = self.reinforce_cosine(state.eta, state.gates, newest, advantages[-1])
-        metrics = RuleMetrics(
-            baseline_loss=jnp.mean(losses),
-            meta_objective=objective,
-            meta_gradient_norm=tree_norm(gradient),
-            eta_update_norm=tree_norm(updates),
-            reinforce_cosine=cosine,
-        )
+        measures = {
+            "baseline_loss": jnp.mean(losses),
+            "meta_objective": objective,
+            "meta_gradient_norm": tree_norm(gradient),
+            "eta_update_norm": tree_norm(updates),
+            "reinforce_cosine": cosine,
+        }
         state = replace(state, baseline=baseline, eta=eta, eta_optimizer=eta_optimizer)
-        return state, metrics.filled()
+        return Outer(state, measures)
 
     def reinforce_cosine(
         self, eta: PyTree, gates: PyTree, trajectory: Trajectory, advantage: Float[Array, " T"]
@@ -216,7 +203,7 @@ class MetaGradient(EdgeGates):
 
         Both over all gate parameters of all agents, before RMSprop, at the same `gates` on the same `trajectory`. An
         outer update reports it for tau(K) and the theta_c(K) that played it, with the eta that made this iteration's
-        gate updates (before its own update), and with A = G - V normalised as in Eq. 7, by the updated baseline. NaN
+        gate updates (before its own update), and with A = G - V normalised as in Eq. 7, by the updated baseline. 0
         if either gradient is exactly zero.
         """
         estimate = self.advantage(eta, gates, trajectory)
@@ -224,7 +211,8 @@ class MetaGradient(EdgeGates):
         asked = self.score_gradient(gates, trajectory, estimate)
         usual = self.score_gradient(gates, trajectory, shared)
         along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, asked, usual)))
-        return along / tree_norm(asked) / tree_norm(usual)
+        length = tree_norm(asked) * tree_norm(usual)
+        return jnp.where(length > 0, along / jnp.where(length > 0, length, 1.0), 0.0)
 
     def meta_objective(
         self,
@@ -253,46 +241,10 @@ class MetaGradient(EdgeGates):
             gates, nu, value = self._scored_step(eta, *carry, *inputs)
             return (gates, nu), value
 
-        inputs = (*_before_and_after(trajectories), advantages)
+        inputs = (*before_and_after(trajectories), advantages)
         values: Array
         _, values = jax.lax.scan(replay, (gates, nu), inputs)
         return values @ self._weights(values.shape[0])
-
-    def meta_gradient(
-        self,
-        eta: PyTree,
-        steps: InnerStep,
-        trajectories: Trajectory,
-        advantages: Float[Array, "K T"],
-    ) -> tuple[Float[Array, ""], PyTree]:
-        """`meta_objective` and its gradient, from the steps by which theta_c(0) has become theta_c(K) in training.
-
-        Back from the last step to the first: each is differentiated where it started, so that none is replayed but
-        the one at hand.
-        """
-
-        def back(slopes: tuple, inputs: tuple) -> tuple:
-            d_eta, d_gates, d_nu = slopes
-            step, weight, previous, following, advantage = inputs
-
-            def forward(eta: PyTree, gates: PyTree, nu: PyTree) -> tuple:
-                return self._scored_step(
-                    eta, gates, nu, previous, following, advantage, step.states
-                )
-
-            (_, _, value), pull = jax.vjp(forward, eta, step.gates, step.nu)
-            d_here, d_gates, d_nu = pull((d_gates, d_nu, weight))
-            return (jax.tree.map(jnp.add, d_eta, d_here), d_gates, d_nu), value
-
-        weights = self._weights(advantages.shape[0])
-        none = (
-            jax.tree.map(jnp.zeros_like, eta),
-            *jax.tree.map(lambda x: jnp.zeros_like(x[0]), (steps.gates, steps.nu)),
-        )
-        inputs = (steps, weights, *_before_and_after(trajectories), advantages)
-        values: Array
-        (gradient, _, _), values = jax.lax.scan(back, none, inputs, reverse=True)
-        return values @ weights, gradient
 
     def _scored_step(
         self,
@@ -316,9 +268,3 @@ class MetaGradient(EdgeGates):
         if self.meta.blend_intermediate:
             return jnp.full(updates, 1 / updates)
         return jnp.zeros(updates).at[-1].set(1.0)
-
-
-def _before_and_after(trajectories: Trajectory) -> tuple[Trajectory, Trajectory]:
-    """tau(k-1) and tau(k) for k = 1, ..., K."""
-    before = jax.tree.map(lambda x: x[:-1], trajectories)
-    return before, jax.tree.map(lambda x: x[1:], trajectories)

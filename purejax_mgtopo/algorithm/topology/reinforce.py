@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
-from purejax_mgtopo.algorithm.topology.gates import EdgeGates, tree_difference, tree_norm
-from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
-from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.algorithm.topology.gates import STEP_MEASURES, EdgeGates, step_measures
+from purejax_mgtopo.algorithm.types import PyTree, Sizes, Trajectory
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -28,9 +29,12 @@ class ReinforceState:
 class Reinforce(EdgeGates):
     """All edges of a step share one advantage ``A_t = G_t^(n) - V(o_t)``."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
-        super().__init__(config, num_agents, observation_size)
-        self.baseline = Baseline(config, num_agents, observation_size)
+    measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
+    outer_measures: ClassVar[tuple[str, ...]] = ("baseline_loss",)
+
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        super().__init__(experiment, sizes)
+        self.baseline = Baseline(experiment, sizes)
 
     def init(self, key: Key[Array, ""]) -> ReinforceState:
         """Fresh gates and baseline."""
@@ -39,11 +43,9 @@ class Reinforce(EdgeGates):
         nu = jax.tree.map(jnp.zeros_like, gates)
         return ReinforceState(gates, nu, self.baseline.init(baseline_key))
 
-    def inner_update(
-        self, state: ReinforceState, trajectory: Trajectory, policy_gradient: PyTree
-    ) -> tuple[ReinforceState, RuleMetrics, tuple[()]]:
+    def learn(self, state: ReinforceState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 4 on the newest trajectory."""
-        del policy_gradient
+        del context
         reward = self.priced_reward(trajectory)
         advantage, baseline = self.baseline.advantage(state.baseline, trajectory, reward)
         weight = jnp.broadcast_to(advantage[:, None, None], trajectory.gates.decision.shape)
@@ -52,24 +54,23 @@ class Reinforce(EdgeGates):
             bonus = jax.grad(self.mean_entropy)(state.gates, trajectory)
             gradient = jax.tree.map(lambda g, b: g + self.settings.entropy * b, gradient, bonus)
         gates, nu = self.ascend(state.gates, state.nu, gradient)
-        metrics = RuleMetrics(
-            advantage_norm=jnp.sqrt(jnp.mean(jnp.square(advantage))),
-            gate_gradient_norm=tree_norm(gradient),
-            gate_update_norm=tree_norm(tree_difference(gates, state.gates)),
-        )
-        return ReinforceState(gates, nu, baseline), metrics.filled(), ()
+        measures = step_measures(advantage, gradient, state.gates, gates)
+        return Learned(ReinforceState(gates, nu, baseline), measures)
 
-    def outer_update(
-        self, steps: tuple[()], state: ReinforceState, trajectories: Trajectory
-    ) -> tuple[ReinforceState, RuleMetrics]:
+    def outer(
+        self,
+        shared: PyTree,
+        before: ReinforceState,
+        state: ReinforceState,
+        trajectories: Trajectory,
+        trace: PyTree,
+    ) -> Outer:
         """The baseline learns from tau(1), ..., tau(K), one step each, in order."""
-        del steps
+        del shared, before, trace
 
         def fit(baseline: BaselineState, trajectory: Trajectory) -> tuple[BaselineState, Array]:
             return self.baseline.fit(baseline, trajectory, self.priced_reward(trajectory))
 
         latest = jax.tree.map(lambda x: x[1:], trajectories)
         baseline, losses = jax.lax.scan(fit, state.baseline, latest)
-        return replace(state, baseline=baseline), RuleMetrics(
-            baseline_loss=jnp.mean(losses)
-        ).filled()
+        return Outer(replace(state, baseline=baseline), {"baseline_loss": jnp.mean(losses)})

@@ -1,0 +1,86 @@
+"""The paper's critic: a multilayer perceptron of all observations and actions."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.algorithm.critics.critic import Critic
+from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, apply, part_of_dense
+from purejax_mgtopo.algorithm.types import PyTree, Sizes
+from purejax_mgtopo.config import Experiment
+
+
+class MLPCritic(Critic):
+    """``Q(o, a) = FC(H)-FC(H)-Linear(1)`` of all agents, in their order (Table 2)."""
+
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        inputs = sizes.agents * (sizes.observation + sizes.action)
+        self._network = JointMLP(experiment.learner.hidden, inputs)
+        self._sizes = sizes
+
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """Fresh parameters."""
+        sizes = self._sizes
+        widths = (sizes.observation, sizes.action)
+        return self._network.init(key, *(jnp.zeros((sizes.agents, width)) for width in widths))
+
+    def value(
+        self,
+        params: PyTree,
+        observation: Float[Array, "*batch N O"],
+        action: Float[Array, "*batch N A"],
+    ) -> Float[Array, "*batch"]:
+        """Q of joint actions."""
+        return apply(self._network, params, observation, action)
+
+    def counterfactual(
+        self,
+        params: PyTree,
+        observation: Float[Array, "B N O"],
+        action: Float[Array, "B N A"],
+        proposal: Float[Array, "B N A"],
+    ) -> Float[Array, "N B"]:
+        """Q with one agent's action replaced at a time."""
+        inputs = (observation, action, proposal)
+        return apply(self._network, params, *inputs, method="counterfactual")
+
+
+class JointMLP(nn.Module):
+    """The network.
+
+    The first layer is kept as two kernels, one for observations and one for actions, so that the counterfactual
+    values, which differ from one another in one agent's action only, share all of it but that action's columns.
+    """
+
+    hidden: int
+    inputs: int
+
+    def setup(self) -> None:
+        self.from_observations = part_of_dense(self.hidden, self.inputs, use_bias=True)
+        self.from_actions = part_of_dense(self.hidden, self.inputs, use_bias=False)
+        self.rest = MLP((self.hidden, 1), output_scale=SMALL_OUTPUT)
+
+    def __call__(
+        self, observation: Float[Array, "*batch N O"], action: Float[Array, "*batch N A"]
+    ) -> Float[Array, "*batch"]:
+        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
+        return self.rest(nn.relu(first))[..., 0]
+
+    def counterfactual(
+        self,
+        observation: Float[Array, "B N O"],
+        action: Float[Array, "B N A"],
+        proposal: Float[Array, "B N A"],
+    ) -> Float[Array, "N B"]:
+        """Q with agent i's action replaced by its proposal and all others' kept, for each i (Eq. 2)."""
+        n, a = action.shape[-2:]
+        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
+        columns = self.from_actions.variables["params"]["kernel"].reshape(n, a, -1)
+        change = jnp.einsum("bna,nah->nbh", proposal - action, columns)
+        return self.rest(nn.relu(first + change))[..., 0]
+
+
+def _joined(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch NF"]:
+    return rows.reshape(*rows.shape[:-2], -1)

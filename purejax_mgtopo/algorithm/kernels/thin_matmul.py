@@ -1,0 +1,41 @@
+"""Products with few columns, whose weight gradients a CPU computes faster the other way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+
+@jax.custom_vjp
+def thin_matmul(
+    x: Float[Array, "*batch I"], kernel: Float[Array, "I J"]
+) -> Float[Array, "*batch J"]:
+    """``x @ kernel`` for a thin output. Reverse-mode only, of any order.
+
+    The derivative in the kernel is a product over the batch, ``x.T @ d``. With a few columns XLA on a CPU is ten times
+    as fast at its transpose, ``d.T @ x``, where rows lie in memory one after the other.
+    """
+    return x @ kernel
+
+
+def _thin_matmul_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _thin_matmul_backward(residuals: tuple[Array, Array], d: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    rows, slopes = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
+    # The barrier keeps XLA from turning the product around again.
+    d_kernel = jax.lax.optimization_barrier(jax.lax.optimization_barrier(slopes.T) @ rows).T
+    return d @ kernel.T, d_kernel
+
+
+thin_matmul.defvjp(_thin_matmul_forward, _thin_matmul_backward)
+
+
+def thin_dot_general(x: Array, kernel: Array, *layout: Any, **options: Any) -> Array:
+    """`thin_matmul` as flax's dense layers ask for it."""
+    del layout, options
+    return thin_matmul(x, kernel)

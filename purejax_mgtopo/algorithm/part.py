@@ -1,0 +1,251 @@
+"""The two kinds of parts that a communication method is made of, and what the loop asks of them.
+
+A topology rule (axis A) decides who receives from whom at each step; a message interpreter (axis B) decides what is
+sent, and turns what arrives into the policy's input. Either may have parameters and optimisers of its own, remember
+things within an episode, store things in the replay, and add to the policy loss. Every default here does nothing, so
+that a part defines only what it has.
+
+Parts are pure functions of a state; an instance holds sizes and settings only.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.algorithm.types import (
+    Clock,
+    Edges,
+    Gates,
+    Measures,
+    Mode,
+    PyTree,
+    Seen,
+    Sizes,
+    Trajectory,
+    Window,
+)
+from purejax_mgtopo.config import Experiment
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.algorithm.team import Step
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a part gets at one step besides what there is to see."""
+
+    carry: PyTree
+    """Its own, from the step before."""
+    tape: Float[Array, "*batch ..."]
+    """Its own uniform random numbers, of its `tape_shape`; all the randomness there is."""
+    mode: Mode
+    """Why the team is asked."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a part may learn from, besides the newest trajectory."""
+
+    key: Key[Array, ""]
+    clock: Clock
+    progress: Float[Array, ""]
+    """Share of the training that is done, from 0 to 1."""
+    window: Window
+    """The transitions that critic and policies have just learned from."""
+    policy_gradient: PyTree
+    """The policy loss's gradient in the parameters that the part acts with: exactly zero unless decisions or messages
+    carry derivatives."""
+    shared: PyTree
+    """What the part shares with all other seeds."""
+    seen: Callable[[Trajectory], Seen]
+    """What the team saw at each step of a trajectory, [T, ...]."""
+    act: Callable[[Seen, Gates], Float[Array, "*batch N A"]]
+    """The current policies' actions, given what is seen and who may talk to whom; memories are as at the start."""
+    value: Callable[
+        [Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]
+    ]
+    """The current critic's value of joint actions; data, without derivatives in the critic."""
+
+
+class Learned(NamedTuple):
+    """What comes of one update after a trajectory."""
+
+    state: Any
+    measures: Measures = {}
+    """Every one of the part's `measures`."""
+    trace: PyTree = ()
+    """What the outer update wants to know of it."""
+
+
+class Outer(NamedTuple):
+    """What comes of one update after K inner ones."""
+
+    state: Any
+    measures: Measures = {}
+    """Every one of the part's `outer_measures`."""
+    update: PyTree = ()
+    """A direction for what all seeds share, of its structure."""
+
+
+class Part:
+    """What rules and interpreters have in common.
+
+    Attributes:
+        memory: steps before the current one that must be run again to rebuild what a step depends on (0: none).
+        tape_shape: shape of the uniform random numbers that one step uses up.
+        measures: names of the scalars that `learn` tells, `outer_measures` of those of `outer`. They reach the records,
+            W&B and the report under these names.
+    """
+
+    memory: int = 0
+    tape_shape: tuple[int, ...] = (0,)
+    measures: ClassVar[tuple[str, ...]] = ()
+    outer_measures: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        self.experiment = experiment
+        self.sizes = sizes
+
+    def init(self, key: Key[Array, ""]) -> Any:
+        """The state before learning."""
+        del key
+        return ()
+
+    def init_shared(self, key: Key[Array, ""]) -> PyTree:
+        """What all seeds of a population share, before learning; not part of any seed's state."""
+        del key
+        return ()
+
+    def acting(self, state: Any) -> PyTree:
+        """The parameters that the part acts with, of which the loop keeps a target copy."""
+        del state
+        return ()
+
+    def initial_carry(self, batch: tuple[int, ...]) -> PyTree:
+        """What the part remembers within an episode, at its start."""
+        del batch
+        return ()
+
+    def kept(self, carry: PyTree) -> PyTree:
+        """What the replay is to store of a step, of the carry that it ended with."""
+        del carry
+        return ()
+
+    def recalled(self, carry: PyTree, kept: PyTree) -> PyTree:
+        """The carry with which a replayed step begins, given what was `kept` of the step before it."""
+        del kept
+        return carry
+
+    def penalty(self, acting: PyTree, step: Step) -> Float[Array, ""] | float:
+        """A term to add to the policy loss, of the steps at which it is taken."""
+        del acting, step
+        return 0.0
+
+    def learn(self, state: Any, trajectory: Trajectory, context: Context) -> Learned:
+        """One update after a trajectory (Algorithm 1, line 9)."""
+        del trajectory, context
+        return Learned(state)
+
+    def outer(
+        self, shared: PyTree, before: Any, state: Any, trajectories: Trajectory, trace: PyTree
+    ) -> Outer:
+        """One update after K inner ones (lines 12 and 13).
+
+        Args:
+            shared: what all seeds share.
+            before: the state before the K updates.
+            state: the state after them.
+            trajectories: tau(0), ..., tau(K) along a leading axis.
+            trace: what the K updates told, likewise.
+        """
+        del shared, before, trajectories, trace
+        return Outer(state)
+
+    def apply(self, shared: PyTree, update: PyTree) -> PyTree:
+        """What is shared, moved by the mean of the seeds' updates."""
+        del update
+        return shared
+
+
+class Rule(Part, abc.ABC):
+    """Axis A: who receives from whom at each step, and how that decision learns.
+
+    Attributes:
+        edges: what an interpreter may take for granted, for speed.
+    """
+
+    edges: ClassVar[Edges] = Edges.ANY
+
+    @abc.abstractmethod
+    def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
+        """Probabilities and decisions of one step, and the new carry."""
+
+
+class Encoded(NamedTuple):
+    """What an interpreter makes of an observation before anything is heard."""
+
+    feature: Float[Array, "*batch N F"]
+    message: Float[Array, "*batch N M"]
+    carry: PyTree = ()
+
+
+class Heard(NamedTuple):
+    """What an interpreter makes of what arrives."""
+
+    z: Float[Array, "*batch N H"] | None
+    """The policy's input besides the observation; None for zeros."""
+    carry: PyTree = ()
+    offset: Float[Array, "*batch N A"] | float = 0.0
+    """Added to the action before it is squashed."""
+    message: Float[Array, "*batch N M"] | None = None
+    """What is sent after all, where that depends on what was heard; with latency 1 only."""
+
+
+class Interpreter(Part, abc.ABC):
+    """Axis B: what is sent, and how what arrives is read.
+
+    Its main parameters belong to the policy and learn from the policy loss; parameters and optimisers of its own are in
+    its state, of which `acting` names those that it acts with.
+
+    Attributes:
+        feature_size: F, the width of a feature.
+        message_size: M, the width of a message.
+        latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
+    """
+
+    feature_size: int
+    message_size: int
+
+    def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
+        super().__init__(experiment, sizes)
+        self.edges = edges
+        self.latency: int = experiment.message.latency
+        self.memory = self.latency
+
+    @abc.abstractmethod
+    def init_params(self, key: Key[Array, ""]) -> PyTree:
+        """Fresh parameters of the policy's share."""
+
+    @abc.abstractmethod
+    def encode(
+        self,
+        params: PyTree,
+        acting: PyTree,
+        observation: Float[Array, "*batch N O"],
+        moment: Moment,
+    ) -> Encoded:
+        """Each agent's feature, which gates may read, and the message that it offers."""
+
+    @abc.abstractmethod
+    def hear(
+        self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment
+    ) -> Heard:
+        """What each agent makes of the messages that the topology lets through; differentiable in the decisions.
+
+        With all edges closed, whatever is delivered, it equals silence exactly.
+        """
