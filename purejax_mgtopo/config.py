@@ -1,21 +1,36 @@
-"""What a run is: one tree of frozen dataclasses, free of JAX so that ``--help`` stays instant.
+"""What a run is: what is computed (`Experiment`), and by what means (`Means`), as frozen dataclasses.
 
-Defaults are the paper's Tables 1 and 2 (Zhang & Chen 2021) where it gives a value. What can be
-computed from the configuration is a property, never a second field. Every error is one line that
-says what to do.
+Free of JAX, so that ``--help`` stays instant. Defaults are the paper's Tables 1 and 2 (Zhang & Chen 2021) where it
+gives a value. What can be computed from the configuration is a property, never a second field. Every error is one
+line that says what to do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from purejax_mgtopo.errors import ConfigError, require, unknown_name
-from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.errors import require, unknown_name
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.settings import UNNAMED, differences, flatten, override
+
+__all__ = [
+    "BaselineConfig",
+    "CheckpointConfig",
+    "Config",
+    "EvaluationConfig",
+    "Experiment",
+    "GateConfig",
+    "LearnerConfig",
+    "Means",
+    "MessageConfig",
+    "MetaConfig",
+    "differences",
+    "flatten",
+    "override",
+    "with_method",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,7 @@ class LearnerConfig:
     replay_transitions: int = 100_000
     """Capacity, stored as whole episodes; the oldest is overwritten."""
     replay_precision: Literal["float32", "float16"] = "float32"
-    """Of the positions in the replay; float16 saves 1.2 MB a seed at N = 3 and blurs velocities by about 0.005."""
+    """How exactly positions are kept in the replay; float16 saves 1.2 MB a seed at N = 3, blurs velocities by 0.005."""
     warmup_episodes: int = 40
     """Episodes played before the first update, all learners idle."""
     critic_learning_rate: float = 1e-3
@@ -177,8 +192,11 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
-class Config:
-    """One run: a task, a topology rule, a message interpreter, and as many seeds as you like."""
+class Experiment:
+    """What is computed: a task, a topology rule, a message interpreter, and as many seeds as you like.
+
+    Each of these settings may change the result; `Means` change it by rounding at most.
+    """
 
     task: str = "navigation_N3_l3"
     """Its name, as `mgtopo tasks` lists it, or another size by the grammar given there."""
@@ -186,6 +204,8 @@ class Config:
     """Axis A: who receives from whom, and how that is learned."""
     messages: str = "lstm"
     """Axis B: what is sent and how what arrives is read."""
+    critic: str = "mlp"
+    """Axis C: what judges the actions of all agents together."""
     seeds: int = 8
     """How many independent runs, all in one program."""
     first_seed: int = 0
@@ -196,42 +216,23 @@ class Config:
     """K: updates of the gates for every update of eta and of the baseline."""
     chunk_episodes: int = 100
     """Episodes the program advances before the host hears from it."""
-    seed_axis: Literal["auto", "vmap", "map"] = "auto"
-    """vmap batches seeds (accelerators); map runs them in turn, on one device per core (CPU)."""
-    devices: int = 0
-    """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
-    lanes: int = 0
-    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 (auto) takes what fits."""
-    microbatch: int = 0
-    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 (auto) takes what fits."""
-    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
-    """Of float32 matrix products where the device has a choice; auto is the device's default (GPU: tf32)."""
-    deterministic: bool = False
-    """On a GPU, only operations that give the same bits at every run; slower."""
-    wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
-    wandb_per_seed: int = 0
-    """Mirror so many seeds as W&B runs of their own, besides the one of all."""
-    wandb_project: str = "purejax_mgtopo"
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     gates: GateConfig = field(default_factory=GateConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
     message: MessageConfig = field(default_factory=MessageConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        if self.topology not in TOPOLOGIES:
-            raise unknown_name("topology", self.topology, TOPOLOGIES)
-        if self.messages not in MESSAGES:
-            raise unknown_name("messages", self.messages, MESSAGES)
+        for axis, name, known in (
+            ("topology", self.topology, TOPOLOGIES),
+            ("messages", self.messages, MESSAGES),
+            ("critic", self.critic, CRITICS),
+        ):
+            if name not in known:
+                raise unknown_name(axis, name, known)
         require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
         require(self.first_seed >= 0, "first_seed must not be negative")
-        require(self.devices >= 0, "devices must not be negative; 0 takes all")
-        require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
-        require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
-        require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
         require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
         for name, value, step, step_name in (
@@ -267,91 +268,57 @@ class Config:
         return self.episodes // self.chunk_episodes
 
 
-def with_method(config: Config, name: str) -> Config:
-    """`config` with a preset's two axes, or those of ``"topology+messages"``.
+@dataclass(frozen=True)
+class Means:
+    """By what an experiment is computed, and what is kept of it: devices, memory, precision, checkpoints, W&B."""
+
+    seed_axis: Literal["auto", "vmap", "map"] = "auto"
+    """vmap batches seeds (accelerators); map runs them in turn, on one device per core (CPU)."""
+    devices: int = 0
+    """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
+    lanes: int = 0
+    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 (auto) takes what fits."""
+    microbatch: int = 0
+    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 (auto) takes what fits."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """How exactly float32 matrices are multiplied where the device has a choice; auto is its default (GPU: tf32)."""
+    deterministic: bool = False
+    """On a GPU, only operations that give the same bits at every run; slower."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
+    wandb_per_seed: int = 0
+    """Mirror so many seeds as W&B runs of their own, besides the one of all."""
+    wandb_project: str = "purejax_mgtopo"
+    """The project in W&B."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self) -> None:
+        require(self.devices >= 0, "devices must not be negative; 0 takes all")
+        require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
+        require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
+        require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: what is computed, and by what. Settings of both go by one flat namespace."""
+
+    experiment: Experiment = field(default_factory=Experiment, metadata=UNNAMED)
+    means: Means = field(default_factory=Means, metadata=UNNAMED)
+
+
+def with_method(experiment: Experiment, name: str) -> Experiment:
+    """`experiment` with a preset's two axes, or those of ``"topology+messages"``.
 
     Raises ConfigError for an unknown name, with the nearest known one.
     """
     if "+" in name:
         topology, messages = name.split("+", 1)
-        return dataclasses.replace(config, topology=topology, messages=messages)
+        return dataclasses.replace(experiment, topology=topology, messages=messages)
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     method = METHODS[name]
-    learner = dataclasses.replace(config.learner, share_parameters=method.share_parameters)
+    learner = dataclasses.replace(experiment.learner, share_parameters=method.share_parameters)
     return dataclasses.replace(
-        config, topology=method.topology, messages=method.messages, learner=learner
+        experiment, topology=method.topology, messages=method.messages, learner=learner
     )
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by its dotted name, e.g. ``learner.batch_size``."""
-    flat: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            flat |= flatten(value, f"{prefix}{item.name}.")
-        else:
-            flat[prefix + item.name] = value
-    return flat
-
-
-_MEANS = ("devices", "lanes", "microbatch", "seed_axis", "deterministic")
-
-
-def scientific(config: Config) -> dict[str, Any]:
-    """The settings that say what is computed, by dotted name; the others say by what means, and what is kept."""
-    return {
-        name: value
-        for name, value in flatten(config).items()
-        if name not in _MEANS and not name.startswith(("checkpoint.", "wandb"))
-    }
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The settings in which two flat configurations differ, each as ``name: old -> new``."""
-    return [
-        f"{name} {old.get(name)} -> {new.get(name)}"
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    ]
-
-
-def override(config: Config, changes: Mapping[str, Any]) -> Config:
-    """`config` with settings replaced by dotted name, all at once (so checks see only the result).
-
-    Raises ConfigError for an unknown name (naming the nearest) or a value of the wrong type.
-    """
-    known = flatten(config)
-    for name in changes:
-        if name not in known:
-            raise unknown_name("setting", name, known)
-    return typing.cast(Config, _override(config, changes, ""))
-
-
-def _override(node: Any, changes: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(type(node))
-    replaced = {}
-    for item in dataclasses.fields(node):
-        name, value = prefix + item.name, getattr(node, item.name)
-        if dataclasses.is_dataclass(value):
-            replaced[item.name] = _override(value, changes, f"{name}.")
-        elif name in changes:
-            replaced[item.name] = _checked(name, hints[item.name], changes[name])
-    return dataclasses.replace(node, **replaced)
-
-
-def _checked(name: str, hint: Any, value: Any) -> Any:
-    """`value` if it fits the setting's type (an int may stand for a float)."""
-    if typing.get_origin(hint) is Literal:
-        options = typing.get_args(hint)
-        if not any(value == option and type(value) is type(option) for option in options):
-            raise ConfigError(
-                f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}"
-            )
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if isinstance(hint, types.UnionType) or type(value) is not hint:
-        raise ConfigError(f"{name} must be of type {hint.__name__}, not {value!r}")
-    return value

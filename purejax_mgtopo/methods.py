@@ -1,4 +1,4 @@
-"""The grid of methods by name: topology rule (axis A) x message interpreter (axis B), and its presets.
+"""The grid of methods by name: topology rule (axis A), message interpreter (B), critic (C), and its presets.
 
 Names and one-line descriptions only, free of JAX: the command line lists them without starting it. The objects
 behind the names stand in ``topology/__init__.py`` and ``messages/__init__.py``; a test holds the tables together.
@@ -19,6 +19,10 @@ TOPOLOGIES = {
 MESSAGES = {
     "lstm": "an LSTM reads the received observations (the paper's policy)",
     "commnet": "hidden states are averaged and exchanged for several rounds (Sukhbaatar et al. 2016)",
+}
+
+CRITICS = {
+    "mlp": "a network over the observations and actions of all agents, in their order (the paper's)",
 }
 
 

@@ -18,7 +18,7 @@ from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Team
 from purejax_mgtopo.algorithm.topology.rule import RuleMetrics, make_rule
 from purejax_mgtopo.algorithm.types import Clock, Mode, Streams, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -55,7 +55,7 @@ class UpdateMetrics:
 class Algorithm:
     """The task and the parts of the method, put together; holds no state."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Experiment) -> None:
         self.config = config
         self.env = env = jax_mpe.make(config.task)
         self.rule = make_rule(config, env.num_agents, env.observation_size)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.networks import Critic, apply
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Mode, PyTree, Window, random_tape
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -38,7 +38,9 @@ class ActorCritic:
 class Maddpg:
     """Losses and updates of policies and critic; knows neither rule nor interpreter."""
 
-    def __init__(self, config: Config, team: Team, observation_size: int, action_size: int) -> None:
+    def __init__(
+        self, config: Experiment, team: Team, observation_size: int, action_size: int
+    ) -> None:
         self.settings = config.learner
         self.team = team
         self.num_agents, self.sizes = team.num_agents, (observation_size, action_size)

@@ -13,7 +13,7 @@ from purejax_mgtopo.algorithm.messages.interpreter import Interpreter
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.topology.rule import Rule
 from purejax_mgtopo.algorithm.types import Carry, Gates, Mode, PyTree
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -41,7 +41,7 @@ class Team:
 
     def __init__(
         self,
-        config: Config,
+        config: Experiment,
         rule: Rule,
         interpreter: Interpreter,
         num_agents: int,

@@ -63,7 +63,7 @@ class Fit:
     """A plan for the seeds of a configuration, and what it rests on."""
 
     config: Config
-    """With `lanes` and `microbatch` settled."""
+    """With the means `lanes` and `microbatch` settled."""
     devices: int
     memory: int
     """Bytes of one device that the plan may use."""
@@ -77,12 +77,12 @@ class Fit:
 
     @property
     def waves(self) -> int:
-        return -(-self.config.seeds // self.config.lanes)
+        return -(-self.config.experiment.seeds // self.config.means.lanes)
 
 
 def lane_bytes(config: Config) -> LaneBytes:
     """Exact, from shapes; nothing is computed or compiled."""
-    one = Population(replace(config, seeds=1), 1, jax.local_devices()[:1])
+    one = Population(_of_seeds(config, 1), 1, jax.local_devices()[:1])
     sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest"), 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(one.abstract().lanes):
         parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
@@ -99,7 +99,7 @@ def lane_bytes(config: Config) -> LaneBytes:
 
 def program_bytes(config: Config, lanes: int) -> ProgramBytes:
     """Of the chunk's program with so many lanes on one device, by compiling it."""
-    population = Population(replace(config, seeds=lanes), lanes, jax.local_devices()[:1])
+    population = Population(_of_seeds(config, lanes), lanes, jax.local_devices()[:1])
     analysis = population.compiled(population.abstract()).memory_analysis()
     if analysis is None:
         raise ConfigError("this backend does not tell how much memory a program needs; set --lanes")
@@ -143,34 +143,37 @@ def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
     memory = int(MARGIN * (device_memory() if memory is None else memory))
     memory = int(processes.gather([memory]).min())  # all processes come to the same plan
     lane = lane_bytes(config)
-    devices = Population(config, config.lanes or None).mesh.size
-    wanted = -(-(config.lanes or config.seeds) // devices)
-    together = seed_axis(config) == "vmap"
+    means, seeds = config.means, config.experiment.seeds
+    devices = Population(config, means.lanes or None).mesh.size
+    wanted = -(-(means.lanes or seeds) // devices)
+    together = seed_axis(means) == "vmap"
     # Activations have never been measured above ten times the state of a lane at the paper's sizes.
     generous = lane.total * (wanted + 10 * (wanted if together else 1))
-    if not check and (generous <= memory // 4 or config.lanes):
-        settled = replace(config, lanes=min(config.lanes or config.seeds, config.seeds))
+    if not check and (generous <= memory // 4 or means.lanes):
+        settled = _with_lanes(config, min(means.lanes or seeds, seeds), means.microbatch)
         return Fit(settled, devices, memory, lane, math.nan, generous, None)
     small, large = (1, 2) if together else (2, 4)
     at_small, at_large = (program_bytes(config, n) for n in (small, large))
     state = (at_large.state - at_small.state) / (large - small)
     activations = max((at_large.temporary - at_small.temporary) / (large - small), 0.0)
     fixed = at_small.total - small * (state + activations)
-    lanes, batch = _solve(wanted, memory - fixed, state, activations, together, config.microbatch)
+    lanes, batch = _solve(wanted, memory - fixed, state, activations, together, means.microbatch)
     while True:
         if lanes < 1:
             raise ConfigError(
                 f"one seed needs {at_small.total / 1e6:,.0f} MB and a device has {memory / 1e6:,.0f} MB to give; "
                 "lower learner.replay_transitions or learner.hidden"
             )
-        total = even_lanes(config.lanes or config.seeds, lanes * devices)
-        settled = replace(config, lanes=total, microbatch=batch if batch < lanes else 0)
+        total = even_lanes(means.lanes or seeds, lanes * devices)
+        settled = _with_lanes(config, total, batch if batch < lanes else 0)
         per_device = -(-total // devices)
         compiled = program_bytes(settled, per_device)
         if compiled.total <= memory:
             break
         lanes = min(per_device - 1, int(per_device * memory / compiled.total))
-    predicted = _predicted(per_device, settled.microbatch, fixed, state, activations, together)
+    predicted = _predicted(
+        per_device, settled.means.microbatch, fixed, state, activations, together
+    )
     return Fit(settled, devices, memory, lane, activations, int(predicted), compiled)
 
 
@@ -182,9 +185,9 @@ def burst(fit: Fit, chunks: int = 3, profile: Path | None = None) -> float:
     Args:
         profile: a folder for a profile of one more chunk, as TensorBoard and Perfetto read it.
     """
-    config = fit.config
-    lanes = config.lanes if seed_axis(config) == "vmap" else min(config.lanes, fit.devices)
-    population = Population(replace(config, seeds=lanes), lanes)
+    means = fit.config.means
+    lanes = means.lanes if seed_axis(means) == "vmap" else min(means.lanes, fit.devices)
+    population = Population(_of_seeds(fit.config, lanes), lanes)
     state, _ = population.advance(population.init())
     began = time.perf_counter()
     for _ in range(chunks):
@@ -193,7 +196,7 @@ def burst(fit: Fit, chunks: int = 3, profile: Path | None = None) -> float:
     if profile is not None:
         with jax.profiler.trace(str(profile)):
             population.advance(state)
-    return chunks * config.chunk_episodes * lanes / seconds
+    return chunks * fit.config.experiment.chunk_episodes * lanes / seconds
 
 
 def _solve(
@@ -227,6 +230,14 @@ def _predicted(
     if not batch:
         return fixed + lanes * (state + activations)
     return fixed + lanes * state + batch * (state + activations)
+
+
+def _of_seeds(config: Config, seeds: int) -> Config:
+    return replace(config, experiment=replace(config.experiment, seeds=seeds))
+
+
+def _with_lanes(config: Config, lanes: int, microbatch: int) -> Config:
+    return replace(config, means=replace(config.means, lanes=lanes, microbatch=microbatch))
 
 
 def _is_key(leaf: Any) -> bool:

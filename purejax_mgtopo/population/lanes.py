@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Means
 
 
-def seed_axis(config: Config) -> str:
+def seed_axis(means: Means) -> str:
     """How the lanes of one device are batched: ``vmap`` or ``map``."""
-    if config.seed_axis != "auto":
-        return config.seed_axis
+    if means.seed_axis != "auto":
+        return means.seed_axis
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState, UpdateMetrics
 from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics, evaluate
 from purejax_mgtopo.algorithm.types import Clock
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, Means
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
 from purejax_mgtopo.population.lanes import over_lanes, seed_axis
@@ -102,11 +102,12 @@ class Population:
         lanes: int | None = None,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        wanted = min(lanes or config.seeds, config.seeds)
-        self.config = config = replace(config, lanes=wanted)
-        self.algorithm = Algorithm(config)
-        self.waves = split_into_waves(config, wanted)
-        self.mesh = _mesh(_devices(config, wanted) if devices is None else devices)
+        experiment = config.experiment
+        wanted = min(lanes or experiment.seeds, experiment.seeds)
+        self.config = replace(config, means=replace(config.means, lanes=wanted))
+        self.algorithm = Algorithm(experiment)
+        self.waves = split_into_waves(experiment, wanted)
+        self.mesh = _mesh(_devices(config.means, wanted) if devices is None else devices)
         batch = self._batch(-(-wanted // self.mesh.size))
         self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
         self.lanes = self.mesh.size * self.lanes_per_device
@@ -123,7 +124,7 @@ class Population:
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
-        with matmul_precision(self.config.precision):
+        with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
         return PopulationState(clock=self._shared(self.algorithm.start_clock()), lanes=lanes)
 
@@ -131,10 +132,12 @@ class Population:
         self, state: PopulationState, wave: Wave | None = None
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
-        with matmul_precision(self.config.precision):
+        with matmul_precision(self.config.means.precision):
             lanes, told = self._advance(state.lanes, state.clock)
         # Counted here: adding two numbers on the device would be one more program.
-        clock = jax.tree.map(np.asarray, state.clock).advanced(self.config.chunk_episodes)
+        clock = jax.tree.map(np.asarray, state.clock).advanced(
+            self.config.experiment.chunk_episodes
+        )
         report = self._report(told, int(clock.episode), wave or self.waves[0])
         return PopulationState(clock=self._shared(clock), lanes=lanes), report
 
@@ -154,7 +157,7 @@ class Population:
 
     def compiled(self, state: PopulationState) -> Any:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
-        with matmul_precision(self.config.precision):
+        with matmul_precision(self.config.means.precision):
             return self._advance.lower(state.lanes, state.clock).compile()
 
     def _init_lane(self, key: Array) -> LaneState:
@@ -163,7 +166,7 @@ class Population:
 
     def _advance_lane(self, lane: LaneState, clock: Clock) -> tuple[LaneState, LaneReport]:
         """One seed, one chunk: the whole of training that is not the host's."""
-        config = self.config
+        config = self.config.experiment
 
         def iterate(carry: tuple, _: None) -> tuple:
             seed, clock = carry
@@ -196,7 +199,8 @@ class Population:
 
     def _evaluates(self, episode: Any) -> Any:
         """Every so often, and after the last chunk."""
-        return (episode % self.config.evaluation.every == 0) | (episode >= self.config.episodes)
+        experiment = self.config.experiment
+        return (episode % experiment.evaluation.every == 0) | (episode >= experiment.episodes)
 
     def _report(self, told: LaneReport, episode: int, wave: Wave) -> ChunkReport:
         """`told` without idle lanes; of several processes, this one's part."""
@@ -204,9 +208,10 @@ class Population:
         ours = lanes < wave.seeds
         local = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], told)
         evaluates = self._evaluates(episode)
+        warmup = self.config.experiment.learner.warmup_episodes
         return ChunkReport(
             episode=episode,
-            env_steps=(self.config.learner.warmup_episodes + episode) * self.algorithm.env.horizon,
+            env_steps=(warmup + episode) * self.algorithm.env.horizon,
             seeds=wave.first_seed + lanes[ours],
             training=_named(local.training),
             since_evaluation=_named(local.since_evaluation) if evaluates else None,
@@ -232,9 +237,9 @@ class Population:
 
     def _batch(self, lanes: int) -> int:
         """Lanes of a device that advance together; 0 in the configuration lets all."""
-        if seed_axis(self.config) == "map":
+        if seed_axis(self.config.means) == "map":
             return 1
-        return min(self.config.microbatch or lanes, lanes)
+        return min(self.config.means.microbatch or lanes, lanes)
 
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
@@ -253,10 +258,10 @@ def _mesh(devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(np.array(devices), ("seed",), axis_types=(AxisType.Auto,))
 
 
-def _devices(config: Config, lanes: int) -> Sequence[jax.Device]:
+def _devices(means: Means, lanes: int) -> Sequence[jax.Device]:
     """The devices that share the lanes: in one process no more than there are lanes, in several all."""
     devices = jax.devices()
-    count = min(config.devices or len(devices), len(devices))
+    count = min(means.devices or len(devices), len(devices))
     if jax.process_count() > 1:
         if count < len(devices) or lanes < len(devices):
             raise ConfigError(

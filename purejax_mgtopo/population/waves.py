@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class Wave:
         return self.first_seed <= seed < self.first_seed + self.seeds
 
 
-def split_into_waves(config: Config, lanes: int) -> tuple[Wave, ...]:
+def split_into_waves(experiment: Experiment, lanes: int) -> tuple[Wave, ...]:
     """The run's seeds in waves of at most `lanes`; only the last may be smaller, and runs with idle lanes.
 
     No seed's result depends on the wave it is in.
     """
     if lanes < 1:
         raise ValueError(f"lanes must be at least 1, not {lanes}")
-    starts = range(0, config.seeds, lanes)
+    starts = range(0, experiment.seeds, lanes)
     return tuple(
-        Wave(index, config.first_seed + start, min(lanes, config.seeds - start))
+        Wave(index, experiment.first_seed + start, min(lanes, experiment.seeds - start))
         for index, start in enumerate(starts)
     )
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
 from purejax_mgtopo.algorithm.types import PyTree, fill_diagonal
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 class CommNet:
@@ -22,7 +22,7 @@ class CommNet:
     time.
     """
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         self.num_agents = num_agents
         self.observation_size = observation_size
         self.message_size = config.learner.hidden

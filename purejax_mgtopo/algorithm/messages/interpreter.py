@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.messages.commnet import CommNet
 from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
 from purejax_mgtopo.algorithm.types import PyTree
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @runtime_checkable
@@ -63,12 +63,12 @@ class Interpreter(Protocol):
         ...
 
 
-INTERPRETERS: dict[str, Callable[[Config, int, int], Interpreter]] = {
+INTERPRETERS: dict[str, Callable[[Experiment, int, int], Interpreter]] = {
     "lstm": ObservationLSTM,
     "commnet": CommNet,
 }
 
 
-def make_interpreter(config: Config, num_agents: int, observation_size: int) -> Interpreter:
+def make_interpreter(config: Experiment, num_agents: int, observation_size: int) -> Interpreter:
     """The interpreter that `config` names, sized for a task of N agents with observations of width O."""
     return INTERPRETERS[config.messages](config, num_agents, observation_size)

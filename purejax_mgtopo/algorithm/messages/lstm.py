@@ -15,7 +15,7 @@ from purejax_mgtopo.algorithm.kernels.lazy import lazy_lstm
 from purejax_mgtopo.algorithm.kernels.packed import MIN_ROWS, packed_lstm
 from purejax_mgtopo.algorithm.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.types import PyTree, others
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 class MessageLSTM(nn.Module):
@@ -73,7 +73,7 @@ class ObservationLSTM:
     is the last hidden state, zeros where nothing was received. (Paper, Table 2: ``o(C^i)-LSTM(128)``.)
     """
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         self.num_agents = num_agents
         self.message_size = observation_size
         self.latency: int = config.message.latency
@@ -81,9 +81,7 @@ class ObservationLSTM:
         self.shared = config.learner.share_parameters
         self._lstm = MessageLSTM(observation_size, self.hidden)
         # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
-        self._packs = (
-            num_agents > 2 and config.seed_axis != "vmap" and jax.default_backend() == "cpu"
-        )
+        self._packs = num_agents > 2 and jax.default_backend() == "cpu"
 
     def init(self, key: Key[Array, ""], alone: bool = False) -> PyTree:
         """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.networks import MLP, apply
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -56,7 +56,7 @@ class BaselineState:
 class Baseline:
     """``V(o) = FC(H)-FC(H)-Linear(1)`` of the joint observation, trained by n-step TD (Table 1)."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         self.settings = config.baseline
         self.discount = config.learner.discount
         self.inputs = num_agents * observation_size

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -26,7 +26,7 @@ class Fixed:
     memory = 0
     tape_shape: tuple[int, ...] = (0,)
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         del config, observation_size
         self.num_agents = num_agents
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.networks import MLP, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory
-from purejax_mgtopo.config import Config, GateConfig
+from purejax_mgtopo.config import Experiment, GateConfig
 
 
 class EdgeGates:
@@ -18,7 +18,7 @@ class EdgeGates:
     selective = True
     memory = 0
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         self.settings: GateConfig = config.gates
         self.num_agents = num_agents
         self.observation_size = observation_size

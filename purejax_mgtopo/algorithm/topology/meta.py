@@ -27,7 +27,7 @@ from purejax_mgtopo.algorithm.topology.gates import (
 )
 from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config, MetaConfig
+from purejax_mgtopo.config import Experiment, MetaConfig
 
 
 class BackwardLSTM(nn.Module):
@@ -77,7 +77,7 @@ class InnerStep:
 class MetaGradient(EdgeGates):
     """Each edge has an advantage of its own, ``A-hat = f_eta(tau)``, and eta learns to make gates that pay."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         super().__init__(config, num_agents, observation_size)
         self.meta: MetaConfig = config.meta
         self.discount = config.learner.discount

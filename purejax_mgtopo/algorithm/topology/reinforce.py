@@ -13,7 +13,7 @@ from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates, tree_difference, tree_norm
 from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
@@ -28,7 +28,7 @@ class ReinforceState:
 class Reinforce(EdgeGates):
     """All edges of a step share one advantage ``A_t = G_t^(n) - V(o_t)``."""
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         super().__init__(config, num_agents, observation_size)
         self.baseline = Baseline(config, num_agents, observation_size)
 

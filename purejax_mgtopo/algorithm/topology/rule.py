@@ -16,7 +16,7 @@ from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
 from purejax_mgtopo.algorithm.topology.straight_through import StraightThrough
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 
 __all__ = ["RULES", "Rule", "RuleMetrics", "make_rule"]
 
@@ -82,7 +82,7 @@ class Rule(Protocol):
         ...
 
 
-RULES: dict[str, Callable[[Config, int, int], Rule]] = {
+RULES: dict[str, Callable[[Experiment, int, int], Rule]] = {
     "none": Nobody,
     "full": Full,
     "reinforce": Reinforce,
@@ -91,6 +91,6 @@ RULES: dict[str, Callable[[Config, int, int], Rule]] = {
 }
 
 
-def make_rule(config: Config, num_agents: int, observation_size: int) -> Rule:
+def make_rule(config: Experiment, num_agents: int, observation_size: int) -> Rule:
     """The rule that `config` names, sized for a task of N agents with observations of width O."""
     return RULES[config.topology](config, num_agents, observation_size)
