@@ -3,8 +3,8 @@
 The public API, and only that. Names resolve on first use, so that ``import purejax_mgtopo`` starts
 no JAX and the command line answers ``--help`` at once.
 
-    from purejax_mgtopo import Config, train, with_method
-    train(with_method(Config(task="toy_follow_holder", episodes=2_000), "meta"), "results/meta")
+    from purejax_mgtopo import Experiment, train, with_method
+    train(with_method(Experiment(task="toy_follow_holder", episodes=2_000), "meta"), "results/meta")
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.config import Config, flatten, override, with_method
+    from purejax_mgtopo.config import Config, Experiment, Means, flatten, override, with_method
     from purejax_mgtopo.errors import ConfigError
-    from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+    from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
     from purejax_mgtopo.population.population import Population
     from purejax_mgtopo.records.run_data import RunData, load_run
     from purejax_mgtopo.trained.load import load_trained
@@ -29,9 +29,12 @@ __version__ = "0.2.0"
 _HOME = {
     "Config": "config",
     "ConfigError": "errors",
+    "Experiment": "config",
+    "Means": "config",
     "flatten": "config",
     "override": "config",
     "with_method": "config",
+    "CRITICS": "methods",
     "MESSAGES": "methods",
     "METHODS": "methods",
     "TOPOLOGIES": "methods",
@@ -49,11 +52,14 @@ _HOME = {
 }
 
 __all__ = [  # noqa: F822 - resolved by __getattr__
+    "CRITICS",
     "MESSAGES",
     "METHODS",
     "TOPOLOGIES",
     "Config",
     "ConfigError",
+    "Experiment",
+    "Means",
     "Population",
     "Recipe",
     "RunData",

@@ -4,7 +4,16 @@ import dataclasses
 
 import pytest
 
-from purejax_mgtopo.config import Config, LearnerConfig, flatten, override, with_method
+from purejax_mgtopo.config import (
+    CheckpointConfig,
+    Config,
+    Experiment,
+    LearnerConfig,
+    Means,
+    flatten,
+    override,
+    with_method,
+)
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
 
@@ -20,12 +29,23 @@ def test_paper_defaults() -> None:
 
 
 def test_flatten_and_override_are_inverse() -> None:
-    config = with_method(Config(seeds=3, episodes=200), "commnet")
-    assert override(Config(), flatten(config)) == config
+    experiment = with_method(Experiment(seeds=3, episodes=200), "commnet")
+    means = Means(devices=2, checkpoint=CheckpointConfig(keep=4))
+    for one in (experiment, means, Config(experiment, means)):
+        assert override(type(one)(), flatten(one)) == one
+
+
+def test_both_halves_of_a_run_share_one_flat_namespace() -> None:
+    computed, by = flatten(Experiment()), flatten(Means())
+    assert not computed.keys() & by.keys()
+    assert flatten(Config()) == computed | by
+    assert not any(name.startswith(("experiment", "means")) for name in flatten(Config()))
+    assert {"critic", "evaluation.every", "learner.hidden"} <= computed.keys()
+    assert {"precision", "seed_axis", "checkpoint.minutes"} <= by.keys()
 
 
 def test_override_checks_only_the_result() -> None:
-    config = override(Config(), {"learner.replay_transitions": 100, "learner.batch_size": 50})
+    config = override(Experiment(), {"learner.replay_transitions": 100, "learner.batch_size": 50})
     assert config.learner.batch_size == 50
     with pytest.raises(ConfigError, match="learner.batch_size"):
         override(Config(), {"learner.replay_transitions": 100})
@@ -44,6 +64,8 @@ def test_override_checks_only_the_result() -> None:
         ({"message.latency": False}, "must be one of 0, 1"),
         ({"topology": "metta"}, "did you mean 'meta'"),
         ({"messages": "lstmm"}, "did you mean 'lstm'"),
+        ({"critic": "mpl"}, "unknown critic 'mpl'; did you mean 'mlp'"),
+        ({"devices": -1}, "devices must not be negative"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"episodes": 150}, "the nearest is 200"),
         ({"chunk_episodes": 15}, "multiple of updates_per_iteration"),
@@ -59,31 +81,31 @@ def test_a_wrong_setting_gets_one_line(changes: dict, message: str) -> None:
 
 
 def test_an_int_may_stand_for_a_float() -> None:
-    value = override(Config(), {"learner.discount": 0}).learner.discount
+    value = override(Config(), {"learner.discount": 0}).experiment.learner.discount
     assert value == 0.0
     assert type(value) is float
 
 
 def test_presets_are_points_of_the_grid() -> None:
     for name, method in METHODS.items():
-        config = with_method(Config(), name)
+        config = with_method(Experiment(), name)
         assert config.topology in TOPOLOGIES
         assert config.messages in MESSAGES
         assert config.method == method.name  # an alias answers by its first name
 
 
 def test_any_point_of_the_grid_has_a_name() -> None:
-    config = with_method(Config(), "stgs+commnet")
+    config = with_method(Experiment(), "stgs+commnet")
     assert (config.topology, config.messages) == ("stgs", "commnet")
     assert config.method == "stgs+commnet"
     with pytest.raises(ConfigError, match="did you mean 'commnet'"):
-        with_method(Config(), "stgs+comnet")
+        with_method(Experiment(), "stgs+comnet")
     with pytest.raises(ConfigError, match="did you mean 'reinforce'"):
-        with_method(Config(), "reinforced")
+        with_method(Experiment(), "reinforced")
 
 
 def test_sharing_parameters_leaves_the_preset() -> None:
-    shared = dataclasses.replace(Config(), learner=LearnerConfig(share_parameters=True))
+    shared = dataclasses.replace(Experiment(), learner=LearnerConfig(share_parameters=True))
     assert shared.method == "meta+lstm"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.topology.rule import RULES
-from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.methods import METHODS, TOPOLOGIES
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def test_the_example_rule_is_short_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
         "learner.replay_transitions": 250,
         "learner.warmup_episodes": 8,
     }
-    algorithm = Algorithm(override(Config(), small))
+    algorithm = Algorithm(override(Experiment(), small))
     state = jax.jit(algorithm.init)(jax.random.key(0))
     state, metrics = jax.jit(algorithm.iterate)(state, algorithm.start_clock())
     assert np.isfinite(metrics.critic_loss)

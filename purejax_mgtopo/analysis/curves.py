@@ -44,7 +44,7 @@ def draw_curves(
     from purejax_mgtopo.analysis.figures import Curve, learning_curves
 
     curves = [
-        Curve(run.config.task, method, run.episodes, run.return_sampled, run.edge_rate)
+        Curve(run.experiment.task, method, run.episodes, run.return_sampled, run.edge_rate)
         for method, run in runs
         if len(run.episodes)
     ]
@@ -72,7 +72,7 @@ def summarise(method: str, run: RunData) -> Summary:
     """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
     nothing = Interval(np.nan, np.nan, np.nan)
     final, edges = nothing, np.nan
-    healthy = np.zeros(run.config.seeds, bool)
+    healthy = np.zeros(run.experiment.seeds, bool)
     if len(run.episodes):
         healthy = finite_seeds(run.return_sampled[:, -1:])[0] & run.finite[:, -1]
     if healthy.any():
@@ -80,11 +80,11 @@ def summarise(method: str, run: RunData) -> Summary:
         final = Interval(*(float(line[0]) for line in band))
         edges = float(interquartile_mean(run.edge_rate[healthy, -1]))
     return Summary(
-        task=run.config.task,
+        task=run.experiment.task,
         method=method,
         final_return=final,
         edge_rate=edges,
         finite=int(healthy.sum()),
-        seeds=run.config.seeds,
+        seeds=run.experiment.seeds,
         minutes=run.seconds / 60,
     )

@@ -45,21 +45,23 @@ def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -
     """Train for a chunk that is not counted, then for `chunks` that are. Raises ConfigError where it does not fit."""
     import dataclasses
 
-    from purejax_mgtopo.bench.training import benchmark_config
+    from purejax_mgtopo.bench.training import benchmark
+    from purejax_mgtopo.config import Config, Means
     from purejax_mgtopo.machine.startup import configure_platform
 
-    config = dataclasses.replace(benchmark_config(method, task, seeds), devices=devices)
+    experiment = benchmark(method, task, seeds)
     if seeds > FEW:
-        iteration = config.updates_per_iteration
-        iterations = max(1, FEW * config.chunk_episodes // (seeds * iteration))
-        config = dataclasses.replace(config, chunk_episodes=iterations * iteration)
-    configure_platform(config)
+        iteration = experiment.updates_per_iteration
+        iterations = max(1, FEW * experiment.chunk_episodes // (seeds * iteration))
+        experiment = dataclasses.replace(experiment, chunk_episodes=iterations * iteration)
+    config = Config(experiment, Means(devices=devices))
+    configure_platform(config.means)
     from purejax_mgtopo.population.fit import lane_bytes, plan
     from purejax_mgtopo.population.population import Population
 
     fit = plan(config)
     if fit.waves > 1:
-        raise MemoryError(f"{seeds} seeds do not fit; {fit.config.lanes} do")
+        raise MemoryError(f"{seeds} seeds do not fit; {fit.config.means.lanes} do")
     began = time.perf_counter()
     population = Population(fit.config, seeds)
     state = population.init()
@@ -75,12 +77,12 @@ def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -
     # Compiled once more only where no cache of compiled programs is set.
     memory = population.compiled(population.abstract()).memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    rate = config.chunk_episodes * seeds / statistics.median(durations)
+    rate = experiment.chunk_episodes * seeds / statistics.median(durations)
     lane = lane_bytes(config)
     return Point(
         seeds=seeds,
         devices=population.mesh.size,
-        microbatch=fit.config.microbatch,
+        microbatch=fit.config.means.microbatch,
         episodes_per_second=rate,
         per_lane=rate / seeds,
         compile_seconds=first - statistics.median(durations),
@@ -158,10 +160,10 @@ def main() -> None:
     parser.add_argument("--bandwidth", action="store_true")
     flags = parser.parse_args()
     if flags.bandwidth:
-        from purejax_mgtopo.config import Config
+        from purejax_mgtopo.config import Means
         from purejax_mgtopo.machine.startup import configure_platform
 
-        configure_platform(Config())
+        configure_platform(Means())
         kind = jax.devices()[0].device_kind
         print(json.dumps({"gbytes_per_second": bandwidth(), "kind": kind}))
         return

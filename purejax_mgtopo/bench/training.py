@@ -14,10 +14,10 @@ import statistics
 import time
 from typing import Any
 
-from purejax_mgtopo.config import Config, EvaluationConfig, with_method
+from purejax_mgtopo.config import Config, EvaluationConfig, Experiment, with_method
 from purejax_mgtopo.machine.startup import configure_platform
 
-CHUNK = Config().chunk_episodes
+CHUNK = Experiment().chunk_episodes
 """Episodes between two looks at the clock, as in any run."""
 
 REFERENCE_GFLOP = {3: 1.1, 6: 5.5}
@@ -33,11 +33,13 @@ def reference_rate(task: str, episodes_per_second: float) -> float:
     return REFERENCE_GFLOP[int(agents[1])] * episodes_per_second
 
 
-def benchmark_config(method: str, task: str, seeds: int) -> Config:
+def benchmark(method: str, task: str, seeds: int) -> Experiment:
     """The method's defaults, with no evaluation before the measurement ends."""
     never = EvaluationConfig(every=10**9)
-    config = Config(task=task, seeds=seeds, chunk_episodes=CHUNK, episodes=10**9, evaluation=never)
-    return with_method(config, method)
+    experiment = Experiment(
+        task=task, seeds=seeds, chunk_episodes=CHUNK, episodes=10**9, evaluation=never
+    )
+    return with_method(experiment, method)
 
 
 def measure(method: str, task: str, seeds: int, seconds: float) -> dict[str, Any]:
@@ -48,8 +50,8 @@ def measure(method: str, task: str, seeds: int, seconds: float) -> dict[str, Any
     time from the configuration to the end of the first chunk, warm-up episodes included, less one
     usual chunk.
     """
-    config = benchmark_config(method, task, seeds)
-    configure_platform(config)
+    config = Config(benchmark(method, task, seeds))
+    configure_platform(config.means)
     from purejax_mgtopo.population.population import Population  # starts JAX
 
     start = time.perf_counter()

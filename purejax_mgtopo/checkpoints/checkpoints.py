@@ -57,7 +57,7 @@ from purejax_mgtopo.checkpoints.stored import (
     sealed,
     set_aside,
 )
-from purejax_mgtopo.config import differences, scientific
+from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
@@ -66,6 +66,8 @@ from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.provenance import device, versions
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
+BITWISE = ("versions", "device", "lanes", "devices", "precision")
+"""What decides the last bit of a result beside the experiment, as a checkpoint's meta tells it."""
 silence_orbax()
 
 
@@ -80,7 +82,7 @@ class Restored:
     state: PopulationState
     episode: int
     bitwise: bool
-    """Going on from it repeats an uninterrupted run bit for bit: same versions, device kind and lanes."""
+    """Going on from it repeats an uninterrupted run bit for bit: all of `BITWISE` is as it was."""
 
 
 class Checkpoints:
@@ -254,9 +256,7 @@ class Checkpoints:
                     raise BadCheckpoint(f"{name} differs from what was saved")
         state = unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
         now = self._meta(0, 0.0)
-        bitwise = all(
-            meta[name] == now[name] for name in ("versions", "device", "lanes", "devices")
-        )
+        bitwise = all(meta[name] == now[name] for name in BITWISE)
         return Restored(state, meta["episode"], bitwise)
 
     def _set_aside(self, bad: Sequence[Path]) -> None:
@@ -290,7 +290,8 @@ class Checkpoints:
             "wave": dataclasses.asdict(self._wave),
             "lanes": self._population.lanes,
             "devices": self._population.mesh.size,
-            "settings": scientific(self._population.config),
+            "settings": flatten(self._population.config.experiment),
+            "precision": self._population.config.means.precision,
             "versions": versions(),
             "device": device_kind(),
         }
@@ -298,7 +299,9 @@ class Checkpoints:
     def _check_settings(self, meta: Mapping[str, Any]) -> None:
         if told := of_another_format(self.folder, meta):
             raise CheckpointError(told)
-        ours = scientific(self._population.config) | {"wave": dataclasses.asdict(self._wave)}
+        ours = flatten(self._population.config.experiment) | {
+            "wave": dataclasses.asdict(self._wave)
+        }
         differing = differences(dict(meta["settings"]) | {"wave": meta["wave"]}, ours)
         if differing:
             raise CheckpointError(

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from purejax_mgtopo.checkpoints.digests import digest_array, digest_files
 from purejax_mgtopo.records.files import write_atomically
 
-FORMAT = 2
-"""Another one whenever the arrays of a state have other names or meanings. 2: the message LSTM has one kernel."""
+FORMAT = 3
+"""Another one whenever the arrays of a state, or what lies beside them, have other names or meanings.
+
+2: the message LSTM has one kernel. 3: `settings` are those of the experiment alone, `precision` stands by itself.
+"""
 
 DIGEST = "digest."
 """Beside every array lies the digest of each of its lanes, under its name with this before it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.prey.settings import PreySettings
 
 
@@ -20,7 +20,8 @@ class Train:
     """Folder for the results; must not hold a run yet. Required."""
     method: Annotated[str | None, arg(metavar="NAME")] = None
     """A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it."""
-    config: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
     distributed: FlagCreatePairsOff[bool] = False
     """Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."""
     no_cache: FlagCreatePairsOff[bool] = False
@@ -81,7 +82,8 @@ class Fit:
     """Do not train for a moment to measure the speed."""
     profile: Annotated[Path | None, arg(metavar="DIR")] = None
     """Leave a JAX profile of that moment there, for TensorBoard or Perfetto: which kernels are hot."""
-    config: Annotated[Config, arg(name="")] = field(default_factory=Config)
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
     no_cache: FlagCreatePairsOff[bool] = False
     """Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."""
     debug: FlagCreatePairsOff[bool] = False
@@ -189,7 +191,7 @@ class WandbDashboard:
 
     entity: Annotated[str | None, arg(metavar="NAME")] = None
     """User or team; by default yours."""
-    project: Annotated[str, arg(metavar="NAME")] = Config.wandb_project
+    project: Annotated[str, arg(metavar="NAME")] = Means.wandb_project
     debug: FlagCreatePairsOff[bool] = False
     """Show the traceback of an error (as does MGTOPO_DEBUG=1)."""
 

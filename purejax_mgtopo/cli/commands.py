@@ -7,12 +7,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from purejax_mgtopo.cli.listings import methods_command, tasks_command
 from purejax_mgtopo.cli.tables import assessment_table, console, fit_table, say, summary_table
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.accelerator import advice, installed, visible_gpus
@@ -46,11 +45,12 @@ def train_command(command: Train) -> int:
     assert command.out is not None  # the parser has seen to it
     use_cache(not command.no_cache)
     processes.join(command.distributed)
-    check_tasks([command.config])
+    check_tasks([Config(command.experiment, command.means)])
     reporter = make_reporter()
     try:
-        name = f"{command.config.task}/{command.method or command.config.method}"
-        result = train(command.config, command.out, reporter=reporter, name=name)
+        experiment = command.experiment
+        name = f"{experiment.task}/{command.method or experiment.method}"
+        result = train(experiment, command.out, means=command.means, reporter=reporter, name=name)
     finally:
         reporter.close()
     return _ended(result)
@@ -60,7 +60,9 @@ def resume_command(command: Resume) -> int:
     config = read_config(command.run)
     use_cache(not command.no_cache)
     processes.join(command.distributed)
-    check_tasks([config if command.devices is None else replace(config, devices=command.devices)])
+    if command.devices is not None:
+        config = override(config, {"devices": command.devices})
+    check_tasks([config])
     reporter = make_reporter()
     try:
         result = resume(command.run, reporter=reporter, devices=command.devices)
@@ -71,11 +73,12 @@ def resume_command(command: Resume) -> int:
 
 def fit_command(command: Fit) -> int:
     use_cache(not command.no_cache)
-    check_tasks([command.config])
+    config = Config(command.experiment, command.means)
+    check_tasks([config])
     from purejax_mgtopo.population.fit import burst, plan
 
     memory = None if command.memory is None else int(command.memory * 1e9)
-    fit = plan(command.config, memory, check=True)
+    fit = plan(config, memory, check=True)
     rate = None if command.no_burst else burst(fit, profile=command.profile)
     console().print(fit_table(fit, rate))
     return 0
@@ -200,10 +203,10 @@ def check_tasks(configs: Sequence[Config]) -> None:
         line = advice(visible_gpus(), installed())
         if line is not None:
             print(f"mgtopo: {line}", file=sys.stderr)
-    configure_platform(configs[0])
+    configure_platform(configs[0].means)
     import jax_mpe
 
-    for name in dict.fromkeys(config.task for config in configs):
+    for name in dict.fromkeys(config.experiment.task for config in configs):
         try:
             jax_mpe.make(name)
         except ValueError as error:

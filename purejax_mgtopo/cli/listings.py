@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from purejax_mgtopo.cli.tables import console, say
-from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
 
 
 def tasks_command() -> int:
@@ -31,6 +31,7 @@ def methods_command() -> int:
     for title, axis in (
         ("--topology: who receives from whom", TOPOLOGIES),
         ("--messages: what is sent, and how it is read", MESSAGES),
+        ("--critic: what judges the actions of all agents", CRITICS),
     ):
         table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
         for name, about in axis.items():

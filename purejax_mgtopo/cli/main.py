@@ -33,7 +33,7 @@ from purejax_mgtopo.cli.arguments import (
     WandbRebuild,
     Watch,
 )
-from purejax_mgtopo.config import Config, with_method
+from purejax_mgtopo.config import Experiment, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 
 PROG = "mgtopo"
@@ -150,19 +150,19 @@ def parse(argv: Sequence[str]) -> Any:
     """The subcommand's dataclass. Raises ConfigError, or SystemExit(0) after ``--help``."""
     argv = _zeros_for_auto(argv)
     method = _flag(argv, "--method")
-    base = Config() if method is None else with_method(Config(), method)
+    base = Experiment() if method is None else with_method(Experiment(), method)
     name, kind = argv[0], _SUBCOMMANDS.get(argv[0])
     with _one_line_errors():
         if kind is None:  # --help of the whole
             command = tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         else:  # on its own: a misspelt flag is compared with this command's flags, not with all
             preset = kind in (Train, Fit)  # it becomes the default that the other flags refine
-            default: dict[str, Any] = {"default": kind(config=base)} if preset else {}
+            default: dict[str, Any] = {"default": kind(experiment=base)} if preset else {}
             command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
     if isinstance(command, Train | Fit):
         _check_method(command, base)
     if isinstance(command, Train) and command.out is None:
-        example = f"--out results/{command.config.task}/{command.config.method}"
+        example = f"--out results/{command.experiment.task}/{command.experiment.method}"
         raise ConfigError(f"say where the results go, for example {example}")
     return command
 
@@ -180,12 +180,12 @@ _DESCRIPTION = (
 )
 
 
-def _check_method(command: Train | Fit, preset: Config) -> None:
-    config = command.config
+def _check_method(command: Train | Fit, preset: Experiment) -> None:
+    experiment = command.experiment
     if command.method is not None:
         for axis, given, named in (
-            ("topology", config.topology, preset.topology),
-            ("messages", config.messages, preset.messages),
+            ("topology", experiment.topology, preset.topology),
+            ("messages", experiment.messages, preset.messages),
         ):
             if given != named:
                 raise ConfigError(

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
@@ -33,7 +33,7 @@ class RunState:
     """One run's records, in numbers; NaN and None for what they do not say yet."""
 
     folder: Path
-    config: Config
+    experiment: Experiment
     state: str
     """``finished``, ``running``, ``running?`` (recent news, but no lock to be seen), ``interrupted`` or ``failed``."""
     silence: float
@@ -61,14 +61,15 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     chunks = _of(events, "chunk")
     wave = int(chunks[-1].get("wave", 0)) if chunks else 0
     episode = int(chunks[-1]["episode"]) if chunks else 0
-    waves = split_into_waves(config, config.lanes or config.seeds)
+    experiment = config.experiment
+    waves = split_into_waves(experiment, config.means.lanes or experiment.seeds)
     now = time.time() if now is None else now
     silence = now - events[-1]["time"] if events else math.nan
     state, error = _judge(folder, events, chunks, silence)
     rate = _rate(chunks)
-    done = sum(part.seeds for part in waves[:wave]) * config.episodes
+    done = sum(part.seeds for part in waves[:wave]) * experiment.episodes
     done += waves[min(wave, len(waves) - 1)].seeds * episode
-    left = (config.seeds * config.episodes - done) / rate if rate > 0 else math.nan
+    left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
     told = [e for e in _of(events, "evaluation") if e.get("wave", 0) == wave]
     saved = [int(e["episode"]) for e in _of(events, "checkpoint") if e.get("wave", 0) == wave]
     latest = chunks[-1] if chunks else {}
@@ -76,7 +77,7 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     edges = _evaluated_edges(told[-1]) if told else latest.get("edge_rate")
     return RunState(
         folder=folder,
-        config=config,
+        experiment=experiment,
         state=state,
         silence=silence,
         wave=wave,
@@ -111,14 +112,14 @@ def status_table(states: Sequence[RunState]) -> Table:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for state in states:
-        config = state.config
+        experiment = state.experiment
         table.add_row(
-            config.task,
-            config.method,
+            experiment.task,
+            experiment.method,
             _told(state),
-            str(config.seeds),
+            str(experiment.seeds),
             f"{state.wave + 1}/{state.waves}" if state.waves > 1 else "",
-            f"{state.episode:,}/{config.episodes:,}",
+            f"{state.episode:,}/{experiment.episodes:,}",
             "-" if math.isnan(state.returns) else f"{state.returns:.2f}",
             "-" if math.isnan(state.edge_rate) else f"{state.edge_rate:.0%}",
             "-" if math.isnan(state.rate) else f"{state.rate:,.0f}",

@@ -59,14 +59,14 @@ def assessment_table(assessment: Assessment) -> Table:
     """Condition x measures: interquartile means over the finite seeds, with their intervals."""
     from purejax_mgtopo.trained.assess import summarise
 
-    config, finite = assessment.config, int(assessment.finite.sum())
+    experiment, finite = assessment.experiment, int(assessment.finite.sum())
     seeds = (
         f"{finite} seeds"
         if finite == len(assessment.seeds)
         else (f"{finite} of {len(assessment.seeds)} seeds (the others are not finite)")
     )
     table = Table(
-        title=f"{config.task}, {config.method}: {seeds}, {assessment.episodes:,} episodes each",
+        title=f"{experiment.task}, {experiment.method}: {seeds}, {assessment.episodes:,} episodes each",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -92,7 +92,7 @@ def _with_interval(interval: Interval, style: str = ".2f") -> str:
 
 def fit_table(fit: Fit, rate: float | None) -> Table:
     """What a seed needs, how many fit, and how long all will take at so many episodes per second."""
-    config, lane = fit.config, fit.lane
+    experiment, means, lane = fit.config.experiment, fit.config.means, fit.lane
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     table.add_column(justify="right", no_wrap=True)
@@ -100,7 +100,7 @@ def fit_table(fit: Fit, rate: float | None) -> Table:
     def megabytes(size: float) -> str:
         return f"{size / 1e6:,.2f} MB"
 
-    table.add_row(f"{config.task}, {config.method}: one seed keeps", megabytes(lane.total))
+    table.add_row(f"{experiment.task}, {experiment.method}: one seed keeps", megabytes(lane.total))
     for name in ("parameters", "optimizers", "replay", "rest"):
         table.add_row(f"    {name}", megabytes(getattr(lane, name)))
     if fit.activations:
@@ -111,12 +111,12 @@ def fit_table(fit: Fit, rate: float | None) -> Table:
     if fit.compiled is not None:
         table.add_row("as compiled", megabytes(fit.compiled.total))
     table.add_row("devices", f"{fit.devices}")
-    table.add_row("seeds at a time (--lanes)", f"{config.lanes:,} of {config.seeds:,}")
-    if config.microbatch:
-        table.add_row("advancing together (--microbatch)", f"{config.microbatch:,}")
+    table.add_row("seeds at a time (--lanes)", f"{means.lanes:,} of {experiment.seeds:,}")
+    if means.microbatch:
+        table.add_row("advancing together (--microbatch)", f"{means.microbatch:,}")
     table.add_row("waves", f"{fit.waves:,}")
     if rate is not None:
-        seconds = config.seeds * config.episodes / rate
+        seconds = experiment.seeds * experiment.episodes / rate
         table.add_row("speed, measured just now", f"{rate:,.0f} episodes/s")
-        table.add_row(f"time for {config.episodes:,} episodes of all seeds", duration(seconds))
+        table.add_row(f"time for {experiment.episodes:,} episodes of all seeds", duration(seconds))
     return table

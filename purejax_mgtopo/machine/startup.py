@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Means
 
 
-def configure_platform(config: Config) -> bool:
+def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
-    if config.deterministic:
+    if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
@@ -25,7 +25,7 @@ def configure_platform(config: Config) -> bool:
     import jax
 
     try:
-        jax.config.update("jax_num_cpu_devices", config.devices or cores())
+        jax.config.update("jax_num_cpu_devices", means.devices or cores())
     except RuntimeError:  # JAX runs already, with the devices it has
         return False
     return True

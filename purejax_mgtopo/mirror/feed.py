@@ -46,10 +46,11 @@ class Feed:
     """
 
     def __init__(self, folder: Path, config: Config, told: int = -1, alone: bool = True) -> None:
-        self._folder, self._config, self._alone = folder, config, alone
-        waves = split_into_waves(config, config.lanes or config.seeds)
+        self._folder, self._alone = folder, alone
+        self._experiment = experiment = config.experiment
+        waves = split_into_waves(experiment, config.means.lanes or experiment.seeds)
         self._last_wave = waves[-1].index
-        self._before = self._last_wave * config.episodes
+        self._before = self._last_wave * experiment.episodes
         """Episodes of the waves before the last."""
         self._told = told
         self._offset = 0
@@ -75,13 +76,13 @@ class Feed:
         for event in self._new_events():
             if event.get("event") != "chunk":
                 continue
-            step = overall_episode(event, self._config)
+            step = overall_episode(event, self._experiment)
             if step <= self._told:
                 continue
-            row = progress_row(event, self._config)
+            row = progress_row(event, self._experiment)
             if self._alone and event.get("wave", 0) == self._last_wave:
                 whole = self._whole(int(event["episode"]))
-                row |= {} if whole is None else evaluation_row(whole, self._config)
+                row |= {} if whole is None else evaluation_row(whole, self._experiment)
             self._told = step
             yield Entry(step, row)
         if self._alone:
@@ -96,7 +97,7 @@ class Feed:
             whole = self._whole(episode)
             if whole is not None:
                 self._told += 1
-                yield Entry(self._told, evaluation_row(whole, self._config))
+                yield Entry(self._told, evaluation_row(whole, self._experiment))
 
     def take_seed(self, seed: int, told: int) -> Iterator[Entry]:
         """Rows of one seed that are new since episode `told`; call before `take`, which forgets."""
@@ -116,10 +117,10 @@ class Feed:
 
     def _whole(self, episode: int) -> Evaluation | None:
         parts = list(self._parts.get(episode, {}).values())
-        if sum(len(part.seeds) for part in parts) < self._config.seeds:
+        if sum(len(part.seeds) for part in parts) < self._experiment.seeds:
             return None
         whole = together(parts)
-        return whole if len(whole.seeds) == self._config.seeds else None
+        return whole if len(whole.seeds) == self._experiment.seeds else None
 
     def _forget(self, episode: int) -> None:
         """Let go of evaluations that were told; with thousands of seeds they are large."""

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
     if disabled():
         return None
     try:
-        mode = choose_mode(config.wandb, say)
+        mode = choose_mode(config.means.wandb, say)
     except Exception as error:
         say(f"no W&B mirror: {_line(error)}")
         return None
@@ -62,7 +63,8 @@ def rebuild(folder: Path, say: Say) -> str:
     found = status(folder)
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; rebuild when it has ended")
-    setting = "auto" if config.wandb == "off" else config.wandb
+    wandb = config.means.wandb
+    setting = "auto" if wandb == "off" else wandb
     mode = None if disabled() else choose_mode(setting, say)
     if mode is None:
         raise RunError("W&B is disabled (WANDB_MODE or `wandb disabled`); enable it to rebuild")
@@ -121,8 +123,9 @@ class WandbMirror:
         self._run = self._start(name)
         alone = self._anew or processes.count() == 1
         self._feed = Feed(self._folder, self._config, told=self._run.step - 1, alone=alone)
-        first = self._config.first_seed
-        count = min(self._config.wandb_per_seed, self._config.seeds)
+        experiment = self._config.experiment
+        first = experiment.first_seed
+        count = min(self._config.means.wandb_per_seed, experiment.seeds)
         self._seeds = {seed: self._start(name, seed) for seed in range(first, first + count)}
         self._seeds_told = {seed: run.step - 1 for seed, run in self._seeds.items()}
         self.place = self._run.url if self._mode == "online" else str(Path(self._run.dir).parent)
@@ -133,13 +136,13 @@ class WandbMirror:
     def _start(self, name: str, seed: int | None = None) -> Any:
         """A W&B run: the program's, or the one of a seed."""
         wandb = import_wandb()
-        config = self._config
+        experiment, means = self._config.experiment, self._config.means
         document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
         told = {
             key: document.get(key) for key in ("versions", "device", "git", "started", "command")
         }
-        title = f"{config.task}/{config.method}"
-        tags = [config.task, config.topology, config.messages]
+        title = f"{experiment.task}/{experiment.method}"
+        tags = [experiment.task, experiment.topology, experiment.messages]
         wanted = {
             "silent": True,
             "console": "off",  # else it would take over stdout and stderr
@@ -156,12 +159,12 @@ class WandbMirror:
             reinit="create_new",  # leave alone what the user's own program may have open
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
-            project=config.wandb_project,
+            project=means.wandb_project,
             group=recipe_name(self._folder) if seed is None else f"{title} by seed {name}",
-            job_type=config.method,
+            job_type=experiment.method,
             name=title if seed is None else f"{title}/{seed}",
             tags=tags if seed is None else [*tags, "seed"],
-            config={**document["config"], "method": config.method, **told}
+            config={**asdict(experiment), **asdict(means), "method": experiment.method, **told}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
                 **{
@@ -221,7 +224,7 @@ class WandbMirror:
         return None
 
     def _keep(self, name: str) -> None:
-        kept = {"id": name, "project": self._config.wandb_project, "mode": self._mode}
+        kept = {"id": name, "project": self._config.means.wandb_project, "mode": self._mode}
         write_atomically(self._folder / STATE, strict_json(kept).encode())
 
     def _set_aside(self, name: str | None) -> None:

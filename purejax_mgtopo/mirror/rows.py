@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import curve_interval, interquartile_mean
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.records.metrics import LEADING, Evaluation
 
 AXIS = "env_steps"
@@ -76,7 +76,7 @@ def healthy_seeds(evaluation: Evaluation) -> NDArray[np.bool_]:
     return evaluation.finite & np.logical_and.reduce(whole)
 
 
-def evaluation_row(evaluation: Evaluation, config: Config) -> Row:
+def evaluation_row(evaluation: Evaluation, experiment: Experiment) -> Row:
     """Statistics over the seeds of one evaluation; what is not known (one seed's spread) is left out.
 
     Returns, edge rates: the interquartile mean with its 95 % bootstrap interval, as in the figures; mean, quantiles,
@@ -109,11 +109,11 @@ def evaluation_row(evaluation: Evaluation, config: Config) -> Row:
             if len(known):
                 row[f"metrics/{name}"] = float(interquartile_mean(known))
     if "pair_rate" in evaluation.columns:
-        row |= _pairs(evaluation, healthy, config)
+        row |= _pairs(evaluation, healthy, experiment)
     return row
 
 
-def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], config: Config) -> Row:
+def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], experiment: Experiment) -> Row:
     rates = evaluation.columns["pair_rate"][healthy].astype(np.float64).mean(axis=0)
     agents = len(rates)
     row: Row = {}
@@ -122,7 +122,7 @@ def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], config: Config) -
             for j in range(agents):
                 if i != j:
                     row[f"pair_rate/{i}_from_{j}"] = float(rates[i, j])
-    if _pictured(evaluation.episode, config):
+    if _pictured(evaluation.episode, experiment):
         row[HEAT_MAP] = HeatMap(
             rates,
             f"episode {evaluation.episode}: how often the row's agent received from the column's, white never, dark "
@@ -131,18 +131,18 @@ def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], config: Config) -
     return row
 
 
-def _pictured(episode: int, config: Config) -> bool:
+def _pictured(episode: int, experiment: Experiment) -> bool:
     """At most HEAT_MAPS evaluations, evenly spread, the last among them."""
-    every = config.evaluation.every
-    evaluations = -(-config.episodes // every)
+    every = experiment.evaluation.every
+    evaluations = -(-experiment.episodes // every)
     from_the_end = evaluations - -(-episode // every)
     return from_the_end % -(-evaluations // HEAT_MAPS) == 0
 
 
-def progress_row(event: Mapping[str, Any], config: Config) -> Row:
+def progress_row(event: Mapping[str, Any], experiment: Experiment) -> Row:
     """One chunk's line of ``events.jsonl``; null values, which JSON has for NaN, are left out."""
     values = {
-        PROGRESS_AXIS: overall_episode(event, config),
+        PROGRESS_AXIS: overall_episode(event, experiment),
         "progress/wave": event.get("wave", 0),
         "progress/train_return": event.get("train_return"),
         "progress/edge_rate": event.get("edge_rate"),
@@ -153,9 +153,9 @@ def progress_row(event: Mapping[str, Any], config: Config) -> Row:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def overall_episode(event: Mapping[str, Any], config: Config) -> int:
+def overall_episode(event: Mapping[str, Any], experiment: Experiment) -> int:
     """Training episodes of a seed, summed over the waves so far: the mirror's step."""
-    return int(event.get("wave", 0)) * config.episodes + int(event["episode"])
+    return int(event.get("wave", 0)) * experiment.episodes + int(event["episode"])
 
 
 def seed_row(evaluation: Evaluation, seed: int) -> Row:

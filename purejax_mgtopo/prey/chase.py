@@ -22,7 +22,7 @@ from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import evaluation_episodes
 from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
-from purejax_mgtopo.config import Config, EvaluationConfig
+from purejax_mgtopo.config import Config, EvaluationConfig, Experiment
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.prey.selfplay import hunt_straight
 from purejax_mgtopo.prey.settings import PreySettings
@@ -57,7 +57,7 @@ def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Cha
         prey: as `jax_mpe.make` takes it.
         tell: called after each chunk with the episodes done.
     """
-    config = Config(
+    experiment = Experiment(
         task=f"{settings.task}@{prey}",
         topology="none",
         messages="lstm",
@@ -67,9 +67,9 @@ def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Cha
         chunk_episodes=settings.chunk,
         evaluation=EvaluationConfig(every=settings.chase_episodes, episodes=EPISODES),
     )
-    population = Population(config)
+    population = Population(Config(experiment))
     state = population.init()
-    for _ in range(config.chunks):
+    for _ in range(experiment.chunks):
         state, report = population.advance(state)
         tell(report.episode)
     seeds = jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0]), state.seeds)

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.prey.settings import PreySettings
@@ -32,7 +32,7 @@ def prey_command(settings: PreySettings, out: Path) -> int:
     if out.exists():
         raise ConfigError(f"{out} exists; move it away, or say where else with --out")
     use_cache(True)
-    configure_platform(Config(task=settings.task))
+    configure_platform(Means())
     table = make_prey(settings, out, _progress())
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
     print(f"prey  {out}", flush=True)

@@ -28,7 +28,7 @@ from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.topology.rule import make_rule
 from purejax_mgtopo.algorithm.types import Clock, Gates, Mode, Streams, Trajectory
-from purejax_mgtopo.config import Config, LearnerConfig
+from purejax_mgtopo.config import Experiment, LearnerConfig, Means
 from purejax_mgtopo.population.lanes import seed_axis
 from purejax_mgtopo.prey.settings import PreySettings
 
@@ -83,7 +83,7 @@ class PreyView:
 class Side:
     """The learner of one team, put together as `Algorithm` does it."""
 
-    def __init__(self, config: Config, view: PredatorPrey | PreyView) -> None:
+    def __init__(self, config: Experiment, view: PredatorPrey | PreyView) -> None:
         sizes = (view.num_agents, view.observation_size)
         rule, interpreter = make_rule(config, *sizes), make_interpreter(config, *sizes)
         self.team = Team(config, rule, interpreter, *sizes, view.action_size)
@@ -124,7 +124,7 @@ class Duel:
     def __init__(self, settings: PreySettings) -> None:
         self.settings = settings
         self.env = cast(PredatorPrey, jax_mpe.make(settings.task, prey="scripted"))
-        config = Config(task=settings.task, topology="none", messages="lstm")
+        config = Experiment(task=settings.task, topology="none", messages="lstm")
         self.noise = config.learner.exploration_noise
         self.warmup = config.learner.warmup_episodes
         small = replace(config, learner=LearnerConfig(hidden=settings.hidden))
@@ -317,7 +317,7 @@ class Pairs:
 
     def _over(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """The lanes of a device: in turn on a CPU, together elsewhere."""
-        if seed_axis(Config(task=self.settings.task)) == "map":
+        if seed_axis(Means()) == "map":
             return partial(jax.lax.map, fn)
         return jax.vmap(fn)
 

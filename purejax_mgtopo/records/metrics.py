@@ -79,9 +79,10 @@ class Metrics:
         rows: Iterable[Evaluation] = read_metrics(paths)
         if len(paths) > 1:
             found: dict[tuple[int, int, int], Evaluation] = {}
-            lanes = self._config.lanes or self._config.seeds
+            experiment = self._config.experiment
+            lanes = self._config.means.lanes or experiment.seeds
             for row in rows:
-                wave = (int(row.seeds[0]) - self._config.first_seed) // lanes
+                wave = (int(row.seeds[0]) - experiment.first_seed) // lanes
                 found.setdefault((wave, row.episode, int(row.seeds[0])), row)
             rows = [found[key] for key in sorted(found)]
         for row in rows:

@@ -1,6 +1,6 @@
 """What a run leaves on disk; `run_data` reads it back as arrays.
 
-    config.json      the configuration, versions, device, commit, command; written once
+    config.json      every setting by its flat name, versions, device, commit, command; written once
     events.jsonl     one line for the start, every chunk, every evaluation, and the end
     metrics.parquet  one row per evaluation and seed; complete and readable at every instant
     checkpoints/     the whole state of training; see `checkpoint`
@@ -14,7 +14,6 @@ files that hold their own seeds, until the first one joins them at the end.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import enum
 import json
 import math
@@ -33,6 +32,8 @@ from purejax_mgtopo.records.provenance import provenance
 
 CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
+FORMAT = 2
+"""The format of config.json. 1 held the settings as a tree besides; its flat ones are read as today's."""
 
 __all__ = [
     "CHECKPOINTS",
@@ -99,8 +100,7 @@ class RunRecord:
                 self._take_up()
             elif first:
                 description = {
-                    "format": 1,
-                    "config": dataclasses.asdict(self._config),
+                    "format": FORMAT,
                     "settings": flatten(self._config),
                     **provenance(self._command),
                 }
@@ -201,7 +201,7 @@ class RunRecord:
 
     def _rows_until(self, wave: Wave, episode: int) -> int:
         """Rows of all waves before this one, and of this one until `episode`."""
-        config = self._config
+        config = self._config.experiment
 
         def evaluations(episode: int) -> int:
             every, last = config.evaluation.every, episode == config.episodes
@@ -251,7 +251,7 @@ def status(folder: Path) -> Status:
 
 
 def read_config(folder: Path) -> Config:
-    """The configuration a run was made with."""
+    """The configuration a run was made with; settings that it did not have yet are today's defaults."""
     try:
         document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return override(Config(), document["settings"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.metrics import LEADING, Evaluation, read_metrics
 from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
@@ -21,7 +21,8 @@ from purejax_mgtopo.records.record import METRICS, read_config, read_events, tab
 class RunData:
     """A run's evaluations as arrays: E evaluations, S seeds that have come as far as any."""
 
-    config: Config
+    experiment: Experiment
+    means: Means
     seconds: float
     """Wall time of the whole run, NaN when it did not finish."""
     episodes: NDArray[np.int64]
@@ -72,7 +73,7 @@ def load_run(folder: str | Path) -> RunData:
         rows = list(read_metrics(tables(folder)))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder / METRICS} cannot be read: {error}") from None
-    seeds, episodes, cells = _grid(rows, config)
+    seeds, episodes, cells = _grid(rows, config.experiment)
     steps = {row.episode: row.env_steps for row in rows}
 
     def gathered(parts: list[NDArray], kind: Any) -> NDArray:
@@ -82,7 +83,8 @@ def load_run(folder: str | Path) -> RunData:
     names = list(rows[0].columns) if rows else list(LEADING)
     ends = [event["seconds"] for event in read_events(folder) if event.get("event") == "end"]
     return RunData(
-        config=config,
+        experiment=config.experiment,
+        means=config.means,
         seconds=ends[-1] if ends else math.nan,
         episodes=episodes,
         env_steps=np.array([steps[episode] for episode in episodes], np.int64),
@@ -93,14 +95,14 @@ def load_run(folder: str | Path) -> RunData:
 
 
 def _grid(
-    rows: list[Evaluation], config: Config
+    rows: list[Evaluation], experiment: Experiment
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """Seeds [S], episodes [E] and, in the rows of all evaluations together, where each is told [S, E].
 
     Of waves that are still under way, only those seeds count that have come as far as any.
     """
     if not rows:
-        seeds = np.arange(config.first_seed, config.first_seed + config.seeds, dtype=np.int32)
+        seeds = experiment.first_seed + np.arange(experiment.seeds, dtype=np.int32)
         return seeds, np.empty(0, np.int64), np.empty((len(seeds), 0), np.int64)
     seed = np.concatenate([row.seeds for row in rows])
     episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])

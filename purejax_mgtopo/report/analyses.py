@@ -73,6 +73,7 @@ def episode_advantages(
     seed: int,
     episode_seed: int,
     mode: Mode = Mode.EVAL_SAMPLED,
+    precision: str = "auto",
 ) -> Advantages:
     """Play one noise-free episode and let REINFORCE's baseline and eta judge it.
 
@@ -80,7 +81,7 @@ def episode_advantages(
         algorithm: of a run whose topology rule is ``meta``.
         networks: of one of its seeds.
         seed: that seed's number, from which its first eta is made again.
-        episode_seed, mode: as for `play_episode`; the same ones give the episode that it plays.
+        episode_seed, mode, precision: as for `play_episode`; the same ones give the episode that it plays.
 
     Raises ConfigError for a run of another rule.
     """
@@ -88,7 +89,7 @@ def episode_advantages(
         raise ConfigError(
             f"only the meta rule has learned advantages, this run's is {algorithm.config.topology!r}"
         )
-    episode = play_episode(algorithm, networks, episode_seed, mode)
+    episode = play_episode(algorithm, networks, episode_seed, mode, precision)
     return judge(
         algorithm, networks.rule, initial_eta(algorithm, seed), episode, seed, episode_seed
     )

@@ -25,7 +25,7 @@ from purejax_mgtopo.analysis.statistics import (
     improvement_interval,
     stratified_bootstrap,
 )
-from purejax_mgtopo.config import flatten
+from purejax_mgtopo.config import Config, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.record import CONFIG, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
@@ -70,8 +70,8 @@ def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:
 def read_run(folder: Path) -> tuple[Run, RunData]:
     """One run. Raises RunError where it cannot be read."""
     data = load_run(folder)
-    config = data.config
-    method = folder.name if folder.parent.name == config.task else config.method
+    experiment = data.experiment
+    method = folder.name if folder.parent.name == experiment.task else experiment.method
     evaluated = len(data.episodes) > 0
     healthy = np.zeros(len(data.seeds), bool)
     if evaluated:
@@ -80,12 +80,12 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
     events = list(read_events(folder))
     run = Run(
         folder=str(folder),
-        task=config.task,
+        task=experiment.task,
         method=method,
         status=status(folder),
         episode=int(data.episodes[-1]) if evaluated else 0,
-        episodes=config.episodes,
-        seeds=config.seeds,
+        episodes=experiment.episodes,
+        seeds=experiment.seeds,
         lost=tuple(int(seed) for seed in data.seeds[~healthy]) if evaluated else (),
         minutes=_seconds(events) / 60,
         final=summary.final_return,
@@ -94,7 +94,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         returns=_curve(data.episodes, data.return_sampled),
         edges=_curve(data.episodes, data.edge_rate),
         pairs=_pairs(data, healthy),
-        settings=tuple(flatten(config).items()),
+        settings=tuple(flatten(Config(experiment, data.means)).items()),
         origin=_origin(folder),
         failures=tuple(
             f"episode {event.get('episode', '?')}: {event.get('error', 'no reason recorded')}"

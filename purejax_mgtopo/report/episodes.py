@@ -63,7 +63,8 @@ def _nothing(run: Run, reason: str) -> Watched:
 def _replay(trained: Trained, seed: int, standing: str) -> Replay:
     from purejax_mgtopo.trained.play import play_episode
 
-    episode = play_episode(trained.algorithm, trained.of(seed), EPISODE_SEED)
+    precision = trained.means.precision
+    episode = play_episode(trained.algorithm, trained.of(seed), EPISODE_SEED, precision=precision)
     things, claims = _scene(trained.algorithm.env, episode.states, episode.actions)
     return Replay(
         seed=seed,
@@ -121,4 +122,7 @@ def _quantised(track: NDArray, scale: float) -> NDArray:
 def _learned(trained: Trained, seed: int) -> Learned:
     from purejax_mgtopo.report.analyses import episode_advantages
 
-    return episode_advantages(trained.algorithm, trained.of(seed), seed, EPISODE_SEED).summary()
+    precision = trained.means.precision
+    return episode_advantages(
+        trained.algorithm, trained.of(seed), seed, EPISODE_SEED, precision=precision
+    ).summary()

@@ -36,7 +36,7 @@ from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.topology.fixed import Fixed
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Streams
 from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
@@ -54,7 +54,7 @@ class RandomEdges(Fixed):
 
     silent = False
 
-    def __init__(self, config: Config, num_agents: int, observation_size: int) -> None:
+    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
         super().__init__(config, num_agents, observation_size)
         self.tape_shape = (num_agents, num_agents - 1)
 
@@ -95,7 +95,7 @@ class Assessment:
     """A run's seeds on fresh episodes: S seeds, C conditions."""
 
     folder: Path
-    config: Config
+    experiment: Experiment
     trained_episodes: int
     episodes: int
     episode_seed: int
@@ -145,7 +145,7 @@ def assess(
     trained = load_trained(folder, seeds)
     silent = trained.algorithm.rule.silent
     networks = trained.networks.learner.policy, trained.networks.rule.gates
-    with matmul_precision(trained.algorithm.config.precision):
+    with matmul_precision(trained.means.precision):
         outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
     outcome = jax.tree.map(np.asarray, outcome)
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
@@ -154,7 +154,7 @@ def assess(
     frozen = frozen_seeds(trained.folder)
     return Assessment(
         folder=trained.folder,
-        config=trained.config,
+        experiment=trained.experiment,
         trained_episodes=trained.episode,
         episodes=episodes,
         episode_seed=episode_seed,
@@ -295,14 +295,14 @@ def _outcome(
 
 
 def _rows(assessment: Assessment) -> list[dict[str, Any]]:
-    config, outcome = assessment.config, assessment.outcome
+    experiment, outcome = assessment.experiment, assessment.outcome
     return [
         {
             "run": str(assessment.folder),
-            "task": config.task,
-            "method": config.method,
-            "topology": config.topology,
-            "messages": config.messages,
+            "task": experiment.task,
+            "method": experiment.method,
+            "topology": experiment.topology,
+            "messages": experiment.messages,
             "trained_episodes": assessment.trained_episodes,
             "seed": seed,
             "finite": bool(assessment.finite[s]),

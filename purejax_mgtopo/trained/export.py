@@ -49,7 +49,7 @@ def export(folder: str | Path, seed: int, out: str | Path | None = None) -> Path
 
 def header_of(trained: Trained, seed: int) -> Header:
     """Raises ConfigError for a rule or interpreter that the file cannot tell."""
-    config, env = trained.config, trained.algorithm.env
+    config, env = trained.experiment, trained.algorithm.env
     for axis, name, known in (
         ("topology", config.topology, TOPOLOGIES),
         ("messages", config.messages, _MESSAGE_LAYERS),
@@ -78,7 +78,7 @@ def header_of(trained: Trained, seed: int) -> Header:
 
 def arrays_of(trained: Trained, networks: Networks) -> dict[str, NDArray]:
     """One seed's policies and gates by the names of the file's layout."""
-    config, policy = trained.config, networks.learner.policy
+    config, policy = trained.experiment, networks.learner.policy
     layers: dict[str, Any] = {}
     if TOPOLOGIES[config.topology] is None:
         layers |= _mlp("gates", networks.rule.gates["params"], 3)

@@ -21,7 +21,7 @@ from purejax_mgtopo.checkpoints.stored import (
     read_arrays,
     read_meta,
 )
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
@@ -45,7 +45,8 @@ class Trained:
     """Trained seeds of one run."""
 
     folder: Path
-    config: Config
+    experiment: Experiment
+    means: Means
     algorithm: Algorithm
     seeds: tuple[int, ...]
     networks: Networks
@@ -69,7 +70,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     """
     folder = Path(folder)
     config = read_config(folder)
-    algorithm = Algorithm(config)
+    algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
     found: dict[int, _Lane] = {}
@@ -95,7 +96,8 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     ]
     return Trained(
         folder=folder,
-        config=config,
+        experiment=config.experiment,
+        means=config.means,
         algorithm=algorithm,
         seeds=chosen,
         networks=jax.tree.unflatten(structure, leaves),

@@ -35,7 +35,11 @@ class Episode:
 
 
 def play_episode(
-    algorithm: Algorithm, networks: Networks, episode_seed: int, mode: Mode = Mode.EVAL_SAMPLED
+    algorithm: Algorithm,
+    networks: Networks,
+    episode_seed: int,
+    mode: Mode = Mode.EVAL_SAMPLED,
+    precision: str = "auto",
 ) -> Episode:
     """Play one episode without exploration noise.
 
@@ -47,11 +51,12 @@ def play_episode(
         networks: of one seed, no leading axis of seeds.
         episode_seed: picks the start, and the gates' samples; from 0 to 2**32 - 1.
         mode: `EVAL_SAMPLED` or `EVAL_GREEDY`.
+        precision: how exactly to multiply matrices, as `Means.precision`.
     """
     # Folded first: the children of the bare key are the streams of the training seed of that number, and those of
     # the key folded with 2**31 the evaluation's.
     key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 1)
-    with matmul_precision(algorithm.config.precision):
+    with matmul_precision(precision):
         parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
     return Episode(*jax.tree.map(np.asarray, parts))
 

@@ -55,12 +55,13 @@ def watch(
     trained = load_trained(folder, None if seed is None else [seed])
     seed = trained.seeds[0] if seed is None else seed
     mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
-    episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode)
+    precision = trained.means.precision
+    episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode, precision)
     if not np.isfinite(episode.actions).all():
         raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
     target = Path(folder, FIGURES) if out is None else Path(out)
     name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
-    title = f"{trained.config.task}, {trained.config.method}, seed {seed}"
+    title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
     return draw_episode(trained.algorithm, episode, target / name, title)
 
 

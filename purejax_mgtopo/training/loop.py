@@ -67,6 +67,7 @@ class Loop:
         self._population, self._record, self._reporter = population, record, reporter
         self._mirror = mirror
         self._config, self._name, self._resume = population.config, name, resume_it
+        self._experiment = population.config.experiment
         self._store_factory = store_factory
         self._done = 0
         """Episodes of the waves before this one."""
@@ -79,7 +80,7 @@ class Loop:
         self._timed = Timed()
 
     def run(self) -> RunResult:
-        config, record, reporter = self._config, self._record, self._reporter
+        config, record, reporter = self._experiment, self._record, self._reporter
         waves = self._population.waves
         self._total = config.episodes * len(waves)
         reporter.begin(self._name, self._total, config.seeds)
@@ -105,7 +106,7 @@ class Loop:
 
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
-        config, population = self._config, self._population
+        config, population = self._experiment, self._population
         self._episode = 0
         with self._stored(wave) as store:
             if store.complete(config.episodes):
@@ -165,9 +166,9 @@ class Loop:
 
     def _keep(self, store: Store, state: Any, wave: Wave, score: float, stop: StopRequest) -> bool:
         """Save if it is time to; whether to end here. All processes come to the same answer."""
-        config, now = self._config, time.monotonic()
-        finished = self._episode >= config.episodes
-        due = not math.isnan(score) and now - self._saved >= 60 * config.checkpoint.minutes
+        now, minutes = time.monotonic(), self._config.means.checkpoint.minutes
+        finished = self._episode >= self._experiment.episodes
+        due = not math.isnan(score) and now - self._saved >= 60 * minutes
         told = processes.gather([stop.requested, due, score])
         ending, due = bool(told[:, 0].any()), bool(told[0, 1])
         with self._tolerated():
@@ -191,7 +192,7 @@ class Loop:
         try:
             yield
         except RunError as error:
-            if self._config.checkpoint.on_error == "stop":
+            if self._config.means.checkpoint.on_error == "stop":
                 raise
             self._saved = time.monotonic()
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
@@ -206,13 +207,13 @@ class Loop:
             self._compiled = True
             self._reporter.compiled(now - self._began)
         else:  # the first call of a program compiles it: speed is measured without it
-            self._timed.add(self._config.chunk_episodes * seeds, wall)
+            self._timed.add(self._experiment.chunk_episodes * seeds, wall)
         finite = np.asarray(report.finite, dtype=bool)
         self._lost[wave.index] = int(finite.size - finite.sum())
         training = fields_of(report.training)
         left = (
-            self._config.seeds * self._config.episodes
-            - (wave.first_seed - self._config.first_seed) * self._config.episodes
+            self._experiment.seeds * self._experiment.episodes
+            - (wave.first_seed - self._experiment.first_seed) * self._experiment.episodes
             - self._episode * seeds
         )
         tick = Tick(
@@ -230,7 +231,7 @@ class Loop:
             env_steps=int(report.env_steps),
             train_return=tick.train_return,
             edge_rate=tick.edge_rate,
-            episodes_per_second=self._config.chunk_episodes * seeds / max(wall, 1e-9),
+            episodes_per_second=self._experiment.chunk_episodes * seeds / max(wall, 1e-9),
             wall=round(wall, 4),
             non_finite=tick.non_finite,
         )
@@ -277,7 +278,7 @@ class Loop:
         speed = "" if math.isnan(self._timed.rate) else f" ({self._timed.rate:,.0f} episodes/s)"
         self._reporter.end(
             f"{'finished' if done else 'interrupted'} after {episode:,} episodes x "
-            f"{self._config.seeds} seeds in {duration(seconds)}{speed}"
+            f"{self._experiment.seeds} seeds in {duration(seconds)}{speed}"
         )
         return RunResult(
             folder=self._record.folder,
@@ -294,12 +295,12 @@ class Loop:
         run = load_run(folder)
         if not len(run.episodes):
             self._reporter.note(
-                f"no picture: no evaluation came within {self._config.episodes:,} episodes; "
-                f"evaluation.every is {self._config.evaluation.every}"
+                f"no picture: no evaluation came within {self._experiment.episodes:,} episodes; "
+                f"evaluation.every is {self._experiment.evaluation.every}"
             )
             return None
         target = folder / FIGURES / "curves.png"
-        return try_to_draw([(self._config.method, run)], target, self._reporter.note)
+        return try_to_draw([(self._experiment.method, run)], target, self._reporter.note)
 
     def _explained(self, error: BaseException) -> BaseException:
         """What to do about it, where that is known."""

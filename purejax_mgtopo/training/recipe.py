@@ -25,7 +25,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config, flatten, override, with_method
+from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 
 FILE_NAME = "recipe.toml"
@@ -91,7 +91,7 @@ class Recipe:
         try:
             # Merged before they are checked: two layers may only make sense together.
             merged = {"task": task} | {setting.name: setting.value for setting in layers}
-            return override(with_method(Config(), method), merged)
+            return override(Config(with_method(Experiment(), method)), merged)
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {task}/{method}: {error}") from None
 
@@ -122,7 +122,7 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
     tasks, methods = _names(document, "tasks", path), _names(document, "methods", path)
     for method in methods:
         try:
-            with_method(Config(), method)
+            with_method(Experiment(), method)
         except ConfigError as error:
             raise _at(path, "methods", error) from None
 

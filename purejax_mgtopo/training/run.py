@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.startup import configure_platform
@@ -31,12 +31,12 @@ __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train
 
 def build_population(config: Config) -> Trainable:
     """The real program. JAX starts here and not before."""
-    configure_platform(config)
+    configure_platform(config.means)
     from purejax_mgtopo.population.fit import plan
     from purejax_mgtopo.population.population import Population
 
     settled = plan(config).config
-    return Population(settled, settled.lanes)
+    return Population(settled, settled.means.lanes)
 
 
 def open_checkpoints(
@@ -45,7 +45,9 @@ def open_checkpoints(
     """The real checkpoints."""
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 
-    return Checkpoints(folder, population, wave, keep=population.config.checkpoint.keep, say=say)
+    return Checkpoints(
+        folder, population, wave, keep=population.config.means.checkpoint.keep, say=say
+    )
 
 
 class NoMirror:
@@ -58,7 +60,7 @@ class NoMirror:
 
 def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> Mirror:
     """The mirror that the configuration asks for; several processes have one, the first one's."""
-    if config.wandb == "off" or processes.index() != 0:
+    if config.means.wandb == "off" or processes.index() != 0:
         return NoMirror()
     from purejax_mgtopo.mirror.mirror import open_wandb  # imports W&B only if it is to be used
 
@@ -66,9 +68,10 @@ def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> Mir
 
 
 def train(
-    config: Config,
+    experiment: Experiment,
     folder: str | Path,
     *,
+    means: Means = Means(),  # noqa: B008 - frozen
     reporter: Reporter | None = None,
     population_factory: Factory = build_population,
     store_factory: StoreFactory = open_checkpoints,
@@ -76,13 +79,14 @@ def train(
     name: str | None = None,
     command: str | None = None,
 ) -> RunResult:
-    """Train every seed of `config` and leave records, checkpoints and a picture in `folder`.
+    """Train every seed of `experiment` and leave records, checkpoints and a picture in `folder`.
 
     The first Ctrl-C (or SIGTERM, or SIGUSR1) ends the run after the current chunk, with all that `resume` needs; a
     second Ctrl-C quits at once.
 
     Args:
         folder: made if need be; must not hold a run, for nothing is ever overwritten.
+        means: devices, lanes, precision, checkpoints, W&B; by default whatever suits this machine.
         reporter: what to show; by default a bar in a terminal and plain lines elsewhere.
         name: what to call the run on screen.
         command: the command line for config.json; by default this process's.
@@ -91,7 +95,7 @@ def train(
     """
     folder = Path(folder)
     processes.in_first(partial(refuse_existing, folder))
-    population = _build(population_factory, config)
+    population = _build(population_factory, Config(experiment, means))
     return _run(
         population, folder, reporter, store_factory, mirror_factory, name, command, resume_it=False
     )
@@ -121,7 +125,7 @@ def resume(
     config = read_config(folder)
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
-        config = replace(config, devices=devices)
+        config = replace(config, means=replace(config.means, devices=devices))
     population = _build(population_factory, config)
     return _run(
         population, folder, reporter, store_factory, mirror_factory, name, None, resume_it=True
@@ -154,7 +158,7 @@ def _run(
         processes.in_first(partial(stack.enter_context, record))
         if processes.index():  # begins once the first one has taken up what all have recorded
             stack.enter_context(record)
-        name = name or f"{config.task}/{config.method}"
+        name = name or f"{config.experiment.task}/{config.experiment.method}"
         mirror = mirror_factory(folder, config, reporter.note)
         result = None
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from purejax_mgtopo.analysis.curves import Summary, summarise, try_to_draw
-from purejax_mgtopo.config import differences, scientific
+from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
@@ -87,8 +87,9 @@ def sweep(
                     )
                 else:
                     result = train(
-                        run.config,
+                        run.config.experiment,
                         place,
+                        means=run.config.means,
                         reporter=reporter,
                         population_factory=population_factory,
                         store_factory=store_factory,
@@ -135,7 +136,8 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     if found is Status.RUNNING:
         raise RunError(f"{place} is in use by another mgtopo; wait for it, or choose --out")
     if found is not Status.ABSENT:
-        difference = differences(scientific(read_config(place)), scientific(run.config))
+        old, new = read_config(place).experiment, run.config.experiment
+        difference = differences(flatten(old), flatten(new))
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "

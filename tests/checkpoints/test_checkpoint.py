@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 from resume_cases import Notes, same_state, state_of, tiny
+from stand_ins import train
 
 from purejax_mgtopo.algorithm.types import Clock
 from purejax_mgtopo.checkpoints import stored
@@ -30,7 +31,6 @@ from purejax_mgtopo.checkpoints.stored import (
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import Population, PopulationState
-from purejax_mgtopo.training.run import train
 
 METHOD = "none+commnet"
 
@@ -43,7 +43,7 @@ def population() -> Population:
 @pytest.fixture(scope="module")
 def finished_run(population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    train(tiny(METHOD), folder, reporter=Notes(), population_factory=lambda config: population)
+    train(tiny(METHOD), folder, reporter=Notes(), population=lambda config: population)
     return folder
 
 
@@ -332,6 +332,13 @@ def test_other_settings_are_told(run: Path) -> None:
         store.restore()
     store.close()
     assert "\n" not in str(told.value)
+
+
+def test_another_precision_is_not_bit_for_bit(run: Path) -> None:
+    store = opened(run, Population(tiny(METHOD, precision="float32")))
+    restored = store.restore()
+    store.close()
+    assert restored is not None and not restored.bitwise
 
 
 def test_other_means_are_welcome(run: Path) -> None:

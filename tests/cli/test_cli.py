@@ -10,12 +10,12 @@ from fake_population import FakePopulation, FakeStore
 
 from purejax_mgtopo.cli import commands
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine import startup
 from purejax_mgtopo.records import record, run_data
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 RECIPE = """
 question = "Which?"
@@ -54,21 +54,26 @@ def recipe(tmp_path: Path) -> Path:
 def config_of(*words: str) -> Config:
     command = cli.parse(["train", "--out", "x", *words])
     assert isinstance(command, cli.Train)
-    return command.config
+    return Config(command.experiment, command.means)
 
 
 def test_every_setting_is_a_flag() -> None:
-    config = config_of("--seeds", "3", "--learner.batch-size", "64", "--message.latency", "1")
-    assert (config.seeds, config.learner.batch_size, config.message.latency) == (3, 64, 1)
+    words = "--seeds 3 --learner.batch-size 64 --message.latency 1 --devices 2 --checkpoint.keep 5"
+    changes = {"seeds": 3, "learner.batch_size": 64, "message.latency": 1, "devices": 2}
+    assert config_of(*words.split()) == override(Config(), changes | {"checkpoint.keep": 5})
+
+
+def experiment_of(*words: str) -> Experiment:
+    return config_of(*words).experiment
 
 
 def test_a_preset_is_refined_by_other_flags() -> None:
-    assert config_of("--method", "commnet").method == "commnet"
-    assert config_of("--method=commnet").learner.share_parameters is True
-    apart = config_of("--method", "commnet", "--learner.no-share-parameters")
+    assert experiment_of("--method", "commnet").method == "commnet"
+    assert experiment_of("--method=commnet").learner.share_parameters is True
+    apart = experiment_of("--method", "commnet", "--learner.no-share-parameters")
     assert (apart.messages, apart.learner.share_parameters) == ("commnet", False)
-    assert config_of("--topology", "stgs", "--messages", "commnet").method == "stgs+commnet"
-    assert config_of("--method", "stgs+commnet", "--topology", "stgs").topology == "stgs"
+    assert experiment_of("--topology", "stgs", "--messages", "commnet").method == "stgs+commnet"
+    assert experiment_of("--method", "stgs+commnet", "--topology", "stgs").topology == "stgs"
 
 
 HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "tasks", "methods"))]
@@ -103,6 +108,7 @@ def test_help_starts_neither_jax_nor_anything_heavy(words: list[str]) -> None:
         (["train", "--out", "x", "--learner.discount", "2"], "learner.discount must lie in [0, 1)"),
         (["train", "--out", "x", "--message.latency", "2"], "--message.latency"),
         (["train", "--out", "x", "--topology", "metta"], "did you mean 'meta'"),
+        (["train", "--out", "x", "--critic", "mpl"], "did you mean 'mlp'"),
         (["train", "--out", "x", "--method", "metta"], "did you mean 'meta'"),
         (
             ["train", "--out", "x", "--method", "meta", "--topology", "full"],
@@ -173,7 +179,7 @@ def test_train_leaves_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         f"picture  {tmp_path / 'r' / 'figures' / 'curves.png'}",
     ]
     assert "toy_public/full: episode 40/40" in shown.err
-    assert run_data.load_run(tmp_path / "r").config.topology == "full"
+    assert run_data.load_run(tmp_path / "r").experiment.topology == "full"
 
     assert cli.main(words) == 1  # once more into the same folder
     (line,) = capsys.readouterr().err.splitlines()
@@ -192,7 +198,7 @@ def test_sweep_ends_with_a_table_and_a_picture(
     assert none[3].startswith("[")
     assert none[-3:-1] == ["25%", "5"]
     assert str(recipe / "results" / "figures" / "curves.png") in shown
-    config = record.read_config(recipe / "results" / "toy_public" / "meta")
+    config = record.read_config(recipe / "results" / "toy_public" / "meta").experiment
     assert (config.seeds, config.learner.hidden) == (5, 8)
 
 
@@ -200,7 +206,7 @@ def test_a_misspelt_task_is_refused_before_the_first_run(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(configs: list[Config]) -> None:
-        assert [config.task for config in configs] == ["toy_public"] * 2
+        assert [config.experiment.task for config in configs] == ["toy_public"] * 2
         raise ConfigError("unknown task")
 
     monkeypatch.setattr(commands, "check_tasks", refuse)
@@ -214,11 +220,12 @@ def test_starting_jax_leaves_one_device_per_core(said: str | None) -> None:
     """Were it configured later, a CPU would be one device and a run as slow as one core."""
     script = (
         "from purejax_mgtopo.cli.commands import check_tasks\n"
-        "from purejax_mgtopo.config import Config, ConfigError\n"
-        "check_tasks([Config(task='toy_public', devices=3)])\n"
+        "from purejax_mgtopo.config import Config, Experiment, Means\n"
+        "from purejax_mgtopo.errors import ConfigError\n"
+        "check_tasks([Config(Experiment(task='toy_public'), Means(devices=3))])\n"
         "import jax\n"
         f"assert len(jax.devices()) == {said or 3}, jax.devices()\n"
-        "try: check_tasks([Config(task='toy_publik')])\n"
+        "try: check_tasks([Config(Experiment(task='toy_publik'))])\n"
         "except ConfigError as error: assert 'toy_public' in str(error)\n"
         "else: raise SystemExit('no error')"
     )
@@ -292,5 +299,5 @@ def test_the_package_is_importable_without_jax() -> None:
 @pytest.mark.parametrize("words", [["--lanes", "auto"], ["--lanes=auto", "--microbatch", "auto"]])
 def test_auto_is_another_word_for_zero(words: list[str]) -> None:
     command = cli.parse(["fit", "--lanes", "3", *words])
-    assert (command.config.lanes, command.config.microbatch) == (0, 0)
-    assert cli.parse(["fit", "--wandb", "auto"]).config.wandb == "auto"
+    assert (command.means.lanes, command.means.microbatch) == (0, 0)
+    assert cli.parse(["fit", "--wandb", "auto"]).means.wandb == "auto"

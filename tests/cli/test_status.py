@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -11,14 +10,14 @@ from pathlib import Path
 import pytest
 from fake_population import FakePopulation, FakeStore, Notes, small
 from rich.console import Console
+from stand_ins import train
 
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.cli.status import read_state, read_states, status_table
 from purejax_mgtopo.config import CheckpointConfig, Config
 from purejax_mgtopo.records import record
-from purejax_mgtopo.training import run as runner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def write(folder: Path, config: Config, *events: dict) -> Path:
@@ -51,12 +50,12 @@ START = {"event": "start", "time": 0.0}
 
 def test_a_finished_run_tells_all(tmp_path: Path) -> None:
     config = small(checkpoint=CheckpointConfig(minutes=0))
-    runner.train(
+    train(
         config,
         tmp_path,
         reporter=Notes(),
-        store_factory=FakeStore({}),
-        population_factory=lambda config: FakePopulation(config, broken_seed=1),
+        store=FakeStore({}),
+        population=lambda config: FakePopulation(config, broken_seed=1),
     )
     state = read_state(tmp_path)
     assert (state.state, state.episode, state.non_finite) == ("finished", 40, 1)
@@ -128,7 +127,7 @@ def test_folders_are_searched_and_what_cannot_be_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "task" / "meta", small(), START, chunk(100, 10))
-    other = write(tmp_path / "task" / "none", dataclasses.replace(small(), topology="none"), START)
+    other = write(tmp_path / "task" / "none", small(topology="none"), START)
     assert main(["status", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "toy_follow_holder" in shown

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import pytest
 from fake_population import small
@@ -28,20 +26,20 @@ def tell(*args, **kwargs):
 def test_training_playing_and_assessing_share_the_configured_precision(
     precision, traced, tmp_path, monkeypatch
 ):
-    config = replace(small(), precision=precision)
+    config = small(precision=precision)
     population = Population(config, 1)
     state = population.abstract()
-    algorithm = Algorithm(config)
+    algorithm = Algorithm(config.experiment)
     learner = jax.eval_shape(algorithm.init, jax.random.key(0))
     networks = Networks(learner=learner.learner, rule=learner.rule)
-    trained = Trained(tmp_path, config, algorithm, (0,), networks, 10)
+    trained = Trained(tmp_path, config.experiment, config.means, algorithm, (0,), networks, 10)
     monkeypatch.setattr(Algorithm, "iterate", tell)
     monkeypatch.setattr(playback, "_play", tell)
     monkeypatch.setattr(assessment, "_play", tell)
     monkeypatch.setattr(assessment, "load_trained", lambda *_: trained)
     for program in (
         lambda: population.compiled(state),
-        lambda: playback.play_episode(algorithm, networks, 0, Mode.EVAL_GREEDY),
+        lambda: playback.play_episode(algorithm, networks, 0, Mode.EVAL_GREEDY, precision),
         lambda: assessment.assess(tmp_path),
     ):
         with pytest.raises(Traced) as told:
@@ -61,7 +59,7 @@ def test_programs_are_compiled_alike_for_any_number_of_devices(monkeypatch):
 
     for seeds in (1, 3):
         monkeypatch.setattr(jax, "jit", recording)
-        population = Population(replace(small(), seeds=seeds))
+        population = Population(small(seeds=seeds))
         monkeypatch.undo()
         assert population.mesh.size == min(seeds, 2)
     assert len(told) >= 4 and told[0] is not None

@@ -112,4 +112,4 @@ def test_the_sweep_takes_the_setting_as_train_does() -> None:
     assert parse(["sweep", "runs/quickstart", "--wandb", "offline"]).wandb == "offline"
     assert parse(["sweep", "runs/quickstart"]).wandb is None
     train = parse(["train", "--out", "x", "--wandb", "off", "--wandb-per-seed", "2"])
-    assert (train.config.wandb, train.config.wandb_per_seed) == ("off", 2)
+    assert (train.means.wandb, train.means.wandb_per_seed) == ("off", 2)

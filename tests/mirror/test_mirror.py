@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import scipy.stats
+import stand_ins
 from fake_population import FakePopulation, FakeStore, Killed, Notes, State, small
 from wandb_files import WrittenRun, offline_runs, read_run, values
 
 from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.cli.main import main
-from purejax_mgtopo.config import CheckpointConfig, Config
+from purejax_mgtopo.config import CheckpointConfig, Config, override
 from purejax_mgtopo.machine.processes import index as process_index
 from purejax_mgtopo.mirror.access import choose_mode, has_credentials
 from purejax_mgtopo.mirror.mirror import WandbMirror, open_wandb
@@ -31,9 +32,8 @@ from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training.recipe import parse_recipe
-from purejax_mgtopo.training.sweep import sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OFFLINE = {"wandb": "offline"}
 
 
@@ -85,14 +85,14 @@ class DiskStore(FakeStore):
 
 def train(folder: Path, config: Config, **options: Any) -> Notes:
     notes = Notes()
-    settings = {"population_factory": Paired, "store_factory": DiskStore({})} | options
-    runner.train(config, folder, reporter=notes, **settings)
+    settings = {"population": Paired, "store": DiskStore({})} | options
+    stand_ins.train(config, folder, reporter=notes, **settings)
     return notes
 
 
 def resume(folder: Path, **options: Any) -> None:
-    settings = {"population_factory": Paired, "store_factory": DiskStore({})} | options
-    runner.resume(folder, reporter=Notes(), **settings)
+    settings = {"population": Paired, "store": DiskStore({})} | options
+    stand_ins.resume(folder, reporter=Notes(), **settings)
 
 
 def without_wandb() -> dict[str, str]:
@@ -117,7 +117,7 @@ def check_equals_records(folder: Path, run: WrittenRun) -> None:
     last_wave = max(chunk["wave"] for chunk in chunks)
     compared = 0
     for chunk in chunks:
-        row = rows.pop(chunk["wave"] * config.episodes + chunk["episode"])
+        row = rows.pop(chunk["wave"] * config.experiment.episodes + chunk["episode"])
         for name in ("train_return", "edge_rate", "episodes_per_second", "non_finite"):
             assert row[f"progress/{name}"] == chunk[name]
         expected = {}
@@ -203,10 +203,10 @@ def test_a_sweep_is_mirrored_run_by_run(tmp_path: Path) -> None:
     recipe = parse_recipe(RECIPE, home / "recipe.toml")
 
     def build(config: Config) -> FakePopulation:
-        return Paired(config, broken_seed=4 if config.method == "meta" else None)
+        return Paired(config, broken_seed=4 if config.experiment.method == "meta" else None)
 
     notes = Notes()
-    sweep(recipe, reporter=notes, population_factory=build, store_factory=DiskStore({}))
+    stand_ins.sweep(recipe, reporter=notes, population=build, store=DiskStore({}))
     assert notes.notes == []
     for method in ("none", "meta"):
         folder = home / "results" / "toy_public" / method
@@ -220,7 +220,9 @@ def test_a_sweep_is_mirrored_run_by_run(tmp_path: Path) -> None:
         assert (run.project, run.exit_code) == ("purejax_mgtopo", 0)
         assert "toy_public" in run.tags
         described = json.loads((folder / "config.json").read_text())
-        assert run.config["learner"] == described["config"]["learner"]
+        flat = {f"learner.{name}": value for name, value in run.config["learner"].items()}
+        assert flat.items() <= described["settings"].items() and len(flat) > 5
+        assert run.config["checkpoint"]["keep"] == described["settings"]["checkpoint.keep"]
         assert run.config["versions"] == described["versions"]
         assert run.commit == (described["git"] or {"commit": ""})["commit"]
         assert run.axes["*"] == "env_steps"
@@ -247,7 +249,7 @@ def test_a_sweep_is_mirrored_run_by_run(tmp_path: Path) -> None:
 
 def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> None:
     config = small(seeds=5, lanes=2, **OFFLINE)
-    train(tmp_path, config, population_factory=lambda config: Paired(config, lanes=2))
+    train(tmp_path, config, population=lambda config: Paired(config, lanes=2))
     run = program(tmp_path)
     check_equals_records(tmp_path, run)
     evaluations = [row for row in run.rows if "env_steps" in row]
@@ -264,9 +266,10 @@ def test_killed_resumed_and_rebuilt_are_all_the_same(tmp_path: Path, at: int) ->
     )
     script = textwrap.dedent(f"""
         import os, pickle, signal, sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "envs")!r}, {str(ROOT / "tests")!r}]
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "envs")!r},
+                        {str(ROOT / "tests" / "support")!r}, {str(Path(__file__).parent)!r}]
         from pathlib import Path
-        from test_wandb_mirror import Paired, train
+        from test_mirror import Paired, train
 
         def kill(chunk):
             if chunk == {at}:
@@ -274,7 +277,7 @@ def test_killed_resumed_and_rebuilt_are_all_the_same(tmp_path: Path, at: int) ->
         if __name__ == "__main__":
             config = pickle.loads({pickle.dumps(config)!r})
             train(Path({str(tmp_path)!r}), config,
-                  population_factory=lambda config: Paired(config, before_chunk=kill, lanes=2))
+                  population=lambda config: Paired(config, before_chunk=kill, lanes=2))
     """)
     killed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=without_wandb()
@@ -282,7 +285,7 @@ def test_killed_resumed_and_rebuilt_are_all_the_same(tmp_path: Path, at: int) ->
     assert killed.returncode == -9, killed.stderr
     assert record.status(tmp_path) is record.Status.UNFINISHED
     before = json.loads((tmp_path / "wandb.json").read_text())["id"]
-    resume(tmp_path, population_factory=lambda config: Paired(config, lanes=2))
+    resume(tmp_path, population=lambda config: Paired(config, lanes=2))
     run = program(tmp_path)
     assert run.id == before
     check_equals_records(tmp_path, run)
@@ -307,7 +310,7 @@ def test_an_interrupted_run_is_mirrored_as_far_as_it_came(tmp_path: Path) -> Non
     train(
         tmp_path,
         small(**OFFLINE),
-        population_factory=lambda config: Paired(config, before_chunk=press),
+        population=lambda config: Paired(config, before_chunk=press),
     )
     run = program(tmp_path)
     assert run.exit_code == 1
@@ -377,18 +380,18 @@ def test_online_a_resumed_run_tells_what_the_server_lacks(
     with pytest.raises(Killed):
         train(
             tmp_path,
-            dataclasses.replace(config, wandb="off"),
-            population_factory=lambda config: Paired(config, before_chunk=kill),
+            override(config, {"wandb": "off"}),
+            population=lambda config: Paired(config, before_chunk=kill),
         )
     run = Recorded(step=21)
     monkeypatch.setattr(WandbMirror, "_start", lambda self, name, seed=None: run)
     notes = Notes()
-    runner.resume(
+    stand_ins.resume(
         tmp_path,
         reporter=notes,
-        population_factory=Paired,
-        store_factory=DiskStore({}),
-        mirror_factory=lambda folder, config, say: WandbMirror(folder, config, say, "online"),
+        population=Paired,
+        store=DiskStore({}),
+        mirror=lambda folder, config, say: WandbMirror(folder, config, say, "online"),
     )
     assert run.logged == [30, 40, 41]
     assert run.codes == [0]
@@ -430,16 +433,16 @@ def test_the_first_process_alone_mirrors(tmp_path: Path, monkeypatch: pytest.Mon
 def test_switched_off_nothing_is_written_nor_imported(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}]
         os.environ.pop("WANDB_MODE", None)
         from pathlib import Path
         from fake_population import FakePopulation, FakeStore, small
+        from stand_ins import train
         from purejax_mgtopo.training.progress import SilentReporter
-        from purejax_mgtopo.training.run import train
         for number, (mode, wandb) in enumerate((("disabled", "online"), ("", "off"))):
             os.environ["WANDB_MODE"] = mode
             train(small(wandb=wandb), Path({str(tmp_path)!r}) / str(number), reporter=SilentReporter(),
-                  population_factory=FakePopulation, store_factory=FakeStore({{}}))
+                  population=FakePopulation, store=FakeStore({{}}))
         assert "wandb" not in sys.modules
     """)
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -450,12 +453,12 @@ def test_wandb_itself_stays_quiet_and_asks_nothing(tmp_path: Path) -> None:
     """A terminal that answers nothing must not be waited for."""
     script = textwrap.dedent(f"""
         import sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}]
         from fake_population import FakePopulation, FakeStore, small
+        from stand_ins import train
         from purejax_mgtopo.training.progress import SilentReporter
-        from purejax_mgtopo.training.run import train
         train(small(wandb="auto"), {str(tmp_path)!r}, reporter=SilentReporter(),
-              population_factory=FakePopulation, store_factory=FakeStore({{}}))
+              population=FakePopulation, store=FakeStore({{}}))
     """)
     done = subprocess.run(
         [sys.executable, "-c", script],

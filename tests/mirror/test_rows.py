@@ -61,7 +61,7 @@ def broken(evaluation: Evaluation, seed: int, column: str | None = None) -> Eval
 
 def test_statistics_are_over_the_healthy_seeds() -> None:
     evaluation = broken(broken(made(), 2), 5, "return_greedy")
-    row = evaluation_row(evaluation, small())
+    row = evaluation_row(evaluation, small().experiment)
     kept = [0, 1, 3, 4, 6]
     assert (row["seeds/total"], row["seeds/non_finite"]) == (7, 2)
     assert (row["env_steps"], row["episode"]) == (500, 20)
@@ -91,11 +91,11 @@ def test_statistics_are_over_the_healthy_seeds() -> None:
 
 
 def test_one_seed_has_no_interval_and_none_has_no_statistics() -> None:
-    row = evaluation_row(made(seeds=1), small())
+    row = evaluation_row(made(seeds=1), small().experiment)
     assert "return_sampled/iqm" in row
     assert "return_sampled/low" not in row
     dead = broken(made(seeds=1), 0)
-    assert evaluation_row(dead, small()) == {
+    assert evaluation_row(dead, small().experiment) == {
         "env_steps": 500,
         "episode": 20,
         "seeds/total": 1,
@@ -105,21 +105,21 @@ def test_one_seed_has_no_interval_and_none_has_no_statistics() -> None:
 
 @pytest.mark.parametrize("evaluations", [1, 7, 20, 21, 100, 333])
 def test_pictures_stay_few_and_show_the_end(evaluations: int) -> None:
-    config = small(
+    experiment = small(
         episodes=10 * evaluations, evaluation=EvaluationConfig(every=10), chunk_episodes=10
-    )
+    ).experiment
     pictured = [
         episode
-        for episode in range(10, config.episodes + 1, 10)
-        if HEAT_MAP in evaluation_row(made(seeds=1, episode=episode), config)
+        for episode in range(10, experiment.episodes + 1, 10)
+        if HEAT_MAP in evaluation_row(made(seeds=1, episode=episode), experiment)
     ]
     assert min(evaluations, 20) / 2 <= len(pictured) <= 20
-    assert pictured[-1] == config.episodes
+    assert pictured[-1] == experiment.episodes
 
 
 def test_a_last_evaluation_off_the_beat_is_pictured() -> None:
-    config = small(episodes=50)
-    assert isinstance(evaluation_row(made(episode=50), config)[HEAT_MAP], HeatMap)
+    experiment = small(episodes=50).experiment
+    assert isinstance(evaluation_row(made(episode=50), experiment)[HEAT_MAP], HeatMap)
 
 
 def test_pixels_show_receivers_as_rows() -> None:
@@ -145,7 +145,7 @@ def test_parts_come_together_by_seed_each_once() -> None:
 
 def test_a_chunk_without_numbers_leaves_them_out() -> None:
     event = {"event": "chunk", "wave": 2, "episode": 10, "train_return": None, "seconds": 1800.0}
-    assert progress_row(event, small()) == {
+    assert progress_row(event, small().experiment) == {
         "progress/episode": 90,
         "progress/wave": 2,
         "progress/hours": 0.5,
@@ -206,7 +206,7 @@ def test_of_several_processes_evaluations_follow_when_all_are_known(tmp_path: Pa
     rest = list(feed.take_rest())
     assert [entry.step for entry in rest] == [41, 42]
     whole = together([made(4), made(3, first=4)])
-    expected = evaluation_row(whole, config)
+    expected = evaluation_row(whole, config.experiment)
     assert rest[0].row["return_sampled/low"] == expected["return_sampled/low"]
     rebuilt = list(Feed(tmp_path, config).take())
     assert rebuilt[0].row["return_sampled/low"] == expected["return_sampled/low"]

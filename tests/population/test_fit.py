@@ -45,9 +45,9 @@ def test_nothing_is_compiled_where_all_fits_easily(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(fit, "program_bytes", never)
     easy = plan(small(seeds=6))
-    assert (easy.config.lanes, easy.waves, easy.compiled) == (6, 1, None)
+    assert (easy.config.means.lanes, easy.waves, easy.compiled) == (6, 1, None)
     given = plan(small(seeds=6, lanes=4), memory=1_000)  # the user's word
-    assert (given.config.lanes, given.waves) == (4, 2)
+    assert (given.config.means.lanes, given.waves) == (4, 2)
 
 
 def test_what_does_not_fit_runs_in_waves_as_predicted() -> None:
@@ -55,7 +55,7 @@ def test_what_does_not_fit_runs_in_waves_as_predicted() -> None:
     assert four.state > two.state > lane_bytes(small()).replay
     memory = int((four.total + 0.5 * lane_bytes(small()).total) / fit.MARGIN)  # room for four
     tight = plan(small(seeds=20, devices=2), memory=memory)
-    assert tight.config.lanes == 7  # of at most 2 x 4, three even waves need no more than 7
+    assert tight.config.means.lanes == 7  # of at most 2 x 4, three even waves need no more than 7
     assert tight.waves == 3
     assert tight.compiled is not None
     assert tight.compiled.total <= memory

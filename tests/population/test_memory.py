@@ -15,12 +15,12 @@ FEW, MANY = 8, 72
 # Memory that the allocator keeps for later is not the run's: it is given back before the system is asked.
 TRAINING = """
 import ctypes, json, sys
-from purejax_mgtopo.config import Config, override, with_method
+from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 sizes = {"seeds": int(sys.argv[1]), "chunk_episodes": 10, "evaluation.every": 10**6}
-config = override(with_method(Config(task="navigation_N3_l3", episodes=10**6), "meta"), sizes)
+config = override(Config(with_method(Experiment(task="navigation_N3_l3", episodes=10**6), "meta")), sizes)
 use_cache(True)
-configure_platform(config)
+configure_platform(config.means)
 from purejax_mgtopo.population.fit import lane_bytes
 from purejax_mgtopo.population.population import Population
 population = Population(config)

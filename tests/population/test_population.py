@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from purejax_mgtopo.config import Config, override, with_method
+from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.population.population import ChunkReport, Population, PopulationState
 
 TINY = {
@@ -30,14 +30,14 @@ TINY = {
 
 
 def tiny(**changes: object) -> Config:
-    return override(with_method(Config(), "meta"), TINY | changes)
+    return override(Config(with_method(Experiment(), "meta")), TINY | changes)
 
 
 def run(config: Config) -> tuple[Population, PopulationState, list[ChunkReport]]:
     population = Population(config)
     state = population.init()
     reports = []
-    for _ in range(config.chunks):
+    for _ in range(config.experiment.chunks):
         state, report = population.advance(state)
         reports.append(report)
     return population, state, reports
@@ -247,12 +247,12 @@ def test_vmap_and_map_agree() -> None:
         os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled faster, run once
         import numpy as np
-        from purejax_mgtopo.config import Config, override, with_method
+        from purejax_mgtopo.config import Config, Experiment, override, with_method
         from purejax_mgtopo.population.population import Population
         reports = []
         for axis, batch in (("map", 0), ("vmap", 0), ("vmap", 2)):
             changes = {TINY!r} | {{"seed_axis": axis, "seeds": 3, "episodes": 8, "microbatch": batch}}
-            population = Population(override(with_method(Config(), "meta"), changes))
+            population = Population(override(Config(with_method(Experiment(), "meta")), changes))
             state = population.init()
             for _ in range(2):
                 state, report = population.advance(state)

@@ -11,6 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 from fake_population import small
 
+from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records import files, record, run_data
 from purejax_mgtopo.records.metrics import Evaluation
@@ -64,7 +65,7 @@ def test_metrics_have_one_row_per_evaluation_and_seed(tmp_path: Path) -> None:
     assert json.loads(table.schema.metadata[b"config"])["seeds"] == 3
 
     data = run_data.load_run(tmp_path / "run")
-    assert data.config == config
+    assert (data.experiment, data.means) == (config.experiment, config.means)
     np.testing.assert_array_equal(data.episodes, [20, 40])
     np.testing.assert_array_equal(data.seeds, [5, 6, 7])
     np.testing.assert_array_equal(data.return_sampled, [[1, 0], [np.nan, 0], [3, 0]])
@@ -149,13 +150,24 @@ def test_config_says_where_the_run_came_from(tmp_path: Path) -> None:
         pass
     document = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
     assert document["command"] == "mgtopo train --seeds 3"
-    assert document["config"]["learner"]["hidden"] == document["settings"]["learner.hidden"] == 128
+    assert document["format"] == 2
+    assert document["settings"]["learner.hidden"] == 128
+    assert "config" not in document  # the settings stand there once
     assert document["versions"]["numpy"] == np.__version__
     assert {"python", "jax", "jaxlib", "flax", "optax", "jumanji", "purejax_mgtopo"} <= set(
         document["versions"]
     )
     assert {"device", "git", "started"} <= set(document)
     assert record.read_config(tmp_path / "a" / "run") == small()
+
+
+def test_the_older_config_file_is_still_read(tmp_path: Path) -> None:
+    """Format 1 held the settings twice, and knew no critic."""
+    settings = flatten(small(seeds=5, devices=2))
+    del settings["critic"]
+    document = {"format": 1, "config": {"seeds": 5}, "settings": settings}
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    assert record.read_config(tmp_path) == small(seeds=5, devices=2)
 
 
 def test_events_are_strict_json_and_survive_a_torn_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.config import Config, EvaluationConfig, LearnerConfig, MetaConfig
+from purejax_mgtopo.config import EvaluationConfig, Experiment, LearnerConfig, MetaConfig
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.report.analyses import (
     Advantages,
@@ -27,7 +27,7 @@ SEED, EPISODE = 3, 11
 
 
 def small(**changes):
-    base = Config(
+    base = Experiment(
         task="navigation_N3_l3",
         episodes=20,
         chunk_episodes=20,

@@ -12,7 +12,7 @@ from synthetic_runs import write_run
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config, LearnerConfig, MetaConfig, with_method
+from purejax_mgtopo.config import Experiment, LearnerConfig, Means, MetaConfig, with_method
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report import episodes
@@ -26,7 +26,7 @@ LEARNER = LearnerConfig(hidden=8, batch_size=8, warmup_episodes=2, replay_transi
 
 def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path, Trained]:
     """A recorded run of fresh networks, handed out where checkpoints would be read."""
-    config = with_method(Config(task=task, learner=LEARNER, meta=MetaConfig(hidden=8)), method)
+    config = with_method(Experiment(task=task, learner=LEARNER, meta=MetaConfig(hidden=8)), method)
     write_run(
         folder, task, method, seeds=4, evaluations=2, learner=config.learner, meta=config.meta
     )
@@ -39,7 +39,7 @@ def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path
     def load(place, seeds):
         assert place == folder
         chosen = jax.tree.map(lambda x: x[list(seeds)], networks)
-        return Trained(folder, config, algorithm, tuple(seeds), chosen, 1000)
+        return Trained(folder, config, Means(), algorithm, tuple(seeds), chosen, 1000)
 
     monkeypatch.setattr("purejax_mgtopo.trained.load.load_trained", load)
     return folder, load(folder, range(4))
@@ -88,7 +88,7 @@ def test_a_task_that_nobody_can_draw_gets_agents_on_a_ring(monkeypatch):
         raise ValueError("no picture")
 
     monkeypatch.setattr("jax_mpe.drawables.scene", nobody_knows)
-    task = Algorithm(Config(task="navigation_N4_l2", learner=LEARNER)).env
+    task = Algorithm(Experiment(task="navigation_N4_l2", learner=LEARNER)).env
     things, claims = episodes._scene(task, None, None)
     places = np.array([thing.places[0] for thing in things])
     assert len(places) == 4 and not claims

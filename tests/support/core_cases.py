@@ -11,7 +11,7 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Gates, Trajectory, Window
-from purejax_mgtopo.config import Config, EvaluationConfig, override, with_method
+from purejax_mgtopo.config import EvaluationConfig, Experiment, override, with_method
 
 QUICK = {
     "xla_backend_optimization_level": 0,
@@ -39,9 +39,9 @@ RULES = ("none", "full", "reinforce", "stgs", "meta")
 LEARNED = ("reinforce", "stgs", "meta")
 
 
-def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Config:
+def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Experiment:
     """A tiny configuration; ``changes`` are dotted names with ``__`` for the dot."""
-    base = Config(
+    base = Experiment(
         task=task,
         seeds=1,
         episodes=2,

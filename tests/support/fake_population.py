@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from synthetic_runs import changed
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, EvaluationConfig, Experiment
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 from purejax_mgtopo.training.progress import SilentReporter, Tick
@@ -59,13 +60,14 @@ class FakePopulation:
 
     @property
     def waves(self) -> Sequence[Wave]:
-        return split_into_waves(self.config, self.lanes or self.config.seeds)
+        return split_into_waves(self.config.experiment, self.lanes or self.config.experiment.seeds)
 
     def init(self, wave: Wave) -> State:
         return State(0, ())
 
     def advance(self, state: State, wave: Wave) -> tuple[State, Report]:
-        config, episode = self.config, state.episode + self.config.chunk_episodes
+        config = self.config.experiment
+        episode = state.episode + config.chunk_episodes
         self.before_chunk(wave.index * config.chunks + state.episode // config.chunk_episodes)
         numbers = wave.first_seed + np.arange(wave.seeds)
         seeds = numbers.astype(np.float32)
@@ -140,16 +142,14 @@ class FakeStore:
 
 def small(**changes: object) -> Config:
     """Four chunks of ten episodes, an evaluation every second one, three seeds."""
-    from purejax_mgtopo.config import EvaluationConfig
-
-    base = Config(
+    base = Experiment(
         task="toy_follow_holder",
         seeds=3,
         episodes=40,
         chunk_episodes=10,
         evaluation=EvaluationConfig(every=20, episodes=2),
     )
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    return changed(Config(base), **changes)
 
 
 class Notes(SilentReporter):

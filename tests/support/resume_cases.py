@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from purejax_mgtopo.checkpoints.stored import array_names, latest_steps, read_arrays
-from purejax_mgtopo.config import Config, flatten, override, with_method
+from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 from purejax_mgtopo.records.record import CHECKPOINTS, METRICS, read_events
 from purejax_mgtopo.training.progress import SilentReporter
 
@@ -35,11 +35,11 @@ TINY: dict[str, Any] = {
     "checkpoint.keep": 3,
     "wandb": "off",
 }
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def tiny(method: str = "meta", **changes: Any) -> Config:
-    return override(with_method(Config(), method), TINY | changes)
+    return override(Config(with_method(Experiment(), method)), TINY | changes)
 
 
 class Notes(SilentReporter):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purejax_mgtopo.config import Config, EvaluationConfig, with_method
+from purejax_mgtopo.config import Config, EvaluationConfig, Experiment, Means, with_method
 from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord
 
@@ -18,13 +18,24 @@ RATES = {"none": 0.0, "full": 1.0, "meta": 0.46, "reinforce": 0.3, "stgs": 0.97}
 
 
 def config_of(task: str, method: str, seeds: int, evaluations: int, **changes: object) -> Config:
-    base = Config(
+    base = Experiment(
         task=task,
         seeds=seeds,
         episodes=500 * evaluations,
         evaluation=EvaluationConfig(every=500, episodes=2),
     )
-    return dataclasses.replace(with_method(base, method), **changes)  # type: ignore[arg-type]
+    return changed(Config(with_method(base, method)), **changes)
+
+
+def changed(config: Config, **changes: object) -> Config:
+    """`config` with fields of its halves replaced, whichever half has them."""
+    mine = {item.name for item in dataclasses.fields(Means)}
+    means = {name: value for name, value in changes.items() if name in mine}
+    others = {name: value for name, value in changes.items() if name not in mine}
+    return Config(
+        dataclasses.replace(config.experiment, **others),  # type: ignore[arg-type]
+        dataclasses.replace(config.means, **means),  # type: ignore[arg-type]
+    )
 
 
 def write_run(
@@ -76,7 +87,9 @@ def write_run(
         if fail:
             record.event("failed", error=fail, episode=500 * (until or evaluations))
         elif end and until is None:
-            record.event("end", episode=config.episodes, non_finite=len(broken), wall=12.5)
+            record.event(
+                "end", episode=config.experiment.episodes, non_finite=len(broken), wall=12.5
+            )
         record.flush()
     return folder
 

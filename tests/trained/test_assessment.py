@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from stand_ins import train
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Streams
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import assess as assessment
 from purejax_mgtopo.trained.assess import (
@@ -35,9 +36,8 @@ from purejax_mgtopo.trained.export import export
 from purejax_mgtopo.trained.load import Trained, load_trained
 from purejax_mgtopo.trained.policy import Policy, load_policy
 from purejax_mgtopo.training.recipe import load_recipe
-from purejax_mgtopo.training.run import train
 
-RUNS = Path(__file__).parents[1] / "runs"
+RUNS = Path(__file__).parents[2] / "runs"
 TINY = {
     "task": "navigation_N3_l3",
     "topology": "reinforce",
@@ -175,13 +175,15 @@ def test_episodes_are_neither_those_of_training_nor_of_its_evaluations() -> None
 
 def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> None:
     config = override(Config(), TINY | {"task": "toy_crossed_goals", "topology": "none"})
-    algorithm = Algorithm(config)
+    algorithm = Algorithm(config.experiment)
     shapes = jax.eval_shape(algorithm.team.init, jax.eval_shape(lambda: jax.random.key(0)))
     policies = jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 0.1, np.float32), shapes)
     networks: Any = SimpleNamespace(
         learner=SimpleNamespace(policy=policies), rule=SimpleNamespace(gates=())
     )
-    trained = Trained(tmp_path, config, algorithm, (4, 5), networks, episode=2)
+    trained = Trained(
+        tmp_path, config.experiment, config.means, algorithm, (4, 5), networks, episode=2
+    )
     monkeypatch.setattr(assessment, "load_trained", lambda *args: trained)
     done = assess(tmp_path, episodes=3)
     assert done.conditions == ("sampled",) and done.outcome.episodic_return.shape == (2, 1)
@@ -196,7 +198,7 @@ def synthetic(**changes: Any) -> Assessment:
     flat = np.zeros((4, 5))
     settings: dict[str, Any] = dict(
         folder=Path("results/a"),
-        config=Config(),
+        experiment=Experiment(),
         trained_episodes=10,
         episodes=3,
         episode_seed=0,
@@ -222,7 +224,7 @@ def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
 def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
     other = synthetic(
         folder=Path("results/b"),
-        config=override(Config(), {"task": "push_N3", "topology": "none"}),
+        experiment=override(Experiment(), {"task": "push_N3", "topology": "none"}),
         conditions=CONDITIONS[:1],
         seeds=(0,),
         finite=np.array([True]),
@@ -320,7 +322,7 @@ def test_cutting_the_channel_brings_back_the_silent_optimum(tmp_path) -> None:
     """Toy A: a trained round is worth nearly 0; without its messages no more than the best silent one, -1.28."""
     runs = load_recipe(RUNS / "toy_crossed_goals").runs()
     config = next(run.config for run in runs if run.method == "full")
-    config = dataclasses.replace(config, seeds=4)
+    config = override(config, {"seeds": 4})
     train(config, tmp_path / "full")
     done = assess(tmp_path / "full")
     rounds = dict(zip(CONDITIONS, done.outcome.episodic_return.T / 25, strict=True))

@@ -15,19 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stand_ins import train
 
 import purejax_mgtopo
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Mode, drop_diagonal
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import policy
 from purejax_mgtopo.trained.export import arrays_of, export, header_of
 from purejax_mgtopo.trained.load import Trained, load_trained
 from purejax_mgtopo.trained.play import play_episode
 from purejax_mgtopo.trained.policy import Policy, load_policy, pack
-from purejax_mgtopo.training.run import train
 
 TOPOLOGIES = ("none", "full", "reinforce", "stgs", "meta")
 TINY = {
@@ -61,14 +61,14 @@ def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
     """A run that never trained: random networks of seed 4."""
     (folder / "config.json").write_text("{}")
     settings = {name.replace("__", "."): value for name, value in changes.items()}
-    algorithm = Algorithm(override(Config(), TINY | settings))
+    algorithm = Algorithm(override(Config(), TINY | settings).experiment)
     key = jax.eval_shape(lambda: jax.random.key(0))
     learned = scattered(jax.eval_shape(algorithm.team.init, key), seed)
     gates = scattered(jax.eval_shape(algorithm.rule.init, key).gates, seed + 1)
     networks: Any = SimpleNamespace(
         learner=SimpleNamespace(policy=learned), rule=SimpleNamespace(gates=gates)
     )
-    return Trained(folder, algorithm.config, algorithm, (4,), networks, episode=2)
+    return Trained(folder, algorithm.config, Means(), algorithm, (4,), networks, episode=2)
 
 
 def through_a_file(trained: Trained) -> Policy:
@@ -127,7 +127,7 @@ def test_acts_as_the_training_codes_team(tmp_path, changes) -> None:
             drop_diagonal(probability), expected.gates.probability, atol=1e-6
         )
         edges.append(np.asarray(expected.gates.decision))
-    if trained.config.topology not in ("none", "full"):
+    if trained.experiment.topology not in ("none", "full"):
         assert 0 < np.mean(edges) < 1  # open and closed ones were both tried
 
 
@@ -351,10 +351,10 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, words, code, said) -> None
 
 def test_rules_that_the_file_cannot_tell_are_refused(tmp_path) -> None:
     trained = made_up(tmp_path)
-    config = dataclasses.replace(trained.config)
-    object.__setattr__(config, "topology", "coin")
+    experiment = dataclasses.replace(trained.experiment)
+    object.__setattr__(experiment, "topology", "coin")
     with pytest.raises(ValueError, match="reinforce, stgs, meta, not coin"):
-        header_of(dataclasses.replace(trained, config=config), 4)
+        header_of(dataclasses.replace(trained, experiment=experiment), 4)
 
 
 def test_a_seed_that_did_not_stay_finite_is_refused(run, tmp_path, monkeypatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,13 +10,12 @@ import jax
 import numpy as np
 import pytest
 from resume_cases import tiny
+from stand_ins import train
 
 from purejax_mgtopo.checkpoints.stored import sealed
-from purejax_mgtopo.config import CheckpointConfig
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.trained.load import Networks, load_trained
 from purejax_mgtopo.training.progress import SilentReporter
-from purejax_mgtopo.training.run import train
 
 
 def same(one: Networks, other: Networks) -> bool:
@@ -29,9 +27,7 @@ def same(one: Networks, other: Networks) -> bool:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seeds in two waves, with a checkpoint at each evaluation."""
     folder = tmp_path_factory.mktemp("run") / "r"
-    config = dataclasses.replace(
-        tiny(seeds=3, lanes=2, first_seed=4), checkpoint=CheckpointConfig(minutes=0)
-    )
+    config = tiny(**{"seeds": 3, "lanes": 2, "first_seed": 4, "checkpoint.minutes": 0.0})
     train(config, folder, reporter=SilentReporter())
     return folder
 

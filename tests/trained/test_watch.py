@@ -9,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from stand_ins import train
 
 from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config, override, with_method
+from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.trained import watch
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.trained.play import play_episode
-from purejax_mgtopo.training.run import train
 
 TINY = {
     "task": "navigation_N3_l3",
@@ -39,7 +39,7 @@ TINY = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two seeds, 4 and 5."""
     target = tmp_path_factory.mktemp("runs") / "tiny"
-    train(override(with_method(Config(), "reinforce"), TINY), target)
+    train(override(Config(with_method(Experiment(), "reinforce")), TINY), target)
     return target
 
 

@@ -13,7 +13,7 @@ import pytest
 from purejax_mgtopo.population.population import Population, PopulationState
 from purejax_mgtopo.training.recipe import load_recipe
 
-RUNS = Path(__file__).parents[1] / "runs"
+RUNS = Path(__file__).parents[2] / "runs"
 HORIZON = 25
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -25,7 +25,7 @@ def trained(recipe: str, method: str) -> tuple[Population, PopulationState, dict
     config = next(run.config for run in runs if run.method == method)
     population = Population(config)
     state = population.init()
-    for _ in range(config.chunks):
+    for _ in range(config.experiment.chunks):
         state, report = population.advance(state)
     assert report.finite.all()
     return population, state, report.evaluation
@@ -61,7 +61,7 @@ def holder_preference(population: Population, state: PopulationState) -> np.ndar
         return (heard[..., 0] - heard[..., 1]) * (3 - 2 * holder)
 
     values = jax.jit(lambda seeds: jax.lax.map(of_lane, seeds))(state.seeds)
-    return np.asarray(values).mean(axis=(1, 2))[: population.config.seeds]
+    return np.asarray(values).mean(axis=(1, 2))[: population.config.experiment.seeds]
 
 
 @pytest.mark.parametrize("method", ["reinforce", "meta", "stgs"])

@@ -41,12 +41,12 @@ def test_runs_are_tasks_times_methods_with_layers(tmp_path: Path) -> None:
         for method in ("none", "meta", "stgs+commnet")
     ]
     assert recipe.question == "Does it?"
-    plain = runs["toy_follow_holder/none"].config
+    plain = runs["toy_follow_holder/none"].config.experiment
     assert (plain.task, plain.topology, plain.seeds) == ("toy_follow_holder", "none", 4)
     assert (plain.episodes, plain.learner.discount, plain.learner.hidden) == (2000, 0.5, 64)
     assert plain.meta.learning_rate == 1e-4
-    assert runs["toy_public/none"].config.learner.hidden == 32
-    both = runs["toy_public/meta"].config.learner
+    assert runs["toy_public/none"].config.experiment.learner.hidden == 32
+    both = runs["toy_public/meta"].config.experiment.learner
     assert (both.hidden, both.discount) == (16, 0.9)  # the method's table wins over the task's
     assert runs["toy_public/stgs+commnet"].folder == Path("toy_public", "stgs+commnet")
 
@@ -59,8 +59,8 @@ def test_a_file_or_its_folder(tmp_path: Path) -> None:
 def test_command_line_wins(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, FULL))
     changes = [parse_setting("learner.hidden=8"), Setting("seeds", 2)]
-    assert {run.config.learner.hidden for run in recipe.runs(changes)} == {8}
-    assert {run.config.seeds for run in recipe.runs(changes)} == {2}
+    assert {run.config.experiment.learner.hidden for run in recipe.runs(changes)} == {8}
+    assert {run.config.experiment.seeds for run in recipe.runs(changes)} == {2}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_missing_recipe_names_those_beside_it(tmp_path: Path) -> None:
 
 
 def test_shipped_recipes_are_valid() -> None:
-    runs = Path(__file__).parents[1] / "runs"
+    runs = Path(__file__).parents[2] / "runs"
     files = sorted(runs.glob("*/recipe.toml"))
     assert files
     for file in files:
@@ -146,4 +146,4 @@ def test_shipped_recipes_are_valid() -> None:
 def test_parsed_without_a_file() -> None:
     document = {"tasks": ["toy_public"], "methods": ["none"]}
     (run,) = parse_recipe(document, Path("here")).runs()
-    assert run.config.topology == "none"
+    assert run.config.experiment.topology == "none"

@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from resume_cases import Notes, Stopping, same_run, same_state, state_of, table, tiny
+from stand_ins import resume, train
 
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.methods import MESSAGES, TOPOLOGIES
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.records.record import METRICS, read_events
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.run import RunResult, resume, train
+from purejax_mgtopo.training.run import RunResult
 
 GRID = [f"{topology}+{messages}" for topology in TOPOLOGIES for messages in MESSAGES]
 QUICK = ("meta+lstm", "none+commnet")
@@ -33,9 +34,7 @@ def program(method: str, **changes: Any) -> Population:
 
 
 def whole(population: Population, folder: Path) -> RunResult:
-    return train(
-        population.config, folder, reporter=Notes(), population_factory=lambda _: population
-    )
+    return train(population.config, folder, reporter=Notes(), population=lambda _: population)
 
 
 def stopped(population: Population, folder: Path, at: int, **options: Any) -> RunResult:
@@ -43,7 +42,7 @@ def stopped(population: Population, folder: Path, at: int, **options: Any) -> Ru
         population.config,
         folder,
         reporter=Notes(),
-        population_factory=lambda _: Stopping(population, at, **options),
+        population=lambda _: Stopping(population, at, **options),
     )
 
 
@@ -51,7 +50,7 @@ def resumed(population: Population, folder: Path, at: int = 0) -> RunResult:
     return resume(
         folder,
         reporter=Notes(),
-        population_factory=lambda _: Stopping(population, at) if at else population,
+        population=lambda _: Stopping(population, at) if at else population,
     )
 
 
@@ -107,7 +106,7 @@ def test_a_state_that_is_not_restored_whole_would_be_seen(tmp_path: Path) -> Non
     resume(
         tmp_path / "b",
         reporter=Notes(),
-        population_factory=lambda _: Forgetful(population, at=0),
+        population=lambda _: Forgetful(population, at=0),
     )
     with pytest.raises(AssertionError):
         same_run(tmp_path / "a", tmp_path / "b")
@@ -157,7 +156,7 @@ def test_a_seed_that_leaves_the_finite_numbers_is_frozen_for_good(tmp_path: Path
             population.config,
             tmp_path / folder,
             reporter=Notes(),
-            population_factory=lambda _, at=at: Poisoning(population, at, poison=2, lane=1),
+            population=lambda _, at=at: Poisoning(population, at, poison=2, lane=1),
         )
         assert result.non_finite == 1
     then = state_of(tmp_path / "b")
@@ -201,7 +200,7 @@ def killed(population: Population, folder: Path, at: int) -> None:
             population.config,
             folder,
             reporter=Notes(),
-            population_factory=lambda _: Killing(population, at),
+            population=lambda _: Killing(population, at),
         )
 
 
@@ -246,7 +245,7 @@ def test_a_wave_done_whose_checkpoint_is_bad_is_trained_again_from_the_one_befor
     manifest = tmp_path / "b/checkpoints/wave_0/12/state/manifest.ocdbt"
     manifest.write_bytes(manifest.read_bytes()[:-1])
     reporter = Notes()
-    resume(tmp_path / "b", reporter=reporter, population_factory=lambda _: population)
+    resume(tmp_path / "b", reporter=reporter, population=lambda _: population)
     assert any("manifest.ocdbt is damaged" in note for note in reporter.notes)
     same_run(tmp_path / "a", tmp_path / "b")
     same_state(state_of(tmp_path / "a"), state_of(tmp_path / "b"))

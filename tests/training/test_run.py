@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -14,35 +13,36 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+import stand_ins
 from fake_population import FakePopulation, FakeStore, Killed, Notes, small
 
 from purejax_mgtopo.config import CheckpointConfig, Config
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.record import Status
-from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training import sweep as sweeps
 from purejax_mgtopo.training.recipe import Setting, parse_recipe
 from purejax_mgtopo.training.run import RunResult
 
 STORE = FakeStore({})
+ROOT = Path(__file__).parents[2]
 
 
 def train(*args: Any, **options: Any) -> RunResult:
-    return runner.train(*args, **{"store_factory": STORE} | options)
+    return stand_ins.train(*args, **{"store": STORE} | options)
 
 
 def resume(*args: Any, **options: Any) -> RunResult:
-    return runner.resume(*args, **{"store_factory": STORE} | options)
+    return stand_ins.resume(*args, **{"store": STORE} | options)
 
 
 def sweep(*args: Any, **options: Any) -> sweeps.SweepResult:
-    return sweeps.sweep(*args, **{"store_factory": STORE} | options)
+    return stand_ins.sweep(*args, **{"store": STORE} | options)
 
 
 def test_a_run_leaves_complete_records(tmp_path: Path) -> None:
     reporter = Notes()
-    result = train(small(), tmp_path / "run", reporter=reporter, population_factory=FakePopulation)
+    result = train(small(), tmp_path / "run", reporter=reporter, population=FakePopulation)
     assert (result.episode, result.interrupted, result.non_finite) == (40, False, 0)
     assert result.figure is not None
     assert result.figure.read_bytes()[:4] == b"\x89PNG"
@@ -88,7 +88,7 @@ def test_speed_leaves_out_the_compilation(tmp_path: Path) -> None:
         small(),
         tmp_path,
         reporter=reporter,
-        population_factory=lambda config: FakePopulation(config, before_chunk=compile_first),
+        population=lambda config: FakePopulation(config, before_chunk=compile_first),
     )
     assert np.isnan(reporter.ticks[0].rate)
     assert np.isnan(reporter.ticks[0].seconds_left)
@@ -102,7 +102,7 @@ def test_a_broken_seed_is_counted_and_kept_out_of_means(tmp_path: Path) -> None:
         small(),
         tmp_path,
         reporter=reporter,
-        population_factory=lambda config: FakePopulation(config, broken_seed=1),
+        population=lambda config: FakePopulation(config, broken_seed=1),
     )
     assert result.non_finite == 1
     assert result.figure is not None
@@ -116,13 +116,13 @@ def test_a_broken_seed_is_counted_and_kept_out_of_means(tmp_path: Path) -> None:
 
 
 def test_a_run_in_the_way_is_refused_before_anything_is_built(tmp_path: Path) -> None:
-    train(small(), tmp_path, reporter=Notes(), population_factory=FakePopulation)
+    train(small(), tmp_path, reporter=Notes(), population=FakePopulation)
 
     def never(config: Config) -> FakePopulation:
         raise AssertionError("built")
 
     with pytest.raises(RunError, match="already holds a finished run"):
-        train(small(), tmp_path, reporter=Notes(), population_factory=never)
+        train(small(), tmp_path, reporter=Notes(), population=never)
 
 
 def test_an_unknown_task_is_a_config_error_and_leaves_no_folder(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_unknown_task_is_a_config_error_and_leaves_no_folder(tmp_path: Path) 
         raise ValueError("unknown task 'nav'")
 
     with pytest.raises(ConfigError, match="unknown task"):
-        train(small(), tmp_path / "run", reporter=Notes(), population_factory=refuse)
+        train(small(), tmp_path / "run", reporter=Notes(), population=refuse)
     assert not (tmp_path / "run").exists()
 
 
@@ -144,7 +144,7 @@ def test_a_failure_is_recorded(tmp_path: Path) -> None:
             small(),
             tmp_path,
             reporter=Notes(),
-            population_factory=lambda config: FakePopulation(config, before_chunk=fail),
+            population=lambda config: FakePopulation(config, before_chunk=fail),
         )
     last = list(record.read_events(tmp_path))[-1]
     assert (last["event"], last["episode"]) == ("failed", 30)
@@ -164,7 +164,7 @@ def pressing(config: Config) -> FakePopulation:
 
 def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> None:
     reporter, before = Notes(), signal.getsignal(signal.SIGINT)
-    result = train(small(), tmp_path, reporter=reporter, population_factory=pressing)
+    result = train(small(), tmp_path, reporter=reporter, population=pressing)
     assert (result.interrupted, result.episode, result.figure) == (True, 30, None)
     assert list(record.read_events(tmp_path))[-1]["event"] == "interrupted"
     assert record.status(tmp_path) is Status.UNFINISHED
@@ -178,10 +178,11 @@ def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> No
 def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import ctypes, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}]
         from fake_population import FakePopulation, small
         from fake_population import FakeStore
-        from purejax_mgtopo.training.run import train
+        from stand_ins import train
 
         def stuck(chunk):
             if chunk == 2:
@@ -190,16 +191,15 @@ def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> No
                 libc = ctypes.CDLL(None)
                 libc.pthread_mutex_lock(mutex)
                 libc.pthread_mutex_lock(mutex)  # as a deadlocked XLA: in C, deaf to signals
-        train(small(), {str(tmp_path / "run")!r}, store_factory=FakeStore({{}}),
-              population_factory=lambda config: FakePopulation(config, before_chunk=stuck))
+        train(small(), Path({str(tmp_path / "run")!r}), store=FakeStore({{}}),
+              population=lambda config: FakePopulation(config, before_chunk=stuck))
     """)
-    root = Path(__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=root,
+        cwd=ROOT,
     )
     assert process.stdout is not None
     try:
@@ -231,10 +231,10 @@ def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Pat
     reporter, built = Notes(), []
 
     def build(config: Config) -> FakePopulation:
-        built.append(config.method)
+        built.append(config.experiment.method)
         return FakePopulation(config)
 
-    first = sweep(recipe, reporter=reporter, population_factory=build)
+    first = sweep(recipe, reporter=reporter, population=build)
     assert built == ["none", "meta"]
     assert first.folder == tmp_path / "results"
     assert first.figure == tmp_path / "results" / "figures" / "curves.png"
@@ -246,7 +246,7 @@ def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Pat
     assert summary.edge_rate == pytest.approx(0.25)
     assert summary.minutes > 0
 
-    again = sweep(recipe, reporter=reporter, population_factory=build)
+    again = sweep(recipe, reporter=reporter, population=build)
     assert built == ["none", "meta"]
     assert again.summaries == first.summaries
     assert sum("already finished" in note for note in reporter.notes) == 2
@@ -254,7 +254,7 @@ def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Pat
 
 def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None:
     recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
-    sweep(recipe, reporter=Notes(), population_factory=FakePopulation)
+    sweep(recipe, reporter=Notes(), population=FakePopulation)
     wider = parse_recipe(RECIPE, tmp_path / "recipe.toml")
     built: list[Config] = []
     changes = [Setting("seeds", 2), Setting("learner.hidden", 64)]
@@ -263,7 +263,7 @@ def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None
             wider,
             changes=changes,
             reporter=Notes(),
-            population_factory=lambda config: built.append(config) or FakePopulation(config),  # type: ignore[func-returns-value]
+            population=lambda config: built.append(config) or FakePopulation(config),  # type: ignore[func-returns-value]
         )
     assert built == []
     other = sweep(
@@ -271,7 +271,7 @@ def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None
         tmp_path / "other",
         changes=changes,
         reporter=Notes(),
-        population_factory=FakePopulation,
+        population=FakePopulation,
     )
     assert [summary.seeds for summary in other.summaries] == [2, 2]
 
@@ -280,13 +280,13 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
     recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
 
     def second_is_pressed(config: Config) -> FakePopulation:
-        return pressing(config) if config.method == "meta" else FakePopulation(config)
+        return pressing(config) if config.experiment.method == "meta" else FakePopulation(config)
 
-    stopped = sweep(recipe, reporter=Notes(), population_factory=second_is_pressed)
+    stopped = sweep(recipe, reporter=Notes(), population=second_is_pressed)
     assert stopped.interrupted is not None
     assert [summary.method for summary in stopped.summaries] == ["none"]
     reporter = Notes()
-    whole = sweep(recipe, reporter=reporter, population_factory=FakePopulation)
+    whole = sweep(recipe, reporter=reporter, population=FakePopulation)
     assert whole.interrupted is None
     assert [summary.method for summary in whole.summaries] == ["none", "meta"]
     assert "toy_public/meta: going on from episode 30" in reporter.notes
@@ -295,18 +295,18 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_a_sweep_refuses_an_interrupted_run_with_other_settings(tmp_path: Path) -> None:
     recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
-    sweep(recipe, reporter=Notes(), population_factory=pressing)
+    sweep(recipe, reporter=Notes(), population=pressing)
     changes = [Setting("learner.hidden", 64)]
     with pytest.raises(
         RunError, match=r"interrupted with other settings: learner.hidden 128 -> 64"
     ):
-        sweep(recipe, changes=changes, reporter=Notes(), population_factory=FakePopulation)
+        sweep(recipe, changes=changes, reporter=Notes(), population=FakePopulation)
 
 
 def test_a_run_too_short_for_an_evaluation_has_records_but_no_picture(tmp_path: Path) -> None:
-    config = dataclasses.replace(small(), episodes=10)
+    config = small(episodes=10)
     reporter = Notes()
-    result = train(config, tmp_path, reporter=reporter, population_factory=FakePopulation)
+    result = train(config, tmp_path, reporter=reporter, population=FakePopulation)
     assert result.figure is None
     assert reporter.notes == [
         "no picture: no evaluation came within 10 episodes; evaluation.every is 20"
@@ -323,7 +323,7 @@ def test_a_picture_that_fails_costs_a_line_and_not_the_run(
 
     monkeypatch.setattr("purejax_mgtopo.analysis.curves.draw_curves", fail)
     reporter = Notes()
-    result = train(small(), tmp_path, reporter=reporter, population_factory=FakePopulation)
+    result = train(small(), tmp_path, reporter=reporter, population=FakePopulation)
     assert result.figure is None
     assert reporter.notes == ["no picture: ImportError: no matplotlib"]
     assert record.status(tmp_path) is Status.FINISHED
@@ -359,14 +359,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, lanes: int, a
 
         return FakePopulation(config, before_chunk=kill, lanes=lanes)
 
-    expected = train(config, tmp_path / "a", reporter=Notes(), population_factory=whole)
+    expected = train(config, tmp_path / "a", reporter=Notes(), population=whole)
     if at < 4 * (1 if lanes == 0 else 2):
         with pytest.raises(Killed):
-            train(config, tmp_path / "b", reporter=Notes(), population_factory=killed)
+            train(config, tmp_path / "b", reporter=Notes(), population=killed)
         assert record.status(tmp_path / "b") is Status.UNFINISHED
         with open(tmp_path / "b" / "events.jsonl", "a") as events:
             events.write('{"event": "chunk", "epis')  # the kill came within a line
-        again = resume(tmp_path / "b", reporter=Notes(), population_factory=whole)
+        again = resume(tmp_path / "b", reporter=Notes(), population=whole)
         assert (again.episode, again.interrupted) == (expected.episode, False)
         assert rows(tmp_path / "a") == rows(tmp_path / "b")
         assert told(tmp_path / "a") == told(tmp_path / "b")
@@ -377,16 +377,16 @@ def test_without_a_checkpoint_a_run_is_resumed_from_the_start(tmp_path: Path) ->
         if chunk == 3:
             raise Killed
 
-    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
     with pytest.raises(Killed):
         train(
             small(),
             tmp_path / "b",
             reporter=Notes(),
-            population_factory=lambda config: FakePopulation(config, before_chunk=kill),
+            population=lambda config: FakePopulation(config, before_chunk=kill),
         )
     reporter = Notes()
-    resume(tmp_path / "b", reporter=reporter, population_factory=FakePopulation)
+    resume(tmp_path / "b", reporter=reporter, population=FakePopulation)
     assert reporter.notes == ["toy_follow_holder/meta: going on from the start"]
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     assert told(tmp_path / "a") == told(tmp_path / "b")
@@ -403,22 +403,22 @@ def test_what_a_scheduler_sends_ends_a_run_to_be_resumed(tmp_path: Path, number:
         small(),
         tmp_path / "b",
         reporter=Notes(),
-        population_factory=lambda config: FakePopulation(config, before_chunk=send),
+        population=lambda config: FakePopulation(config, before_chunk=send),
     )
     assert stopped.stopped_by == number
     assert stopped.episode == 30
     assert signal.getsignal(number) is before
-    resume(tmp_path / "b", reporter=Notes(), population_factory=FakePopulation)
-    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+    resume(tmp_path / "b", reporter=Notes(), population=FakePopulation)
+    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
 
 
 def test_resuming_refuses_what_it_cannot_resume(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run"):
-        resume(tmp_path / "nothing", reporter=Notes(), population_factory=FakePopulation)
-    train(small(), tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+        resume(tmp_path / "nothing", reporter=Notes(), population=FakePopulation)
+    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
     with pytest.raises(RunError, match="nothing to resume"):
-        resume(tmp_path / "a", reporter=Notes(), population_factory=FakePopulation)
+        resume(tmp_path / "a", reporter=Notes(), population=FakePopulation)
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_path: Path) -> None:
@@ -429,8 +429,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_p
             config,
             tmp_path / "a",
             reporter=Notes(),
-            population_factory=FakePopulation,
-            store_factory=full,
+            population=FakePopulation,
+            store=full,
         )
     assert len(run_data.load_run(tmp_path / "a").episodes) == 1
     reporter = Notes()
@@ -439,8 +439,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_p
         brave,
         tmp_path / "b",
         reporter=reporter,
-        population_factory=FakePopulation,
-        store_factory=full,
+        population=FakePopulation,
+        store=full,
     )
     assert not done.interrupted
     assert sum("No space left" in note for note in reporter.notes) == 2
@@ -452,17 +452,17 @@ def test_a_broken_seed_never_makes_a_checkpoint_the_best(tmp_path: Path) -> None
         small(seeds=1),
         tmp_path,
         reporter=Notes(),
-        population_factory=lambda config: FakePopulation(config, broken_seed=0),
-        store_factory=store,
+        population=lambda config: FakePopulation(config, broken_seed=0),
+        store=store,
     )
     assert store.scores == [-np.inf]
 
 
 def test_another_machine_is_announced(tmp_path: Path) -> None:
     store = FakeStore({}, bitwise=False)
-    train(small(), tmp_path, reporter=Notes(), population_factory=pressing, store_factory=store)
+    train(small(), tmp_path, reporter=Notes(), population=pressing, store=store)
     reporter = Notes()
-    resume(tmp_path, reporter=reporter, population_factory=FakePopulation, store_factory=store)
+    resume(tmp_path, reporter=reporter, population=FakePopulation, store=store)
     assert any("to rounding, not bit for bit" in note for note in reporter.notes)
 
 
@@ -475,5 +475,5 @@ def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
             small(),
             tmp_path,
             reporter=Notes(),
-            population_factory=lambda config: FakePopulation(config, before_chunk=fail),
+            population=lambda config: FakePopulation(config, before_chunk=fail),
         )
