@@ -23,6 +23,7 @@ Style = tuple[str, Any, str]
 
 # Okabe and Ito's colour-blind-safe palette, grey for its yellow, which is unreadable on white.
 SPARE_COLOURS = (_GREEN, _PURPLE, _BLUE, _ORANGE, _SKY, _BLACK, _RED, _GREY)
+SPARE_LINES = ("-", _DASH, _MIX)
 """For methods without a style of their own."""
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from purejax_mgtopo.algorithm.topology.rule import RULES
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.topology.rule import RULES
 from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.methods import METHODS, TOPOLOGIES
 

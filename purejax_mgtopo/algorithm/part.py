@@ -180,6 +180,8 @@ class Rule(Part, abc.ABC):
     """
 
     edges: ClassVar[Edges] = Edges.ANY
+    judges: ClassVar[bool] = False
+    """It says of every edge and step how good the decision was, by an ``advantage(eta, gates, trajectory)``."""
 
     @abc.abstractmethod
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -76,6 +77,12 @@ class Team:
         self._near = near
         hidden = experiment.learner.hidden
         self._head = Head(hidden, hidden + sizes.observation, sizes.action)
+
+    def under(self, rule: Rule) -> Team:
+        """The same team with another rule, whose decisions keep what the interpreter takes for granted."""
+        other = copy.copy(self)
+        other.rule, other.parts = rule, Parts(rule, self.interpreter)
+        return other
 
     def init(self, key: Key[Array, ""]) -> Policy:
         """Fresh policy parameters."""

@@ -19,40 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
+from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
 
-Style = tuple[str, Any, str]
-"""Colour, line style, marker."""
 References = Mapping[str, Sequence[tuple[str, float]]]
-
-_BLACK, _GREY, _BLUE, _SKY = "#000000", "#7f7f7f", "#0072B2", "#56B4E9"
-_GREEN, _ORANGE, _RED, _PURPLE = "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-_DASH, _DOT, _MIX = (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5))
-
-# Okabe and Ito's colour-blind-safe palette, grey for its yellow, which is unreadable on white. Line
-# style and marker repeat the distinction for print in grey: methods of one colour differ in both.
-_STYLES: dict[str, Style] = {
-    "none": (_GREY, _DASH, "s"),
-    "maddpg": (_GREY, _DOT, "H"),
-    "full": (_BLACK, _DOT, "D"),
-    "reinforce": (_SKY, _MIX, "^"),
-    "stgs": (_ORANGE, _DASH, "v"),
-    "meta": (_RED, "-", "o"),
-    "commnet": (_BLUE, _MIX, "P"),
-    "ic3net": (_GREEN, _DASH, "X"),
-    "tarmac": (_PURPLE, "-", "*"),
-    "dial": (_BLUE, _DASH, "<"),
-    "rial": (_SKY, _DOT, ">"),
-    "atoc": (_GREEN, _DOT, "p"),
-    "i2c": (_ORANGE, "-", "h"),
-    "vbc": (_PURPLE, _DOT, "d"),
-    "gated_acml": (_BLACK, _MIX, "8"),
-}
-_SPARE_COLOURS = (_GREEN, _PURPLE, _BLUE, _ORANGE, _SKY, _BLACK, _RED, _GREY)
 
 
 @dataclass(frozen=True)
@@ -295,12 +269,13 @@ def _label(method: str, runs: Sequence[Curve]) -> str:
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
     """Known methods look the same in every figure; others take spare styles in turn."""
-    taken = {_STYLES[m][0] for m in methods if m in _STYLES}
+    own = {name: METHODS[name].style for name in methods if name in METHODS}
+    taken = {colour for colour, _, _ in own.values()}
     # Colours that nobody wears come first (the sort is stable); no style repeats before the 56th.
-    colours = sorted(_SPARE_COLOURS, key=lambda colour: colour in taken)
-    lines, markers = cycle(("-", _DASH, _MIX)), cycle(("o", "s", "^", "D", "v", "P", "X"))
+    colours = sorted(SPARE_COLOURS, key=lambda colour: colour in taken)
+    lines, markers = cycle(SPARE_LINES), cycle(("o", "s", "^", "D", "v", "P", "X"))
     spare = zip(cycle(colours), lines, markers, strict=False)
-    return {m: _STYLES[m] if m in _STYLES else next(spare) for m in methods}
+    return {name: own[name] if name in own else next(spare) for name in methods}
 
 
 def compact(number: float) -> str:

@@ -240,7 +240,7 @@ class Checkpoints:
                 raise BadCheckpoint(f"it is that of episode {meta['episode']:,}")
             saved_lanes = int(meta["lanes"])
             like = named_arrays(resized(self._population.abstract(), saved_lanes))
-            tree = like | digest_shapes(like, saved_lanes)
+            tree = like | digest_shapes(like)
             check_structure(path, tree)
         with _in_all_processes():
             try:

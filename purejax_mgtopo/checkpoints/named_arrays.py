@@ -48,7 +48,7 @@ def unnamed(
         ):  # empty; placed as a program places them, lest its second call be compiled anew
             everywhere = NamedSharding(shape.sharding.mesh, PartitionSpec())
             return jax.device_put(np.zeros(shape.shape, shape.dtype), everywhere)
-        array = arrays[name] if not shape.ndim else place(arrays[name])
+        array = place(arrays[name]) if name.startswith("lanes.") else arrays[name]
         if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(array)
         return array
@@ -69,11 +69,11 @@ def resized(like: PopulationState, lanes: int) -> PopulationState:
     return dataclasses.replace(like, lanes=jax.tree.map(resize, like.lanes))
 
 
-def digest_shapes(like: Mapping[str, Any], lanes: int) -> dict[str, jax.ShapeDtypeStruct]:
+def digest_shapes(like: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
     """What lies beside arrays of these shapes."""
     return {
         DIGEST + name: jax.ShapeDtypeStruct(
-            (lanes if x.ndim else 1, 2),
+            (x.shape[0] if x.ndim else 1, 2),
             jnp.uint32,
             sharding=x.sharding if x.ndim else NamedSharding(x.sharding.mesh, PartitionSpec()),
         )

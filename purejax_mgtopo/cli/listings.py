@@ -34,8 +34,8 @@ def methods_command() -> int:
         ("--critic: what judges the actions of all agents", CRITICS),
     ):
         table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
-        for name, about in axis.items():
-            table.add_row(f"  {name}", about)
+        for entry in axis.values():
+            table.add_row(f"  {entry.name}", entry.about)
         shown.print(table, "")
     grid = Table("presets (--method)", *MESSAGES, box=box.SIMPLE_HEAD)
     for topology in TOPOLOGIES:
@@ -52,7 +52,7 @@ def methods_command() -> int:
     shown.print(grid)
     presets = Table("", "", box=None, show_header=False)
     for name, method in METHODS.items():
-        about = method.summary if name == method.name else f"the same as {method.name}"
+        about = method.about if name == method.name else f"the same as {method.name}"
         presets.add_row(f"  {name}", about)
     shown.print(presets, "")
     say(

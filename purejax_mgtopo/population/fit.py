@@ -89,7 +89,7 @@ def lane_bytes(config: Config) -> LaneBytes:
         group = "rest"
         if parts[0] == "seed" and parts[1] == "replay":
             group = "replay"
-        elif parts[0] == "seed" and parts[1] in ("learner", "rule", "target"):
+        elif parts[0] == "seed" and parts[1] in ("learner", "parts", "target"):
             optimizer = any(part.endswith(_OPTIMIZER) for part in parts)
             group = "optimizers" if optimizer else "parameters"
         words = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf

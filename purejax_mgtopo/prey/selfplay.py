@@ -23,11 +23,9 @@ from jax_mpe.views import nearest
 from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
-from purejax_mgtopo.algorithm.messages.interpreter import make_interpreter
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.team import Policy, Team
-from purejax_mgtopo.algorithm.topology.rule import make_rule
-from purejax_mgtopo.algorithm.types import Clock, Gates, Mode, Streams, Trajectory
+from purejax_mgtopo.algorithm.types import Both, Clock, Gates, Mode, Sizes, Streams, Trajectory
 from purejax_mgtopo.config import Experiment, LearnerConfig, Means
 from purejax_mgtopo.population.lanes import seed_axis
 from purejax_mgtopo.prey.settings import PreySettings
@@ -84,26 +82,21 @@ class Side:
     """The learner of one team, put together as `Algorithm` does it."""
 
     def __init__(self, config: Experiment, view: PredatorPrey | PreyView) -> None:
-        sizes = (view.num_agents, view.observation_size)
-        rule, interpreter = make_rule(config, *sizes), make_interpreter(config, *sizes)
-        self.team = Team(config, rule, interpreter, *sizes, view.action_size)
-        self.maddpg = Maddpg(config, self.team, view.observation_size, view.action_size)
-        learner, memory = config.learner, self.team.memory
-        env = cast(PredatorPrey, view)
-        self.replay = Replay(env, learner.replay_transitions, learner.batch_size, memory)
+        self.team = Team(config, Sizes(view.num_agents, view.observation_size, view.action_size))
+        self.maddpg = Maddpg(config, self.team)
+        self.replay = Replay(cast(PredatorPrey, view), config.learner, self.team.parts)
         self.observe: Callable[[Any], Array] = view.observe
 
     def init(self, key: Key[Array, ""]) -> SideState:
         learner = self.maddpg.init(key)
-        target = Targets(policy=learner.policy, gates=(), critic=learner.critic)
+        target = Targets(policy=learner.policy, acting=Both(), critic=learner.critic)
         return SideState(learner, target, self.replay.init())
 
     def act(self, policy: Policy, state: PredatorPreyState) -> Float[Array, "N A"]:
         """Noise-free actions; nobody talks, so nothing needs to be remembered."""
         seen = self.observe(state)
-        step, _ = self.team.step(
-            policy, (), seen, self.team.initial_carry(), jnp.zeros(0), Mode.ROLLOUT
-        )
+        carry, tape = self.team.initial_carry(), Both(jnp.zeros(0), jnp.zeros(0))
+        step, _ = self.team.step(policy, Both(), seen, carry, tape, Mode.ROLLOUT)
         return step.action
 
     def learn(
@@ -113,9 +106,16 @@ class Side:
         sample_key, target_key, policy_key = keys
         replay = self.replay.add(state.replay, stored, tau)
         window = self.replay.sample(replay, stored + 1, sample_key)
-        learner, _ = self.maddpg.update_critic(state.learner, state.target, window, target_key)
-        learner, _, _ = self.maddpg.update_policy(learner, (), window, policy_key)
-        return SideState(learner, self.maddpg.track(state.target, learner, ()), replay)
+        learner, _ = self.maddpg.update_critic(
+            state.learner, state.target, window, _alike(target_key)
+        )
+        learner, _, _ = self.maddpg.update_policy(learner, Both(), window, _alike(policy_key))
+        return SideState(learner, self.maddpg.track(state.target, learner, Both()), replay)
+
+
+def _alike(key: Array) -> Both:
+    """Keys of two parts that use no random numbers."""
+    return Both(key, key)
 
 
 class Duel:
@@ -220,10 +220,12 @@ class Duel:
             sides.append(
                 Trajectory(
                     observation=jnp.concatenate([seen[side], view(last)[None]]),
-                    feature=jnp.zeros((env.horizon, agents, 0)),
+                    feature=seen[side],
+                    message=seen[side],
                     action=action[side],
                     reward=reward[side],
                     gates=Gates(edges, edges),
+                    kept=Both(),
                     moving=jnp.concatenate([moving, end.moving[None]]),
                     fixed=end.fixed,
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -160,34 +159,6 @@ def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
                     finite=arrays["finite"][rows],
                     columns={name: arrays[name][rows] for name in named},
                 )
-
-
-def columns_of(
-    training: Mapping[str, NDArray], evaluation: Mapping[str, NDArray]
-) -> dict[str, NDArray]:
-    """The table's columns from what the program measured in training and in an evaluation.
-
-    ``edge_rate`` is the evaluation's, under sampled gates; a training metric whose name is taken
-    gets ``train_``.
-    """
-    columns = {
-        "edge_rate" if name == "edge_rate_sampled" else name: value
-        for name, value in evaluation.items()
-    }
-    for name, value in training.items():
-        columns[f"train_{name}" if name in columns else name] = value
-    return columns
-
-
-def fields_of(measured: Any) -> dict[str, NDArray]:
-    """A dataclass, NamedTuple or mapping of per-seed arrays, by name."""
-    if isinstance(measured, Mapping):
-        return {name: np.asarray(value) for name, value in measured.items()}
-    if dataclasses.is_dataclass(measured):
-        names = [item.name for item in dataclasses.fields(measured)]
-    else:
-        names = list(measured._fields)
-    return {name: np.asarray(getattr(measured, name)) for name in names}
 
 
 def _joined(rows: list[NDArray], kind: Any) -> NDArray:

@@ -17,9 +17,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.topology.baseline import n_step_return
-from purejax_mgtopo.algorithm.topology.meta import MetaGradient, MetaState
-from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Trajectory, drop_diagonal
+from purejax_mgtopo.algorithm.topology.meta import MetaState
+from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.report.model import Learned
 from purejax_mgtopo.trained.play import Episode, play_episode
@@ -64,7 +65,7 @@ class Advantages:
 
 def has_advantages(algorithm: Algorithm) -> bool:
     """Whether its rule learns an advantage for each edge."""
-    return isinstance(algorithm.rule, MetaGradient)
+    return algorithm.team.rule.judges
 
 
 def episode_advantages(
@@ -78,7 +79,7 @@ def episode_advantages(
     """Play one noise-free episode and let REINFORCE's baseline and eta judge it.
 
     Args:
-        algorithm: of a run whose topology rule is ``meta``.
+        algorithm: of a run whose topology rule judges each edge, such as ``meta``.
         networks: of one of its seeds.
         seed: that seed's number, from which its first eta is made again.
         episode_seed, mode, precision: as for `play_episode`; the same ones give the episode that it plays.
@@ -87,11 +88,11 @@ def episode_advantages(
     """
     if not has_advantages(algorithm):
         raise ConfigError(
-            f"only the meta rule has learned advantages, this run's is {algorithm.config.topology!r}"
+            f"learned advantages are of rules that judge each edge, as {algorithm.experiment.topology!r} does not"
         )
     episode = play_episode(algorithm, networks, episode_seed, mode, precision)
     return judge(
-        algorithm, networks.rule, initial_eta(algorithm, seed), episode, seed, episode_seed
+        algorithm, networks.parts.rule, initial_eta(algorithm, seed), episode, seed, episode_seed
     )
 
 
@@ -104,7 +105,7 @@ def judge(
     episode_seed: int,
 ) -> Advantages:
     """`episode_advantages` of an episode already played."""
-    rule: Any = algorithm.rule
+    rule: Any = algorithm.team.rule
     state = jax.tree.map(jnp.asarray, state)  # checkpoints are read as NumPy
     trajectory = as_trajectory(algorithm, episode)
     values = rule.baseline.value(state.baseline.params, trajectory.observation)
@@ -126,22 +127,25 @@ def initial_eta(algorithm: Algorithm, seed: int) -> PyTree:
     # Compiled, so that all that eta does not depend on, the warm-up above all, falls away.
     @jax.jit
     def first(key: Key[Array, ""]) -> PyTree:
-        return algorithm.init(key).rule.eta
+        return algorithm.init(key).parts.rule.eta
 
     return first(jax.random.key(seed))
 
 
 def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
     """What the rules read of an episode: observations, rewards and decisions; the rest is left empty."""
-    steps, agents = episode.masks.shape[:2]
+    steps = len(episode.masks)
     decision = drop_diagonal(jnp.asarray(episode.masks))
     observe = jax.jit(jax.vmap(algorithm.env.observe))
+    observation = observe(jax.tree.map(jnp.asarray, episode.states))
     return Trajectory(
-        observation=observe(jax.tree.map(jnp.asarray, episode.states)),
-        feature=jnp.zeros((steps, agents, 0)),
+        observation=observation,
+        feature=observation[:-1, :, :0],
+        message=observation[:-1, :, :0],
         action=jnp.asarray(episode.actions),
         reward=jnp.asarray(episode.rewards),
         gates=Gates(probability=jnp.full_like(decision, jnp.nan), decision=decision),
+        kept=Both(),
         moving=jnp.zeros((steps + 1, 0)),
         fixed=jnp.zeros(0),
     )

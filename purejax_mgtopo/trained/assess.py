@@ -17,10 +17,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -31,10 +31,20 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike, NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.part import Moment, Rule
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Policy, Team
-from purejax_mgtopo.algorithm.topology.fixed import Fixed
-from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Streams
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Edges,
+    Gates,
+    Mode,
+    Purpose,
+    PyTree,
+    Seen,
+    Sizes,
+    Streams,
+)
 from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -49,29 +59,21 @@ _KIND = b"purejax_mgtopo.evaluation"
 _TOGETHER = 1000  # episodes that are played at the same time
 
 
-class RandomEdges(Fixed):
-    """Every edge is open with the same probability, which stands where a rule's parameters do; nothing is learned."""
+class RandomEdges(Rule):
+    """Every edge is open with the same probability, which is all that the rule acts with; nothing is learned."""
 
-    silent = False
+    edges: ClassVar[Edges] = Edges.DATA
 
-    def __init__(self, config: Experiment, num_agents: int, observation_size: int) -> None:
-        super().__init__(config, num_agents, observation_size)
-        self.tape_shape = (num_agents, num_agents - 1)
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        super().__init__(experiment, sizes)
+        self.tape_shape = (sizes.agents, sizes.agents - 1)
 
-    def gate(
-        self,
-        gates: PyTree,
-        observation: Float[Array, "*batch N O"],
-        feature: Float[Array, "*batch N F"],
-        message: Float[Array, "*batch N M"],
-        carry: PyTree,
-        tape: Float[Array, "*batch N N-1"],
-        mode: Mode,
-    ) -> tuple[Gates, PyTree]:
+    def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
         """0 closes every edge with certainty, 1 opens it: the tape lies in [0, 1)."""
-        del observation, feature, message, mode
-        probability = jnp.broadcast_to(gates, tape.shape)
-        return Gates(probability, (tape < probability).astype(tape.dtype)), carry
+        del seen
+        probability = jnp.broadcast_to(acting, moment.tape.shape)
+        decision = (moment.tape < probability).astype(moment.tape.dtype)
+        return Gates(probability, decision), moment.carry
 
 
 @flax.struct.dataclass
@@ -143,8 +145,9 @@ def assess(
     if not 0 <= episode_seed < 2**32:
         raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
     trained = load_trained(folder, seeds)
-    silent = trained.algorithm.rule.silent
-    networks = trained.networks.learner.policy, trained.networks.rule.gates
+    silent = trained.algorithm.team.rule.edges is Edges.NEVER
+    acting = trained.algorithm.parts.acting(trained.networks.parts)
+    networks = trained.networks.learner.policy, acting
     with matmul_precision(trained.means.precision):
         outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
     outcome = jax.tree.map(np.asarray, outcome)
@@ -219,63 +222,44 @@ def frozen_seeds(folder: Path) -> set[int]:
 
 def episode_keys(episode_seed: int, episodes: int) -> Key[Array, " episodes"]:
     """One key for each episode, the same for all seeds and conditions."""
-    # Folded first: the children of the bare key are the streams of the training seed of that number; 2**31 gives
-    # the evaluations in training, and 2**31 + 1 the episodes that are played for looking at.
-    key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 2)
+    key = Purpose.ASSESSMENT.key(episode_seed)
     return jax.random.split(key, episodes)
 
 
 @partial(jax.jit, static_argnames="algorithm")
 def _play(
-    algorithm: Algorithm, policies: PyTree, gates: PyTree, keys: Key[Array, " episodes"]
+    algorithm: Algorithm, policies: PyTree, acting: PyTree, keys: Key[Array, " episodes"]
 ) -> Outcome:
     """Every leaf [S, C]. One seed after the other: a program that batches their rollouts gains nothing on a CPU."""
-    env, team = algorithm.env, algorithm.team
-    edges = RandomEdges(algorithm.config, env.num_agents, env.observation_size)
-    other = Team(
-        algorithm.config,
-        edges,
-        team.interpreter,
-        env.num_agents,
-        env.observation_size,
-        env.action_size,
-    )
+    team = algorithm.team
+    other = team.under(RandomEdges(algorithm.experiment, team.sizes))
 
-    def of_seed(networks: tuple[Policy, PyTree]) -> Outcome:
+    def of_seed(networks: tuple[Policy, Both]) -> Outcome:
         policy, own = networks
         sampled = _outcome(algorithm, team, policy, own, keys, Mode.EVAL_SAMPLED)
-        if algorithm.rule.silent:
+        if team.rule.edges is Edges.NEVER:
             return jax.tree.map(lambda x: x[None], sampled)
         greedy = _outcome(algorithm, team, policy, own, keys, Mode.EVAL_GREEDY)
-        others = jax.lax.map(
-            lambda rate: _outcome(algorithm, other, policy, rate, keys, Mode.EVAL_SAMPLED),
-            jnp.stack([jnp.zeros(()), jnp.ones(()), sampled.edge_rate]),
-        )
+
+        def at_rate(rate: Array) -> Outcome:
+            acting = replace(own, rule=rate)
+            return _outcome(algorithm, other, policy, acting, keys, Mode.EVAL_SAMPLED)
+
+        others = jax.lax.map(at_rate, jnp.stack([jnp.zeros(()), jnp.ones(()), sampled.edge_rate]))
         return jax.tree.map(
             lambda s, g, o: jnp.concatenate([s[None], g[None], o]), sampled, greedy, others
         )
 
-    return jax.lax.map(of_seed, (policies, gates))
+    return jax.lax.map(of_seed, (policies, acting))
 
 
 def _outcome(
-    algorithm: Algorithm, team: Team, policy: Policy, gates: PyTree, keys: Array, mode: Mode
+    algorithm: Algorithm, team: Team, policy: Policy, acting: Both, keys: Array, mode: Mode
 ) -> Outcome:
     env = algorithm.env
 
     def play(key: Array) -> tuple[Array, Array, dict[str, Array]]:
-        streams = Streams.split(key)
-        played = rollout(
-            env,
-            team,
-            policy,
-            gates,
-            reset_key=streams.reset,
-            gate_key=streams.gate,
-            exploration_key=streams.exploration,
-            exploration=0.0,
-            mode=mode,
-        )
+        played = rollout(env, team, policy, acting, Streams.split(key), mode)
 
         def measure(moving: Array, step: Array) -> dict[str, Array]:
             return env.measures(env.restore(Snapshot(moving, played.fixed), step))

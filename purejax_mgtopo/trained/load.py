@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.maddpg import ActorCritic
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.checkpoints.stored import (
     BadCheckpoint,
     latest_steps,
@@ -33,11 +34,13 @@ class Networks:
     """All that a seed has learned; leaves may carry a leading axis of seeds."""
 
     learner: ActorCritic
-    rule: Any
+    parts: Both
+    """The states of topology rule and message interpreter."""
 
     @classmethod
     def of_state(cls, state: LearnerState) -> Networks:
-        return cls(learner=state.learner, rule=state.rule)
+        """What a seed's state has learned."""
+        return cls(learner=state.learner, parts=state.parts)
 
 
 @dataclass(frozen=True)

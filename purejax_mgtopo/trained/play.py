@@ -13,8 +13,9 @@ from jax_mpe import Snapshot
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Mode, PyTree, Streams, fill_diagonal
+from purejax_mgtopo.algorithm.types import Mode, Purpose, PyTree, Streams
 from purejax_mgtopo.machine.compiler import matmul_precision
 
 if TYPE_CHECKING:
@@ -53,30 +54,19 @@ def play_episode(
         mode: `EVAL_SAMPLED` or `EVAL_GREEDY`.
         precision: how exactly to multiply matrices, as `Means.precision`.
     """
-    # Folded first: the children of the bare key are the streams of the training seed of that number, and those of
-    # the key folded with 2**31 the evaluation's.
-    key = jax.random.fold_in(jax.random.key(episode_seed), 2**31 + 1)
+    key = Purpose.WATCHING.key(episode_seed)
+    acting = algorithm.parts.acting(networks.parts)
     with matmul_precision(precision):
-        parts = _play(algorithm, networks.learner.policy, networks.rule.gates, key, mode)
+        parts = _play(algorithm, networks.learner.policy, acting, key, mode)
     return Episode(*jax.tree.map(np.asarray, parts))
 
 
 @partial(jax.jit, static_argnames=("algorithm", "mode"))
 def _play(
-    algorithm: Algorithm, policy: PyTree, gates: PyTree, key: Key[Array, ""], mode: Mode
+    algorithm: Algorithm, policy: PyTree, acting: PyTree, key: Key[Array, ""], mode: Mode
 ) -> tuple[PyTree, Array, Array, Array]:
-    keys, env = Streams.split(key), algorithm.env
-    played = rollout(
-        env,
-        algorithm.team,
-        policy,
-        gates,
-        reset_key=keys.reset,
-        gate_key=keys.gate,
-        exploration_key=keys.exploration,
-        exploration=0.0,
-        mode=mode,
-    )
+    env = algorithm.env
+    played = rollout(env, algorithm.team, policy, acting, Streams.split(key), mode)
 
     def restore(moving: Array, step: Array) -> Any:
         state = env.restore(Snapshot(moving, played.fixed), step)

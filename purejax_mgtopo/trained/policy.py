@@ -1,35 +1,19 @@
-"""A trained team as one small file, and how to run it without the code that trained it.
+"""A trained team as one small file, and how to run it without environments, replay or learners.
 
     policy = load_policy("seed3_episode10000.npz")
-    action, topology, carry = policy(observation)              # edges open where more likely than not
-    action, topology, carry = policy(observation, carry, key)  # sampled edges, as in training
+    action, topology, probability, carry = policy(observation)              # edges open where more likely than not
+    action, topology, probability, carry = policy(observation, carry, key)  # sampled edges, as in training
 
 The file is a NumPy archive without pickles: `numpy.load(path, allow_pickle=False)` opens it anywhere.
-All arrays are float32; a layer is `x @ kernel + bias`, agent by agent.
 
-    header              uint8         JSON: the fields of `Header`, `format`, `version` and `sha256` (see `digest`)
-    gates/0/kernel      [P, O, H]     reinforce, stgs, meta: the log-odds that i receives from each other
-    gates/1/kernel      [P, H, H]     agent, in ascending index; ReLU between the layers
-    gates/2/kernel      [P, H, N-1]
-    lstm/kernel         [P, O+H, 4H]  lstm, unless nobody receives. Rows: input, hidden state. Columns: input,
-    lstm/bias           [P, 4H]       forget, cell and output gate
-    encoder/kernel      [P, O, H]     commnet
-    own/<k>/kernel      [P, H, H]     commnet, round k = 0, ..., K-1; no bias
-    heard/<k>/kernel    [P, H, H]     commnet, likewise, unless nobody receives; no bias
-    head/0/kernel       [P, Z+O, H]   rows: what was heard (z), then the observation; ReLU between the layers
-    head/1/kernel       [P, H, H]
-    head/2/kernel       [P, H, A]
+    header             uint8   JSON: the fields of `Header`, `format`, `version` and `sha256` (see `digest`)
+    policy/...                 parameters of the policies by their path: `interpreter` reads messages, `head` acts
+    acting/...                 what topology rule and interpreter act with besides, likewise: `acting/rule/...` decides
+                               on edges
 
-`gates`, `encoder` and `head` have a `bias` beside every kernel. N agents, O and A the widths of an
-observation and an action, H hidden units, K rounds; P = 1 where agents share parameters, else N; Z = H,
-but 0 for topology none with lstm.
-
-One step: `P[i, j] = sigmoid(gates(o_i))`, or constant 0 (none) or 1 (full). lstm sends o_j; a receiver
-runs its LSTM from the zero state over what reaches it, senders in ascending index, and z is the last
-hidden state. commnet sends `h = tanh(encoder(o))`; K times `h <- tanh(encoder(o) + own(h) + heard(c))`,
-c the mean (or sum) over the senders' h that reach the agent, and z is the last h. `action =
-tanh(head([z, o]))`. With latency 1 the messages of the step before are delivered, zeros at first, in
-every round.
+A layer is `x @ kernel + bias`. Leading axes [N, ...] hold one set of parameters for each agent, unless
+`learner.share_parameters` is set. From the header's settings the same `Team` is built that was trained, so that every
+rule and interpreter can be exported.
 """
 
 from __future__ import annotations
@@ -50,86 +34,67 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
+from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.team import Policy as Parameters
+from purejax_mgtopo.algorithm.team import Team
+from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
+from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.trained.policy_readers import READERS
 
-FORMAT, VERSION = "purejax_mgtopo policy", 1
-TOPOLOGIES = {"none": 0.0, "full": 1.0, "reinforce": None, "stgs": None, "meta": None}
-"""The constant probability of every edge; None where gates decide."""
+FORMAT, VERSION = "purejax_mgtopo policy", 2
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its networks. Raises ValueError for what this version cannot run."""
+    """What a file says about its networks."""
 
     task: str
     method: str
-    topology: str
-    messages: str
     agents: int
     """N"""
     observation: int
     """O"""
     action: int
     """A"""
-    hidden: int
-    """H"""
-    shared: bool
-    """One set of parameters for all agents."""
-    latency: int
-    """0 where a message is read in the step in which it is sent, 1 where in the next."""
-    rounds: int
-    """K, of commnet."""
-    aggregate: str
-    """mean or sum, of commnet."""
-    activation: str
-    """Of the hidden layers of gates and head."""
+    settings: Mapping[str, Any]
+    """Every setting of the experiment, by its dotted name."""
     seed: int
     episode: int
     """Training episodes behind the networks."""
     commit: str | None
-    """Of the code that trained them."""
+    """The code that trained them."""
 
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("topology", TOPOLOGIES),
-            ("messages", READERS),
-            ("latency", (0, 1)),
-            ("aggregate", ("mean", "sum")),
-            ("activation", ("relu",)),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {tuple(known)}")
+    def team(self) -> Team:
+        """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
+        experiment = override(Experiment(), self.settings)
+        return Team(experiment, Sizes(self.agents, self.observation, self.action))
 
-    @property
-    def message(self) -> int:
-        """Width of a message."""
-        return READERS[self.messages].message(self)
+    def layout(self) -> Networks:
+        """Shape and dtype of every parameter."""
+        team = self.team()
 
-    @property
-    def hears(self) -> bool:
-        """Anybody may receive from anybody."""
-        return TOPOLOGIES[self.topology] != 0
+        def networks() -> Networks:
+            keys = jax.random.split(jax.random.key(0), 3)
+            states = team.parts.init(Both(keys[1], keys[2]))
+            return Networks(team.init(keys[0]), team.parts.acting(states))
 
-    def layout(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every array by name; see the module's docstring."""
-        n, o, h = self.agents, self.observation, self.hidden
-        reader = READERS[self.messages]
-        kernels: dict[str, tuple[int, ...]] = {}
-        if TOPOLOGIES[self.topology] is None:
-            kernels |= {"gates/0": (o, h), "gates/1": (h, h), "gates/2": (h, n - 1)}
-        kernels |= reader.kernels(self)
-        kernels |= {
-            "head/0": (reader.heard(self) + o, h),
-            "head/1": (h, h),
-            "head/2": (h, self.action),
-        }
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name, (rows, columns) in kernels.items():
-            shapes[f"{name}/kernel"] = (1 if self.shared else n, rows, columns)
-            if not name.startswith(reader.without_bias):
-                shapes[f"{name}/bias"] = (1 if self.shared else n, columns)
-        return shapes
+        return jax.eval_shape(networks)
+
+
+class Networks(NamedTuple):
+    """All that a team acts with."""
+
+    policy: Parameters
+    acting: Both
+
+    def named(self) -> dict[str, Any]:
+        """Every array by its path."""
+        found = {}
+        for part, tree in zip(self._fields, self, strict=True):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                found[f"{part}/{name}".rstrip("/")] = leaf
+        return found
 
 
 class Decision(NamedTuple):
@@ -139,8 +104,10 @@ class Decision(NamedTuple):
     """In [-1, 1]."""
     topology: Float[Array, "*batch N N"]
     """1 at [i, j] where agent i receives from j; zeros on the diagonal."""
-    carry: Float[Array, "*batch N M"]
-    """For the next step of the episode: the messages sent in this one. Only latency 1 reads it."""
+    probability: Float[Array, "*batch N N"]
+    """That it does; zeros on the diagonal."""
+    carry: PyTree
+    """What the team remembers, for the next step of the episode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +115,19 @@ class Policy:
     """A team of N agents, ready to act. A pure function: `jax.jit`, `vmap` and `scan` apply to it."""
 
     header: Header
-    arrays: Mapping[str, Array]
+    team: Team
+    networks: Networks
+
+    def __repr__(self) -> str:
+        header = self.header
+        return (
+            f"Policy({header.method} on {header.task}, {header.agents} agents, seed {header.seed})"
+        )
 
     def __call__(
         self,
         observation: Float[ArrayLike, "*batch N O"],
-        carry: Float[ArrayLike, "*batch N M"] | None = None,
+        carry: Carry | None = None,
         key: Key[Array, ""] | None = None,
     ) -> Decision:
         """Act at one step.
@@ -166,56 +140,43 @@ class Policy:
         Raises ValueError for an observation of another task's shape.
         """
         seen = jnp.asarray(observation, jnp.float32)
-        header = self.header
+        header, parts = self.header, self.team.parts
         if seen.shape[-2:] != (header.agents, header.observation):
             raise ValueError(
                 f"{header.task} has observations [..., {header.agents}, {header.observation}], "
                 f"not {list(seen.shape)}"
             )
-        probability = self.probability(seen)
-        bar = 0.5 if key is None else jax.random.uniform(key, probability.shape)
-        topology = (bar < probability).astype(seen.dtype)
+        batch = seen.shape[:-2]
         if carry is None:
-            carry = jnp.zeros((*seen.shape[:-1], header.message))
-        reader = READERS[header.messages]
-        sent_before = jnp.asarray(carry, jnp.float32)
-        heard, sent = reader.read(header, self._dense, seen, sent_before, topology)
-        action = jnp.tanh(self._mlp("head", jnp.concatenate([heard, seen], axis=-1)))
-        return Decision(action, topology, sent)
-
-    def probability(self, observation: Float[Array, "*batch N O"]) -> Float[Array, "*batch N N"]:
-        """That i (row) receives from j (column); zeros on the diagonal."""
-        n = self.header.agents
-        constant = TOPOLOGIES[self.header.topology]
-        if constant is not None:
-            every = constant * (1.0 - jnp.eye(n))
-            return jnp.broadcast_to(every, (*observation.shape[:-1], n))
-        receivers, senders = np.nonzero(1 - np.eye(n))
-        likely = jax.nn.sigmoid(self._mlp("gates", observation))
-        square = jnp.zeros((*observation.shape[:-1], n))
-        return square.at[..., receivers, senders].set(likely.reshape(*likely.shape[:-2], -1))
-
-    def _mlp(self, name: str, x: Array) -> Array:
-        for layer in range(2):
-            x = jax.nn.relu(self._dense(f"{name}/{layer}", x))
-        return self._dense(f"{name}/2", x)
-
-    def _dense(self, name: str, x: Array) -> Array:
-        y = (x[..., None, :] @ self.arrays[f"{name}/kernel"])[..., 0, :]
-        bias = self.arrays.get(f"{name}/bias")
-        return y if bias is None else y + bias
+            carry = self.team.initial_carry(batch)
+        if key is None:
+            mode = Mode.EVAL_GREEDY
+            tape = parts.each(lambda part: jnp.full((*batch, *part.tape_shape), 0.5))
+        else:
+            mode = Mode.EVAL_SAMPLED
+            tape = parts.tape(Both(*jax.random.split(key)), batch)
+        step, carry = self.team.step(*self.networks, seen, carry, tape, mode)
+        return Decision(
+            action=step.action,
+            topology=fill_diagonal(step.gates.decision),
+            probability=fill_diagonal(step.gates.probability),
+            carry=carry,
+        )
 
 
 def load_policy(path: str | Path) -> Policy:
     """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours."""
     path = Path(path)
     header, arrays = _unpack(path)
-    return Policy(header, {name: jnp.asarray(array) for name, array in arrays.items()})
+    layout = header.layout()
+    leaves = [jnp.asarray(arrays[name]) for name in layout.named()]
+    networks = jax.tree.unflatten(jax.tree.structure(layout), leaves)
+    return Policy(header, header.team(), networks)
 
 
-def pack(header: Header, arrays: Mapping[str, NDArray]) -> bytes:
-    """A file's content; the same arguments give the same bytes. Raises ValueError for a wrong layout."""
-    arrays = {name: np.ascontiguousarray(array, "<f4") for name, array in arrays.items()}
+def pack(header: Header, networks: Networks) -> bytes:
+    """A file's content; the same arguments give the same bytes. Raises ValueError for networks of another team."""
+    arrays = {name: _little_endian(array) for name, array in networks.named().items()}
     _check_layout(header, arrays)
     document = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(header)}
     document["sha256"] = digest(document, arrays)
@@ -227,11 +188,12 @@ def pack(header: Header, arrays: Mapping[str, NDArray]) -> bytes:
 
 def digest(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
     """SHA-256 of the header without `sha256`, as JSON with sorted keys, then of each array in order of names:
-    a line `<name> <shape>`, and its little-endian values in C order."""
+    a line `<name> <dtype> <shape>`, and its little-endian values in C order."""
     sha = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     for name in sorted(arrays):
-        sha.update(f"{name} {list(arrays[name].shape)}\n".encode())
-        sha.update(arrays[name].tobytes())
+        array = arrays[name]
+        sha.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        sha.update(array.tobytes())
     return sha.hexdigest()
 
 
@@ -268,8 +230,16 @@ def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
 
 
 def _check_layout(header: Header, arrays: Mapping[str, NDArray]) -> None:
-    expected = header.layout()
+    expected = {
+        name: f"{shape.dtype} {list(shape.shape)}"
+        for name, shape in header.layout().named().items()
+    }
     for name in sorted({*expected, *arrays}):
-        found = tuple(arrays[name].shape) if name in arrays else None
+        found = f"{arrays[name].dtype} {list(arrays[name].shape)}" if name in arrays else None
         if found != expected.get(name):
             raise ValueError(f"array {name} is {found}, not {expected.get(name)}")
+
+
+def _little_endian(array: Any) -> NDArray:
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

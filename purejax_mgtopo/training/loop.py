@@ -22,7 +22,7 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.metrics import Evaluation, columns_of, fields_of
+from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import CHECKPOINTS, FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.contracts import Found, Mirror, Report, Store, StoreFactory, Trainable
@@ -210,7 +210,7 @@ class Loop:
             self._timed.add(self._experiment.chunk_episodes * seeds, wall)
         finite = np.asarray(report.finite, dtype=bool)
         self._lost[wave.index] = int(finite.size - finite.sum())
-        training = fields_of(report.training)
+        training = report.training
         left = (
             self._experiment.seeds * self._experiment.episodes
             - (wave.first_seed - self._experiment.first_seed) * self._experiment.episodes
@@ -244,8 +244,8 @@ class Loop:
 
     def _take_evaluation(self, report: Report, finite: NDArray, wave: Wave) -> float:
         """Record an evaluation; training columns are means over the chunks since the last one."""
-        evaluation = fields_of(report.evaluation)
-        columns = columns_of(fields_of(report.since_evaluation), evaluation)
+        evaluation = report.evaluation
+        columns = {**evaluation, **report.since_evaluation}
         told = Evaluation(
             episode=self._episode,
             env_steps=int(report.env_steps),

@@ -20,9 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 
 def rows_of_the_real_program() -> set[str]:
     """All names under which a row of the program's own measurements is logged."""
+    from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
+
     from purejax_mgtopo.algorithm.algorithm import UpdateMetrics
     from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics
-    from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
     from purejax_mgtopo.records.metrics import columns_of
 
     numbers = np.arange(4, dtype=np.float32)

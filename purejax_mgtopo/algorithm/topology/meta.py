@@ -52,6 +52,7 @@ class MetaState:
 class MetaGradient(EdgeGates):
     """Each edge has an advantage of its own, ``A-hat = f_eta(tau)``, and eta learns to make gates that pay."""
 
+    judges: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
     outer_measures: ClassVar[tuple[str, ...]] = (
         "baseline_loss",
