@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jumanji.types import TimeStep
 
+from .drawables import BLUE, GREY, RED, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .prey import SHIPPED, PreyPolicy, PreySizes, prey_policy
 from .scenario import HORIZON, Observation, Scenario, arena_half_width
@@ -294,6 +295,18 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             "contacts": jnp.sum(touching).astype(float),
             "captures": jnp.sum(jnp.any(touching, axis=0)).astype(float),
         }
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """Predators and prey with the ways that they came, and the obstacles."""
+        del actions
+        n, m = self.num_agents, self.num_agents + self.num_prey
+        radii = self.bodies.radius
+        predators = bodies(
+            "predator", states.agent_position, radii[:n], BLUE, Fill.PALE, numbered=True, trail=True
+        )
+        prey = bodies("prey", states.prey_position, radii[n:m], RED, Fill.SOLID, trail=True)
+        landmarks = bodies("obstacle", states.landmark_position, radii[m:], GREY, Fill.HATCHED)
+        return Scene(self.half_width, predators + prey + landmarks)
 
     def _touching(self, state: PredatorPreyState) -> Bool[Array, "N M"]:
         apart = state.agent_position[:, None] - state.prey_position[None]

@@ -17,6 +17,8 @@ from jumanji.env import Environment
 from jumanji.types import StepType, TimeStep, restart
 from numpy.typing import NDArray
 
+from .drawables import BLUE, Fill, Scene, bodies
+
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
 
@@ -104,6 +106,11 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     def observation_size(self) -> int:
         """Width O of one agent's observation."""
 
+    @property
+    def half_width(self) -> float:
+        """Half of the side of the square in which bodies start; 1 unless a task says otherwise."""
+        return 1.0
+
     @abc.abstractmethod
     def initial_state(self, key: PRNGKeyArray) -> StateT:
         """The state at the start of an episode: `step_count` 0, and a fresh `key` of its own."""
@@ -129,6 +136,24 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         """
         del state
         return {}
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """What there is to see: here the agents, as discs of one size. A task with more overrides it.
+
+        Args:
+            states: one state whose leaves have a leading axis of M moments.
+            actions: of the step from each state, for tasks in which they are worth seeing.
+
+        Raises:
+            ValueError: for a task whose states have no `agent_position`.
+        """
+        del actions
+        if not hasattr(states, "agent_position"):
+            raise ValueError(f"no picture of {self.name}: its states have no agent_position")
+        radii = [0.05 * self.half_width] * self.num_agents
+        places = states.agent_position
+        agents = bodies("agent", places, radii, BLUE, Fill.PALE, numbered=True, trail=True)
+        return Scene(self.half_width, agents)
 
     # Compiled, so that a first call outside of any program costs one compilation, not one for each
     # operation; inside a program this changes nothing.
@@ -264,6 +289,13 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         if save_path is not None:
             viewer.save_animation(animation, save_path, interval)
         return animation
+
+    @functools.cached_property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every field of a state but its key."""
+        with jax.ensure_compile_time_eval():
+            shapes = jax.eval_shape(self.initial_state, jax.random.key(0))
+        return {name: leaf.shape for name, leaf in vars(shapes).items() if name != "key"}
 
     @functools.cached_property
     def observation_spec(self) -> specs.Spec[Observation]:

@@ -248,6 +248,26 @@ def test_toys_show_goals_and_claims_of_the_round():
         np.testing.assert_allclose(drawn, recording.actions[moment])
 
 
+class Newcomer(navigation.Navigation):
+    """A task that says nothing about its looks."""
+
+    name = "newcomer"
+    scene = jax_mpe.Scenario.scene
+
+
+def test_a_newcomers_agents_are_drawn():
+    task = Newcomer(4, 1)
+    recording = record(task)
+    figure = draw(task, recording, 2)
+    places = recording.states[2].agent_position
+    np.testing.assert_allclose([circle.center for circle in circles(figure)], places)
+    assert set(arrows(figure)) == {(j, i) for i, j in np.argwhere(recording.edges[2])}
+    assert texts(figure)[0] == "newcomer"
+    toy = make("toy_public")
+    with pytest.raises(ValueError, match="^no picture of toy_public: .* no agent_position$"):
+        jax_mpe.Scenario.scene(toy, toy.reset(jax.random.key(0))[0])
+
+
 def test_moments_leave_nothing_behind():
     """An animation's figure holds the same artists after any number of frames."""
     task = make("push_N3")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..drawables import Drawable
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -33,14 +35,14 @@ class Recording:
     rewards: Any = None
     title: str | None = None
 
-    def checked(self, num_agents: int) -> Recording:
+    def checked(self, task: Drawable) -> Recording:
         """The same as arrays that all have a leading axis of moments.
 
         Raises:
             ValueError: in one line, for a part that fits neither the states nor the task.
         """
         states, single = _stacked(self.states)
-        moments = len(states.step_count)
+        moments, num_agents = len(states.step_count), task.num_agents
 
         def part(name: str, *shape: int) -> NDArray | None:
             return _part(name, getattr(self, name), shape, moments, single)
