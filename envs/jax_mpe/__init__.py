@@ -96,7 +96,7 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
     if at and prey is not None:
         raise ValueError(f"{name!r} names its prey already, so leave out prey={prey!r}")
     choice = {"prey": named_prey if at else prey} if at or prey is not None else {}
-    parts = re.fullmatch(r"([a-z_]+?)_N(\d+)(?:_l(\d+))?", task)
+    parts = re.fullmatch(r"([a-z_]+?)_N([0-9]+)(?:_l([0-9]+))?", task)
     scenario = _SIZED.get(parts[1]) if parts else None
     if choice and not (scenario and scenario.constructor is PredatorPrey):
         raise ValueError(f"{task} has no prey to be {choice['prey']!r}; predator_prey tasks have")
@@ -104,6 +104,9 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
         return _TOYS[task]()
     if parts is None or scenario is None or scenario.has_view != (parts[3] is not None):
         raise ValueError(_unknown(task))
+    # Another name would be another task in every table of results.
+    if (canonical := re.sub(r"(?<=_[Nl])0+(?=[0-9])", "", task)) != task:
+        raise ValueError(f"sizes have no leading zeros: {name!r} is {canonical}{at}{named_prey}")
     sizes = [int(size) for size in parts.groups()[1:] if size is not None]
     return scenario.constructor(*sizes, **choice)
 

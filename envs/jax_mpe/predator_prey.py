@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jumanji.types import TimeStep
 
 from .drawables import BLUE, GREY, RED, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .prey import SHIPPED, PreyPolicy, PreySizes, prey_policy
-from .scenario import HORIZON, Observation, Scenario, arena_half_width
+from .scenario import HORIZON, Observation, Scenario, arena_half_width, checked
 from .views import nearest, relative_to_others
 
 if TYPE_CHECKING:  # chex marks its decorator in a way that mypy does not follow
@@ -195,26 +196,33 @@ class PredatorPrey(Scenario[PredatorPreyState]):
         if policy.random:
             next_key, prey_key = jax.random.split(state.key)
             state = replace(state, key=next_key)
-        return self._move(state, action, policy.act(self.observe_prey(state), prey_key))
+        prey_action = self._checked_prey(policy.act(self.observe_prey(state), prey_key))
+        return self._move(state, action, prey_action)
 
     @functools.partial(jax.jit, static_argnums=0)
     def step_teams(
         self,
         state: PredatorPreyState,
-        action: Float[Array, "N 2"],
-        prey_action: Float[Array, "M 2"],
+        action: ArrayLike,
+        prey_action: ArrayLike,
     ) -> tuple[PredatorPreyState, TimeStep[Observation]]:
         """As `step`, with prey moved by the caller; for training them.
 
         Args:
             state: where the episode stands.
-            action: one row for each predator; values beyond [-1, 1] are clipped.
-            prey_action: likewise for each prey.
+            action: one row for each predator, [N, 2]; values beyond [-1, 1] are clipped.
+            prey_action: likewise for each prey, [M, 2].
+
+        Raises:
+            ValueError: in one line, for actions of other shapes.
         """
-        action, prey_action = (
-            jnp.clip(jnp.asarray(each, float), -1.0, 1.0) for each in (action, prey_action)
-        )
+        shape = (self.num_agents, 2)
+        action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
+        prey_action = jnp.clip(self._checked_prey(prey_action), -1.0, 1.0)
         return self._arrive(state, action, self._move(state, action, prey_action))
+
+    def _checked_prey(self, action: ArrayLike) -> Float[Array, "M 2"]:
+        return checked(f"{self.name}: the action of the prey", action, (self.num_prey, 2))
 
     def _move(
         self,

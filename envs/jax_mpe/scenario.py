@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jumanji import specs
 from jumanji.env import Environment
@@ -50,6 +51,18 @@ class Snapshot(NamedTuple):
 
     moving: Array
     fixed: Array
+
+
+def checked(what: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """The values as floats, which must not be broadcast: a missing row would pass unseen.
+
+    Raises:
+        ValueError: in one line, if they have another shape.
+    """
+    array = jnp.asarray(values, float)
+    if array.shape != shape:
+        raise ValueError(f"{what} has shape {array.shape}, but should have {shape}")
+    return array
 
 
 StateT = TypeVar("StateT", bound=Any)
@@ -171,21 +184,23 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         return state, restart(self._observation(state))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def step(
-        self, state: StateT, action: Float[Array, "N 2"]
-    ) -> tuple[StateT, TimeStep[Observation]]:
+    def step(self, state: StateT, action: ArrayLike) -> tuple[StateT, TimeStep[Observation]]:
         """Take one step.
 
         Args:
             state: where the episode stands.
-            action: one row for each agent; values beyond [-1, 1] are clipped.
+            action: one row for each agent, [N, 2]; values beyond [-1, 1] are clipped.
+
+        Raises:
+            ValueError: in one line, for an action of another shape.
 
         Returns:
             The next state and its time step. The time step that reaches the horizon is a
             truncation: `last()` is true and the discount stays 1, because these tasks never end by
             themselves.
         """
-        action = jnp.clip(jnp.asarray(action, float), -1.0, 1.0)
+        shape = (self.num_agents, self.action_size)
+        action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
         return self._arrive(state, action, self.advance(state, action))
 
     def _arrive(

@@ -396,7 +396,8 @@ import jax, jax.numpy as jnp
 
 def use(env, key, width):
     state, _ = env.reset(key)
-    state, _ = env.step(state, jnp.zeros((env.num_agents, width)))
+    state = env.advance(state, jnp.zeros((env.num_agents, width)))
+    state, _ = env.step(state, jnp.zeros((env.num_agents, 2)))
     return env.observe(env.restore(env.compress(state), state.step_count)), env.measures(state)
 
 # Shapes are known while tracing, so nothing needs to be compiled.

@@ -100,8 +100,14 @@ def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArra
     if any(stated.get(name) != value for name, value in wanted.items() if name != "half_width"):
         raise ValueError(f"{path} holds prey for {_told(stated)}, but the task has {_told(wanted)}")
     hidden = arrays["bias_0"].shape[-1] if "bias_0" in arrays else 0
-    if _shapes(sizes, hidden) != shapes:
-        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey")
+    wanted_shapes = _shapes(sizes, hidden)
+    if wanted_shapes != shapes:
+        fault = next(
+            f"{name} has shape {shapes.get(name)}, but should have {wanted_shapes.get(name)}"
+            for name in sorted({*shapes, *wanted_shapes})
+            if shapes.get(name) != wanted_shapes.get(name)
+        )
+        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey: {fault}")
     return header, arrays
 
 
