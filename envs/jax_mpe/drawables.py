@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 # Okabe and Ito's palette, safe for colour-blind eyes.
 BLUE, GREEN, ORANGE, RED = "#0072B2", "#009E73", "#E69F00", "#D55E00"
-PURPLE, GREY = "#CC79A7", "#7f7f7f"
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7f7f7f"
 
 
 class Fill(enum.Enum):

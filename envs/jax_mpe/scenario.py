@@ -150,6 +150,14 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         del state
         return {}
 
+    def right_edges(self, state: StateT) -> Float[Array, "N N"] | None:
+        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j.
+
+        None unless the task knows; where it does, in every state.
+        """
+        del state
+        return None
+
     def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
         """What there is to see: here the agents, as discs of one size. A task with more overrides it.
 

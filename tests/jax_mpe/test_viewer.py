@@ -28,6 +28,7 @@ TASKS = [
     "push_N3",
     "push_N6",
     "push_N30",
+    "reference_N3",
     "toy_crossed_goals",
     "toy_follow_holder",
     "toy_public",
