@@ -211,7 +211,9 @@ def derangement(draws: Float[Array, "2 N"]) -> Int[Array, " N"]:
         partner = below & (jnp.cumsum(below) == rank + 1)
         acts = ~closed[i] & (left >= 2)
         swapped = jnp.where(partner, order[i], order)
-        swapped = jnp.where(places == i, jnp.sum(jnp.where(partner, order, 0)), swapped)
+        swapped = jnp.where(
+            places == i, jnp.sum(jnp.where(partner, order, 0), dtype=jnp.int32), swapped
+        )
         closes = acts & (draws[1, i] < jnp.asarray(closing, draws.dtype)[left])
         return (
             jnp.where(acts, swapped, order),
