@@ -21,6 +21,7 @@ from .navigation import Navigation, NavigationState
 from .physics import Bodies, contact_forces, norm, world_step
 from .predator_prey import PredatorPrey, PredatorPreyState
 from .push import Push, PushState
+from .reference import Reference, ReferenceState
 from .scenario import HORIZON, Observation, Scenario, Snapshot, arena_half_width
 from .toys import CORNERS, CrossedGoals, FollowHolder, GoalsState, HolderState, Public, corner
 
@@ -41,6 +42,8 @@ __all__ = [
     "Public",
     "Push",
     "PushState",
+    "Reference",
+    "ReferenceState",
     "Scenario",
     "Snapshot",
     "arena_half_width",
@@ -58,7 +61,7 @@ class _Sized(NamedTuple):
 
     constructor: Callable[..., Scenario[Any]]
     has_view: bool  # whether names hold _l<int>
-    named: tuple[str, ...]  # the sizes that the paper uses
+    named: tuple[str, ...]  # the sizes that the paper uses, or that we report
 
 
 # One line for each scenario and toy; everything else follows from these two tables.
@@ -70,12 +73,13 @@ _SIZED = {
         PredatorPrey, True, ("predator_prey_N3_l3", "predator_prey_N6_l1", "predator_prey_N6_l6")
     ),
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
+    "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
 }
 _TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public)}
 
 
 def registered_tasks() -> tuple[str, ...]:
-    """Names of the paper's tasks and of the toys."""
+    """Names of the paper's tasks, of three sizes of `Reference`, and of the toys."""
     return tuple(name for scenario in _SIZED.values() for name in scenario.named) + tuple(_TOYS)
 
 
@@ -96,7 +100,7 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
     if at and prey is not None:
         raise ValueError(f"{name!r} names its prey already, so leave out prey={prey!r}")
     choice = {"prey": named_prey if at else prey} if at or prey is not None else {}
-    parts = re.fullmatch(r"([a-z_]+?)_N(\d+)(?:_l(\d+))?", task)
+    parts = re.fullmatch(r"([a-z_]+?)_N([0-9]+)(?:_l([0-9]+))?", task)
     scenario = _SIZED.get(parts[1]) if parts else None
     if choice and not (scenario and scenario.constructor is PredatorPrey):
         raise ValueError(f"{task} has no prey to be {choice['prey']!r}; predator_prey tasks have")
@@ -104,6 +108,9 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
         return _TOYS[task]()
     if parts is None or scenario is None or scenario.has_view != (parts[3] is not None):
         raise ValueError(_unknown(task))
+    # Another name would be another task in every table of results.
+    if (canonical := re.sub(r"(?<=_[Nl])0+(?=[0-9])", "", task)) != task:
+        raise ValueError(f"sizes have no leading zeros: {name!r} is {canonical}{at}{named_prey}")
     sizes = [int(size) for size in parts.groups()[1:] if size is not None]
     return scenario.constructor(*sizes, **choice)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .drawables import BLUE, GREEN, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .scenario import HORIZON, Scenario, arena_half_width
 from .views import nearest, relative_to_others
@@ -154,6 +156,17 @@ class Navigation(Scenario[NavigationState]):
             "landmarks_covered": jnp.sum(covered).astype(float),
             "collisions": self._collisions(state),
         }
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """Agents with the ways that they came, and landmarks."""
+        del actions
+        radii = self.bodies.radius
+        agents = bodies(
+            "agent", states.agent_position, radii, BLUE, Fill.PALE, numbered=True, trail=True
+        )
+        marks = [LANDMARK_RADIUS] * self.num_agents
+        landmarks = bodies("landmark", states.landmark_position, marks, GREEN, Fill.SOLID)
+        return Scene(self.half_width, agents + landmarks)
 
     def _landmark_distance(self, state: NavigationState) -> Float[Array, " L"]:
         """From each landmark to the nearest agent."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jumanji.types import TimeStep
 
+from .drawables import BLUE, GREY, RED, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .prey import SHIPPED, PreyPolicy, PreySizes, prey_policy
-from .scenario import HORIZON, Observation, Scenario, arena_half_width
+from .scenario import HORIZON, Observation, Scenario, arena_half_width, checked
 from .views import nearest, relative_to_others
 
 if TYPE_CHECKING:  # chex marks its decorator in a way that mypy does not follow
@@ -194,26 +196,33 @@ class PredatorPrey(Scenario[PredatorPreyState]):
         if policy.random:
             next_key, prey_key = jax.random.split(state.key)
             state = replace(state, key=next_key)
-        return self._move(state, action, policy.act(self.observe_prey(state), prey_key))
+        prey_action = self._checked_prey(policy.act(self.observe_prey(state), prey_key))
+        return self._move(state, action, prey_action)
 
     @functools.partial(jax.jit, static_argnums=0)
     def step_teams(
         self,
         state: PredatorPreyState,
-        action: Float[Array, "N 2"],
-        prey_action: Float[Array, "M 2"],
+        action: ArrayLike,
+        prey_action: ArrayLike,
     ) -> tuple[PredatorPreyState, TimeStep[Observation]]:
         """As `step`, with prey moved by the caller; for training them.
 
         Args:
             state: where the episode stands.
-            action: one row for each predator; values beyond [-1, 1] are clipped.
-            prey_action: likewise for each prey.
+            action: one row for each predator, [N, 2]; values beyond [-1, 1] are clipped.
+            prey_action: likewise for each prey, [M, 2].
+
+        Raises:
+            ValueError: in one line, for actions of other shapes.
         """
-        action, prey_action = (
-            jnp.clip(jnp.asarray(each, float), -1.0, 1.0) for each in (action, prey_action)
-        )
+        shape = (self.num_agents, 2)
+        action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
+        prey_action = jnp.clip(self._checked_prey(prey_action), -1.0, 1.0)
         return self._arrive(state, action, self._move(state, action, prey_action))
+
+    def _checked_prey(self, action: ArrayLike) -> Float[Array, "M 2"]:
+        return checked(f"{self.name}: the action of the prey", action, (self.num_prey, 2))
 
     def _move(
         self,
@@ -294,6 +303,18 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             "contacts": jnp.sum(touching).astype(float),
             "captures": jnp.sum(jnp.any(touching, axis=0)).astype(float),
         }
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """Predators and prey with the ways that they came, and the obstacles."""
+        del actions
+        n, m = self.num_agents, self.num_agents + self.num_prey
+        radii = self.bodies.radius
+        predators = bodies(
+            "predator", states.agent_position, radii[:n], BLUE, Fill.PALE, numbered=True, trail=True
+        )
+        prey = bodies("prey", states.prey_position, radii[n:m], RED, Fill.SOLID, trail=True)
+        landmarks = bodies("obstacle", states.landmark_position, radii[m:], GREY, Fill.HATCHED)
+        return Scene(self.half_width, predators + prey + landmarks)
 
     def _touching(self, state: PredatorPreyState) -> Bool[Array, "N M"]:
         apart = state.agent_position[:, None] - state.prey_position[None]

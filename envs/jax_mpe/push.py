@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from .drawables import BLUE, GREEN, ORANGE, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .scenario import HORIZON, Scenario
 from .views import relative_to_others
@@ -198,6 +200,17 @@ class Push(Scenario[PushState]):
             "ball_distance": self._ball_distance(state),
             "touches": jnp.sum(self._touches(state)).astype(float),
         }
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """Agents and the ball with the ways that they came, and the target."""
+        del actions
+        *radii, ball_radius = self.bodies.radius
+        agents = bodies(
+            "agent", states.agent_position, radii, BLUE, Fill.PALE, numbered=True, trail=True
+        )
+        ball = bodies("ball", states.ball_position, [ball_radius], ORANGE, Fill.SOLID, trail=True)
+        target = bodies("target", states.target_position, [TARGET_RADIUS], GREEN, Fill.CROSSED)
+        return Scene(self.half_width, agents + ball + target)
 
     def _ball_distance(self, state: PushState) -> Float[Array, ""]:
         return norm(state.ball_position - state.target_position)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jumanji import specs
 from jumanji.env import Environment
 from jumanji.types import StepType, TimeStep, restart
 from numpy.typing import NDArray
+
+from .drawables import BLUE, Fill, Scene, bodies
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -48,6 +51,18 @@ class Snapshot(NamedTuple):
 
     moving: Array
     fixed: Array
+
+
+def checked(what: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """The values as floats, which must not be broadcast: a missing row would pass unseen.
+
+    Raises:
+        ValueError: in one line, if they have another shape.
+    """
+    array = jnp.asarray(values, float)
+    if array.shape != shape:
+        raise ValueError(f"{what} has shape {array.shape}, but should have {shape}")
+    return array
 
 
 StateT = TypeVar("StateT", bound=Any)
@@ -104,6 +119,11 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     def observation_size(self) -> int:
         """Width O of one agent's observation."""
 
+    @property
+    def half_width(self) -> float:
+        """Half of the side of the square in which bodies start; 1 unless a task says otherwise."""
+        return 1.0
+
     @abc.abstractmethod
     def initial_state(self, key: PRNGKeyArray) -> StateT:
         """The state at the start of an episode: `step_count` 0, and a fresh `key` of its own."""
@@ -130,6 +150,32 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         del state
         return {}
 
+    def right_edges(self, state: StateT) -> Float[Array, "N N"] | None:
+        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j.
+
+        None unless the task knows; where it does, in every state.
+        """
+        del state
+        return None
+
+    def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
+        """What there is to see: here the agents, as discs of one size. A task with more overrides it.
+
+        Args:
+            states: one state whose leaves have a leading axis of M moments.
+            actions: of the step from each state, for tasks in which they are worth seeing.
+
+        Raises:
+            ValueError: for a task whose states have no `agent_position`.
+        """
+        del actions
+        if not hasattr(states, "agent_position"):
+            raise ValueError(f"no picture of {self.name}: its states have no agent_position")
+        radii = [0.05 * self.half_width] * self.num_agents
+        places = states.agent_position
+        agents = bodies("agent", places, radii, BLUE, Fill.PALE, numbered=True, trail=True)
+        return Scene(self.half_width, agents)
+
     # Compiled, so that a first call outside of any program costs one compilation, not one for each
     # operation; inside a program this changes nothing.
     @functools.partial(jax.jit, static_argnums=0)
@@ -146,21 +192,23 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         return state, restart(self._observation(state))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def step(
-        self, state: StateT, action: Float[Array, "N 2"]
-    ) -> tuple[StateT, TimeStep[Observation]]:
+    def step(self, state: StateT, action: ArrayLike) -> tuple[StateT, TimeStep[Observation]]:
         """Take one step.
 
         Args:
             state: where the episode stands.
-            action: one row for each agent; values beyond [-1, 1] are clipped.
+            action: one row for each agent, [N, 2]; values beyond [-1, 1] are clipped.
+
+        Raises:
+            ValueError: in one line, for an action of another shape.
 
         Returns:
             The next state and its time step. The time step that reaches the horizon is a
             truncation: `last()` is true and the discount stays 1, because these tasks never end by
             themselves.
         """
-        action = jnp.clip(jnp.asarray(action, float), -1.0, 1.0)
+        shape = (self.num_agents, self.action_size)
+        action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
         return self._arrive(state, action, self.advance(state, action))
 
     def _arrive(
@@ -264,6 +312,13 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         if save_path is not None:
             viewer.save_animation(animation, save_path, interval)
         return animation
+
+    @functools.cached_property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every field of a state but its key."""
+        with jax.ensure_compile_time_eval():
+            shapes = jax.eval_shape(self.initial_state, jax.random.key(0))
+        return {name: leaf.shape for name, leaf in vars(shapes).items() if name != "key"}
 
     @functools.cached_property
     def observation_spec(self) -> specs.Spec[Observation]:

@@ -43,7 +43,7 @@ def run(env, stagger):
 def test_equals_jumanjis_wrapper(name, stagger):
     env = jax_mpe.make(name)
     ours = run(jax_mpe.BatchAutoReset(env), stagger)
-    theirs = run(VmapAutoResetWrapper(env), stagger)
+    theirs = run(VmapAutoResetWrapper(env, next_obs_in_extras=True), stagger)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
@@ -54,6 +54,35 @@ def test_equals_jumanjis_wrapper(name, stagger):
     clock = start + 1 + np.arange(STEPS)[:, None]
     np.testing.assert_array_equal(ends, clock % 25 == 0)
     np.testing.assert_array_equal(ours[1].step_count, clock % 25)
+
+
+def test_the_observation_in_which_an_episode_was_cut_off_is_kept():
+    """A discount of 1 asks for the value of that observation, not of the next episode's first."""
+    task = jax_mpe.make("navigation_N3_l2")
+    env = jax_mpe.BatchAutoReset(task)
+    keys, action = jax.random.split(jax.random.key(1), 2), jnp.full((2, 3, 2), 0.3)
+    state, first = env.reset(keys)
+    alone = jax.vmap(task.reset)(keys)[0]
+    assert list(first.extras) == ["next_obs"]
+    same(first.extras["next_obs"], first.observation)
+    step = jax.jit(env.step)
+    for t in range(25):
+        state, timestep = step(state, action)
+        alone, expected = jax.vmap(task.step)(alone, action)
+        assert jax.tree.structure(timestep) == jax.tree.structure(first)
+        same(timestep.extras["next_obs"], expected.observation)
+        if t < 24:
+            same(timestep.observation, expected.observation)
+    assert timestep.last().all()
+    np.testing.assert_array_equal(timestep.extras["next_obs"].step_count, [25, 25])
+    np.testing.assert_array_equal(timestep.observation.step_count, [0, 0])
+    gap = timestep.observation.agents_view - timestep.extras["next_obs"].agents_view
+    assert np.abs(gap).max() > 0.1
+
+
+def same(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["navigation_N2_l1", "predator_prey_N3_l3", "push_N3"])

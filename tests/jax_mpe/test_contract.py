@@ -18,14 +18,21 @@ TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_public")
 NAVIGATION = tuple(f"navigation_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))
 PREDATOR_PREY = tuple(f"predator_prey_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))
 PUSH = ("push_N3", "push_N6")
-NAMED = (*NAVIGATION, *PREDATOR_PREY, *PUSH, *TOYS)
+REFERENCE = ("reference_N2", "reference_N3", "reference_N6")
+NAMED = (*NAVIGATION, *PREDATOR_PREY, *PUSH, *REFERENCE, *TOYS)
 OTHER_SIZES = (
     *(f"navigation_{size}" for size in ("N2_l1", "N4_l2", "N10_l4")),
     *(f"predator_prey_{size}" for size in ("N2_l1", "N4_l2", "N10_l4")),
     *(f"push_{size}" for size in ("N2", "N4", "N10")),
+    *(f"reference_{size}" for size in ("N4", "N10")),
     "predator_prey_N3_l1@random",
 )
-LARGE = ("navigation_N30_l5", "predator_prey_N30_l5", "push_N30")  # these take long to compile
+LARGE = (
+    "navigation_N30_l5",
+    "predator_prey_N30_l5",
+    "push_N30",
+    "reference_N30",
+)  # these take long to compile
 
 
 def slow(name):
@@ -38,6 +45,7 @@ SMALL = (
     "predator_prey_N3_l3",
     "predator_prey_N6_l1@random",
     "push_N3",
+    "reference_N3",
     "toy_crossed_goals",
     "toy_follow_holder",
 )
@@ -48,6 +56,7 @@ SNAPSHOTS = {
     "navigation": lambda n: (4 * n, 2 * n),
     "predator_prey": lambda n: (4 * (n + max(1, n // 3)), 2 * (1 + max(1, n // 3))),
     "push": lambda n: (4 * (n + 1), 2),
+    "reference": lambda n: (4 * n, 4 * n),
     "toy_crossed_goals": lambda n: (2, 0),
     "toy_public": lambda n: (2, 0),
     "toy_follow_holder": lambda n: (3, 0),
@@ -145,6 +154,9 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("predator_prey_N10_l4", 36),
         ("push_N3", 12),
         ("push_N6", 18),
+        ("reference_N2", 12),
+        ("reference_N3", 16),
+        ("reference_N6", 28),
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
         ("toy_public", 11),
@@ -293,6 +305,7 @@ def test_all_is_finite_when_all_bodies_coincide(name):
         ("navigation_N3_l3", {"landmarks_covered", "collisions"}),
         ("predator_prey_N6_l1", {"contacts", "captures"}),
         ("push_N3", {"ball_distance", "touches"}),
+        ("reference_N3", {"targets_reached"}),
     ],
 )
 def test_measures_of_each_step_are_named_scalars(name, measures):
@@ -371,6 +384,8 @@ def test_registered_names_and_jumanji():
         ("predator_prey_N1_l1", "at least 2 agents, not N = 1"),
         ("predator_prey_N3_l0", "l of at least 1, not 0"),
         ("push_N1", "at least 2 agents, not N = 1"),
+        ("reference_N1", "at least 2 agents, not N = 1"),
+        ("reference_N3_l3", "did you mean 'reference_N3'"),
         ("push_N3@scripted", "push_N3 has no prey"),
         ("toy_public@random", "toy_public has no prey"),
         ("predator_prey_N3_l3@brave", "unknown prey 'brave'"),
@@ -396,11 +411,13 @@ import jax, jax.numpy as jnp
 
 def use(env, key, width):
     state, _ = env.reset(key)
-    state, _ = env.step(state, jnp.zeros((env.num_agents, width)))
+    state = env.advance(state, jnp.zeros((env.num_agents, width)))
+    state, _ = env.step(state, jnp.zeros((env.num_agents, 2)))
     return env.observe(env.restore(env.compress(state), state.step_count)), env.measures(state)
 
 # Shapes are known while tracing, so nothing needs to be compiled.
 sizes = ("navigation_N30_l5", "predator_prey_N30_l5", "predator_prey_N6_l1@random", "push_N30")
+sizes = (*sizes, "reference_N30")
 for name in (*jax_mpe.registered_tasks(), *sizes):
     env = jax_mpe.make(name)
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):

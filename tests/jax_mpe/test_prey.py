@@ -217,5 +217,7 @@ def test_scripted_prey_run_away_and_stay():
     assert abs(action([0.5, 0.5], [[60.0, -60.0], *away])).max() < 0.1
 
 
-def test_the_module_wins_over_the_folder_of_the_same_name():
-    assert Path(jax_mpe.prey.__file__).name == "prey.py"
+def test_the_trained_prey_lie_beside_their_policies():
+    for predators, prey in ((3, 1), (6, 2)):
+        path = shipped_file(PreySizes(predators, prey, prey + 1, 1.0))
+        assert path.exists() and path.parent == Path(jax_mpe.prey.__file__).parent

@@ -28,6 +28,7 @@ TASKS = [
     "push_N3",
     "push_N6",
     "push_N30",
+    "reference_N3",
     "toy_crossed_goals",
     "toy_follow_holder",
     "toy_public",
@@ -246,6 +247,26 @@ def test_toys_show_goals_and_claims_of_the_round():
         crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
         drawn = np.array([line.get_xydata()[0] for line in crosses])
         np.testing.assert_allclose(drawn, recording.actions[moment])
+
+
+class Newcomer(navigation.Navigation):
+    """A task that says nothing about its looks."""
+
+    name = "newcomer"
+    scene = jax_mpe.Scenario.scene
+
+
+def test_a_newcomers_agents_are_drawn():
+    task = Newcomer(4, 1)
+    recording = record(task)
+    figure = draw(task, recording, 2)
+    places = recording.states[2].agent_position
+    np.testing.assert_allclose([circle.center for circle in circles(figure)], places)
+    assert set(arrows(figure)) == {(j, i) for i, j in np.argwhere(recording.edges[2])}
+    assert texts(figure)[0] == "newcomer"
+    toy = make("toy_public")
+    with pytest.raises(ValueError, match="^no picture of toy_public: .* no agent_position$"):
+        jax_mpe.Scenario.scene(toy, toy.reset(jax.random.key(0))[0])
 
 
 def test_moments_leave_nothing_behind():

@@ -1,20 +1,14 @@
-"""Pictures and animations of episodes: bodies to scale, their trails, and who hears whom.
+"""A figure on which any moment of an episode can be shown.
 
-`Scenario.render` and `Scenario.animate` come here; `Recording` with `draw`, `animate` and the two
-`save_` functions offers more. Matplotlib is used through its objects only: no pyplot, no global
-state, no display. Shapes: M moments (states), N agents.
+Matplotlib is used through its objects only: no pyplot, no global state, no display. Shapes: M
+moments (states), N agents.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -27,95 +21,22 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
+from ..drawables import Claim, Disc, Drawable, Fill, Scene
 from .arrows import arrow
-from .drawables import Claim, Disc, Fill, Scene, scene
 from .recording import Recording
-from .scenario import Scenario
 
 _WIDTH, _HEIGHT, _SIDE, _FOOT = 4.8, 5.44, 4.6, 0.32  # inches; the side is that of the world
 _INK, _FAINT = "#222222", "#5f5f5f"
-_HOLD = 5  # moments for which an animation rests at its end
 
 
-def draw(task: Scenario[Any], recording: Recording, moment: int = -1) -> Figure:
-    """One moment, with the trails that lead to it.
-
-    Args:
-        task: whose states these are.
-        recording: what to draw; the axes hold all of its moments.
-        moment: counted from 0, or from the end if negative.
-
-    Raises:
-        ValueError: for a part of the recording that fits neither the task nor the other parts.
-        IndexError: for a moment that there is not.
-    """
-    stage = _Stage(task, recording)
-    stage.show(range(stage.moments)[moment])
-    return stage.figure
-
-
-def animate(task: Scenario[Any], recording: Recording, interval: int = 200) -> FuncAnimation:
-    """All moments in turn, `interval` milliseconds each, resting at the end. Raises as `draw`."""
-    stage = _Stage(task, recording)
-    frames = [*range(stage.moments), *[stage.moments - 1] * _HOLD]
-    return FuncAnimation(stage.figure, stage.show, frames, init_func=list, interval=interval)
-
-
-def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """The picture as RGBA values, [height, width, 4]."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())
-
-
-def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a picture, in the format that its name ends in; its folder is made if need be."""
-    with _whole(Path(path)) as partial:
-        figure.savefig(partial, format=partial.suffix[1:] or "png", dpi=160)
-    return Path(path)
-
-
-def save_animation(
-    animation: FuncAnimation, path: str | os.PathLike[str], interval: int = 200
-) -> Path:
-    """Write a .gif, or an .mp4 where ffmpeg is installed; its folder is made if need be.
-
-    Raises:
-        ValueError: in one line, for any other name, or for an .mp4 without ffmpeg.
-    """
-    target = Path(path)
-    writers: dict[str, Any] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
-    writer = writers.get(target.suffix.lower())
-    if writer is None:
-        raise ValueError(f"an animation's name must end in .gif or .mp4, unlike {target.name!r}")
-    if not writer.isAvailable():
-        raise ValueError(f"{target.name} needs ffmpeg on the PATH; install it, or write a .gif")
-    with _whole(target) as partial:
-        # Pillow joins the identical frames at the end into one that is shown for longer.
-        animation.save(partial, writer=writer(fps=1000 / interval), dpi=100)
-    return target
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A name to write to, moved to `target` at the end: an interrupted write leaves no torn file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        yield partial
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-class _Stage:
+class Stage:
     """A figure of a recording, on which any of its moments can be shown."""
 
-    def __init__(self, task: Scenario[Any], recording: Recording) -> None:
-        recording = recording.checked(task.num_agents)
+    def __init__(self, task: Drawable, recording: Recording) -> None:
+        recording = recording.checked(task)
         self._steps, self._horizon = np.asarray(recording.states.step_count), task.horizon
         self._edges, self._rewards = recording.edges, recording.rewards
-        self._scene = scene(task, recording.states, recording.actions)
+        self._scene = task.scene(recording.states, recording.actions)
         # A round of a toy is over when it is answered: there is no end to show.
         self.moments = min([len(self._steps), *(len(claim.track) for claim in self._scene.claims)])
         busiest = 0 if self._edges is None else self._edges.sum((1, 2)).max()

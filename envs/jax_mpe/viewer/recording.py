@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..drawables import Drawable
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -33,14 +35,14 @@ class Recording:
     rewards: Any = None
     title: str | None = None
 
-    def checked(self, num_agents: int) -> Recording:
+    def checked(self, task: Drawable) -> Recording:
         """The same as arrays that all have a leading axis of moments.
 
         Raises:
             ValueError: in one line, for a part that fits neither the states nor the task.
         """
-        states, single = _stacked(self.states)
-        moments = len(states.step_count)
+        states, single = _stacked(self.states, task)
+        moments, num_agents = len(states.step_count), task.num_agents
 
         def part(name: str, *shape: int) -> NDArray | None:
             return _part(name, getattr(self, name), shape, moments, single)
@@ -54,22 +56,31 @@ class Recording:
         )
 
 
-def _stacked(states: Any) -> tuple[Any, bool]:
+def _stacked(states: Any, task: Drawable) -> tuple[Any, bool]:
     """One state whose leaves have a leading axis of moments; and whether a single one was given."""
-    if isinstance(states, Sequence):
-        if not states:
-            raise ValueError("there are no states to draw")
-        names = [name for name in vars(states[0]) if name != "key"]  # keys are no NumPy arrays
-        stacks = {name: np.stack([np.asarray(getattr(s, name)) for s in states]) for name in names}
-        return states[0].replace(**stacks), False
-    if np.ndim(states.step_count) == 1:
-        return states, False
-    if np.ndim(states.step_count) > 1:
-        raise ValueError(
-            f"these are {np.shape(states.step_count)} states; draw one episode at a time"
-        )
-    names = [name for name in vars(states) if name != "key"]
-    return states.replace(**{name: np.asarray(getattr(states, name))[None] for name in names}), True
+    sequence = isinstance(states, Sequence)
+    if sequence and not states:
+        raise ValueError("there are no states to draw")
+    parts = list(states) if sequence else [states]
+    for name in task.state_shapes:
+        if any(not hasattr(part, name) for part in parts):
+            raise ValueError(f"these are no states of {task.name}: they have no {name}")
+    clock = np.shape(states[0].step_count if sequence else states.step_count)
+    if len(clock) > (0 if sequence else 1):
+        raise ValueError(f"these are {clock} states; draw one episode at a time")
+
+    def leaf(name: str, shape: tuple[int, ...]) -> NDArray:
+        arrays = [np.asarray(getattr(part, name)) for part in parts]
+        for array in arrays:
+            if array.shape != (*clock, *shape):
+                raise ValueError(
+                    f"{name} of shape {array.shape} is none of {task.name}: "
+                    f"it should have {(*clock, *shape)}"
+                )
+        return arrays[0] if clock else np.stack(arrays)
+
+    leaves = {name: leaf(name, shape) for name, shape in task.state_shapes.items()}
+    return parts[0].replace(**leaves), not (sequence or clock)
 
 
 def _part(
@@ -82,6 +93,7 @@ def _part(
     if array.ndim == 0 or array.shape[1:] != shape or len(array) not in (moments, moments - 1):
         raise ValueError(
             f"{name} of shape {np.shape(value)} do not fit {moments} states; "
-            f"they should be {(moments, *shape)}, or one less"
+            f"they should be {shape if single else (moments, *shape)}"
+            + ("" if single else ", or one less")
         )
     return array

@@ -1,4 +1,4 @@
-"""Who moves the prey: frozen policies, chosen by name or file.
+"""Files of trained prey.
 
 A prey file is an `.npz` without pickled objects. It holds a network of three dense layers for each
 prey (`kernel_0 [M, P, H]`, `bias_0 [M, H]`, and likewise 1 and 2; ReLU between them, tanh at the
@@ -8,25 +8,19 @@ shapes and the SHA-256 digest of its arrays.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 FORMAT = "jax_mpe prey 1"
-SHIPPED, SCRIPTED, RANDOM = "shipped", "scripted", "random"
 LAYERS = 3
-_FOLDER = Path(__file__).parent / "prey"
+_FOLDER = Path(__file__).parent
 
 
 class PreySizes(NamedTuple):
@@ -49,96 +43,6 @@ class PreySizes(NamedTuple):
         """P, the width of a prey's observation."""
         others = self.predators + self.prey - 1
         return 4 + 2 * self.landmarks + 2 * others + 2 * (self.prey - 1)
-
-
-@runtime_checkable
-class PreyPolicy(Protocol):
-    """Moves all M prey of one environment.
-
-    Attributes:
-        random: whether `act` draws from its key.
-    """
-
-    random: ClassVar[bool]
-
-    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
-        """Actions in [-1, 1]; `key` must not be used unless `random` says so."""
-        ...
-
-
-class Random:
-    """Draws every action uniformly: for comparisons."""
-
-    random: ClassVar[bool] = True
-
-    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
-        return jax.random.uniform(key, (len(observation), 2), minval=-1.0)
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """Runs away from predators, by hand-made rule.
-
-    Every predator at relative place d pushes with `-d / (|d|^2 + 0.01)`; beyond 60 % of the arena's
-    half-width w a wall pushes back with `30 (|x| / w - 0.6)` on each axis. The sum is clipped. Hunted
-    by predators that head straight for it, it is inside for 99 % of its steps.
-    """
-
-    sizes: PreySizes
-    random: ClassVar[bool] = False
-
-    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
-        del key
-        position = observation[:, 2:4] / self.sizes.half_width
-        first = 4 + 2 * self.sizes.landmarks
-        seen = observation[:, first : first + 2 * self.sizes.predators]
-        x, y = seen[:, ::2], seen[:, 1::2]
-        near = x * x + y * y + 0.01
-        flight = -jnp.stack([jnp.sum(x / near, axis=1), jnp.sum(y / near, axis=1)], axis=-1)
-        wall = 30 * jnp.sign(position) * jnp.maximum(jnp.abs(position) - 0.6, 0)
-        return jnp.clip(flight - wall, -1.0, 1.0)
-
-
-class Trained:
-    """The networks of a prey file; `arrays` are checked by `read`."""
-
-    random: ClassVar[bool] = False
-
-    def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        self.layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(LAYERS)]
-
-    def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
-        del key
-        x = observation
-        for i, (kernel, bias) in enumerate(self.layers):
-            x = jnp.einsum("mi,mio->mo", x, jnp.asarray(kernel, x.dtype)) + bias
-            x = jnp.tanh(x) if i == LAYERS - 1 else jax.nn.relu(x)
-        return x
-
-
-@functools.cache  # tasks are values: the policy behind one must not change within a process
-def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
-    """The policy of this name.
-
-    Args:
-        prey: `shipped`, the pretrained prey of this size where there is one and `scripted`
-            otherwise; `scripted`; `random`; or the path of a prey file, read once in a process.
-        sizes: what it must fit.
-
-    Raises:
-        ValueError: in one line, if there is no such policy or file, or it does not fit.
-    """
-    if prey == RANDOM:
-        return Random()
-    path = shipped_file(sizes) if prey == SHIPPED else Path(prey)
-    if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
-        return Scripted(sizes)
-    if prey != SHIPPED and path.suffix != ".npz":
-        raise ValueError(
-            f"unknown prey {prey!r}: it is {SHIPPED!r}, {SCRIPTED!r}, {RANDOM!r}, or a file .npz"
-        )
-    _, arrays = read(path, sizes)
-    return Trained(arrays)
 
 
 def shipped_file(sizes: PreySizes) -> Path:
@@ -196,8 +100,14 @@ def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArra
     if any(stated.get(name) != value for name, value in wanted.items() if name != "half_width"):
         raise ValueError(f"{path} holds prey for {_told(stated)}, but the task has {_told(wanted)}")
     hidden = arrays["bias_0"].shape[-1] if "bias_0" in arrays else 0
-    if _shapes(sizes, hidden) != shapes:
-        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey")
+    wanted_shapes = _shapes(sizes, hidden)
+    if wanted_shapes != shapes:
+        fault = next(
+            f"{name} has shape {shapes.get(name)}, but should have {wanted_shapes.get(name)}"
+            for name in sorted({*shapes, *wanted_shapes})
+            if shapes.get(name) != wanted_shapes.get(name)
+        )
+        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey: {fault}")
     return header, arrays
 
 

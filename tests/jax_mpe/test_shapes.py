@@ -1,0 +1,138 @@
+"""What does not fit a task is refused in one line that names the shape it has and the one it should
+have, rather than broadcast."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import jax_mpe
+import numpy as np
+import pytest
+from jax_mpe.predator_prey import PredatorPrey
+from jax_mpe.prey import PreySizes, digest, prey_policy, write
+from jax_mpe.viewer import Recording, draw
+
+TASKS = (*jax_mpe.registered_tasks(), "navigation_N2_l1", "predator_prey_N4_l2", "push_N10")
+
+
+@contextmanager
+def refused(found, wanted, name=""):
+    """One line must name both shapes."""
+    with pytest.raises(ValueError) as error:
+        yield
+    line = str(error.value)  # without the notes that JAX adds
+    assert "\n" not in line
+    for word in (str(found), str(wanted), name):
+        assert word in line, line
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_joint_action_has_a_row_for_each_agent(name):
+    env = jax_mpe.make(name)
+    state, _ = env.reset(jax.random.key(0))
+    n = env.num_agents
+    for shape in ((2,), (), (n, 1), (n, 3), (n + 1, 2), (1, 2), (1, n, 2), (2, n)):
+        if shape == (n, 2):
+            continue
+        with refused(shape, (n, 2), name):
+            env.step(state, jnp.ones(shape))
+        with refused(shape, (n, 2), name):
+            jax.jit(env.step)(state, np.ones(shape))
+    env.step(state, np.ones((n, 2), int))  # whole numbers will do
+
+
+def test_batches_of_actions_have_one_for_each_environment():
+    env = jax_mpe.BatchAutoReset(jax_mpe.make("navigation_N3_l3"))
+    state, _ = env.reset(jax.random.split(jax.random.key(0), 4))
+    for shape in ((3, 2), (4, 2), (5, 3, 2), (4, 3, 3), (4, 1, 2)):
+        with refused(shape, (4, 3, 2), "navigation_N3_l3"):
+            env.step(state, jnp.ones(shape))
+
+
+def test_both_teams_actions_are_checked():
+    env = jax_mpe.make("predator_prey_N6_l1")
+    state, _ = env.reset(jax.random.key(0))
+    with refused((2,), (6, 2), env.name):
+        env.step_teams(state, jnp.ones(2), jnp.ones((2, 2)))
+    with refused((2,), (2, 2), "prey"):
+        env.step_teams(state, jnp.ones((6, 2)), jnp.ones(2))
+
+
+def test_a_policy_of_ones_own_moves_every_prey():
+    class Own(PredatorPrey):
+        @property
+        def prey_policy(self):
+            return SimpleNamespace(random=False, act=lambda observation, key: jnp.ones(2))
+
+    env = Own(6, 1)
+    with refused((2,), (2, 2), "prey"):
+        env.step(env.reset(jax.random.key(0))[0], jnp.ones((6, 2)))
+
+
+def test_a_prey_file_names_the_array_that_does_not_fit(tmp_path):
+    sizes = PreySizes(predators=3, prey=1, landmarks=2, half_width=1.0)
+    shapes = {"kernel_0": (1, sizes.observation, 8), "bias_0": (1, 8), "kernel_1": (1, 8, 8)}
+    shapes |= {"bias_1": (1, 8), "kernel_2": (1, 8, 3), "bias_2": (1, 2)}
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    path = tmp_path / "wide.npz"
+    write(path, sizes, arrays, {})
+    assert digest(arrays)
+    with refused([1, 8, 3], [1, 8, 2], "kernel_2"):
+        prey_policy(str(path), sizes)
+
+
+def states_of(name):
+    env = jax_mpe.make(name)
+    state, _ = env.reset(jax.random.key(0))
+    return env, state, jax.tree.map(lambda x: np.stack([x] * 4), state.replace(key=np.zeros(2)))
+
+
+def test_recorded_states_are_of_the_task():
+    env, state, stacked = states_of("navigation_N3_l3")
+    wide = np.zeros((4, 2))
+    for states in (
+        state.replace(agent_position=wide),
+        [state, state.replace(agent_position=wide)],
+    ):
+        with refused((4, 2), (3, 2), "agent_position"):
+            env.render(states)
+    with refused((4, 4, 2), (4, 3, 2), "landmark_position"):
+        env.animate(stacked.replace(landmark_position=np.zeros((4, 4, 2))))
+    with refused((3, 3, 2), (4, 3, 2), "landmark_position"):
+        env.animate(stacked.replace(landmark_position=np.zeros((3, 3, 2))))
+    other, states, _ = states_of("push_N3")
+    with pytest.raises(ValueError, match=r"\A.*push_N3.*no ball_position\Z"):
+        other.render(state)
+    with pytest.raises(ValueError, match=r"\A.*navigation_N3_l3.*no landmark_position\Z"):
+        draw(env, Recording([state, states]))
+
+
+def test_what_is_drawn_with_the_states_fits_them():
+    env, state, stacked = states_of("toy_follow_holder")
+    with refused((2, 2), (3, 3), "edges"):
+        env.render(state, edges=np.ones((2, 2)))
+    with refused((2,), (3, 2), "actions"):
+        env.render(state, actions=np.ones(2))
+    with refused((4, 2, 3), (4, 3, 3), "edges"):
+        env.animate(stacked, edges=np.ones((4, 2, 3)))
+    with refused((4, 2), (4, 3, 2), "actions"):
+        env.animate(stacked, actions=np.ones((4, 2)))
+    with refused((2, 3, 3), (4, 3, 3), "edges"):
+        env.animate(stacked, edges=np.ones((2, 3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("navigation_N03_l3", "navigation_N3_l3"),
+        ("navigation_N3_l03", "navigation_N3_l3"),
+        ("predator_prey_N006_l01@random", "predator_prey_N6_l1@random"),
+        ("push_N03", "push_N3"),
+    ],
+)
+def test_a_size_is_written_in_one_way(name, canonical):
+    with pytest.raises(ValueError, match=rf"\A[^\n]*{name}[^\n]* {canonical}\Z"):
+        jax_mpe.make(name)
+    with pytest.raises(ValueError, match="unknown task"):
+        jax_mpe.make("push_N\N{ARABIC-INDIC DIGIT THREE}")
