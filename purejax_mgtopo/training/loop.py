@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,16 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.metrics import Evaluation, columns_of, fields_of
-from purejax_mgtopo.records.record import CHECKPOINTS, FIGURES, RunRecord
+from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.contracts import Found, Mirror, Report, Store, StoreFactory, Trainable
 from purejax_mgtopo.training.progress import Reporter, Tick, duration
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.training.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.checkpoints.checkpoints import Checkpoints, Restored
+    from purejax_mgtopo.mirror.mirror import WandbMirror
+    from purejax_mgtopo.population.population import ChunkReport, Population
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ class Loop:
 
     def __init__(
         self,
-        population: Trainable,
+        population: Population,
         record: RunRecord,
         reporter: Reporter,
-        mirror: Mirror,
-        store_factory: StoreFactory,
+        mirror: WandbMirror | None,
+        checkpoints: Callable[[Wave], Checkpoints],
         name: str,
         resume_it: bool,
     ) -> None:
@@ -68,7 +72,7 @@ class Loop:
         self._mirror = mirror
         self._config, self._name, self._resume = population.config, name, resume_it
         self._experiment = population.config.experiment
-        self._store_factory = store_factory
+        self._checkpoints = checkpoints
         self._done = 0
         """Episodes of the waves before this one."""
         self._episode = 0
@@ -132,10 +136,9 @@ class Loop:
                 watchdog.beat()
 
     @contextlib.contextmanager
-    def _stored(self, wave: Wave) -> Iterator[Store]:
+    def _stored(self, wave: Wave) -> Iterator[Checkpoints]:
         """The wave's checkpoints; at the end, all that was saved is durable."""
-        folder = self._record.folder / CHECKPOINTS / f"wave_{wave.index}"
-        store = self._store_factory(folder, self._population, wave, self._reporter.note)
+        store = self._checkpoints(wave)
         try:
             yield store
         except processes.ProcessGone:
@@ -147,7 +150,7 @@ class Loop:
         with self._tolerated():
             store.close()
 
-    def _take_up(self, wave: Wave, found: Found | None) -> None:
+    def _take_up(self, wave: Wave, found: Restored | None) -> None:
         """Put the records back to where the checkpoint stands."""
         self._episode = 0 if found is None else found.episode
         self._record.rewind(wave, self._episode)
@@ -164,7 +167,9 @@ class Loop:
             )
         self._resume = False  # later waves begin as in any run
 
-    def _keep(self, store: Store, state: Any, wave: Wave, score: float, stop: StopRequest) -> bool:
+    def _keep(
+        self, store: Checkpoints, state: Any, wave: Wave, score: float, stop: StopRequest
+    ) -> bool:
         """Save if it is time to; whether to end here. All processes come to the same answer."""
         now, minutes = time.monotonic(), self._config.means.checkpoint.minutes
         finished = self._episode >= self._experiment.episodes
@@ -197,7 +202,7 @@ class Loop:
             self._saved = time.monotonic()
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
-    def _take(self, report: Report, wave: Wave) -> float:
+    def _take(self, report: ChunkReport, wave: Wave) -> float:
         """Record and show one chunk; the score of its evaluation, NaN without one."""
         now = time.monotonic()
         wall, self._last = now - self._last, now
@@ -238,11 +243,12 @@ class Loop:
         score = math.nan
         if report.evaluation is not None:
             score = self._take_evaluation(report, finite, wave)
-        self._mirror.chunk(tick, int(report.env_steps))
+        if self._mirror is not None:
+            self._mirror.chunk()
         self._reporter.tick(tick)
         return score
 
-    def _take_evaluation(self, report: Report, finite: NDArray, wave: Wave) -> float:
+    def _take_evaluation(self, report: ChunkReport, finite: NDArray, wave: Wave) -> float:
         """Record an evaluation; training columns are means over the chunks since the last one."""
         evaluation = fields_of(report.evaluation)
         columns = columns_of(fields_of(report.since_evaluation), evaluation)
@@ -254,7 +260,8 @@ class Loop:
             columns={name: np.asarray(x, np.float32) for name, x in columns.items()},
         )
         self._record.evaluation(told)
-        self._mirror.evaluation(told)
+        if self._mirror is not None:
+            self._mirror.evaluation(told)
         means = {
             name: _mean(values, finite) for name, values in evaluation.items() if values.ndim == 1
         }

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_population import FakePopulation, FakeStore
+from stand_ins import stand_ins
 
 from purejax_mgtopo.cli import commands
 from purejax_mgtopo.cli import main as cli
@@ -30,17 +32,14 @@ evaluation.every = 20
 
 
 @pytest.fixture(autouse=True)
-def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FakeStore({})
+def no_jax(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The program is a fake, and no task is looked up: these tests are about the command."""
-    for function in (commands.train, commands.sweep):
-        defaults = function.__kwdefaults__ or {}
-        monkeypatch.setitem(defaults, "population_factory", FakePopulation)
-        monkeypatch.setitem(defaults, "store_factory", store)
     monkeypatch.setattr(commands, "check_tasks", lambda configs: None)
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
         monkeypatch.setenv(name, "")  # registered, so that what a command sets is undone
         monkeypatch.delenv(name)
+    with stand_ins(population=FakePopulation, store=FakeStore({})):
+        yield
 
 
 @pytest.fixture
