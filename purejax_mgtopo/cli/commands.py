@@ -147,7 +147,7 @@ def watch_command(command: Watch) -> int:
 
 
 def evaluate_command(command: Evaluate) -> int:
-    from purejax_mgtopo.report.collect import find_runs
+    from purejax_mgtopo.records.record import find_runs
 
     folders = find_runs([command.run])
     use_cache(True)

@@ -143,7 +143,7 @@ def read_states(folders: Iterable[Path]) -> tuple[list[RunState], list[str]]:
 
 def status_command(folders: Sequence[Path]) -> int:
     """`mgtopo status DIR...`"""
-    from purejax_mgtopo.report.collect import find_runs
+    from purejax_mgtopo.records.record import find_runs
 
     if not folders:
         raise ConfigError("say which runs to look at, for example `mgtopo status results`")

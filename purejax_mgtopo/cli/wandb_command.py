@@ -8,7 +8,7 @@ from pathlib import Path
 
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.mirror.mirror import rebuild
-from purejax_mgtopo.report.collect import find_runs
+from purejax_mgtopo.records.record import find_runs
 
 
 def rebuild_command(folders: Sequence[Path]) -> int:

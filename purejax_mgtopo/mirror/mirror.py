@@ -35,10 +35,17 @@ from purejax_mgtopo.mirror.rows import (
 )
 from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation
-from purejax_mgtopo.records.record import CHECKPOINTS, CONFIG, FIGURES, Status, read_config, status
+from purejax_mgtopo.records.record import (
+    CHECKPOINTS,
+    CONFIG,
+    FIGURES,
+    SWEEP,
+    Status,
+    read_config,
+    status,
+)
 
 STATE = "wandb.json"
-SWEEP = "sweep.json"
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:

@@ -13,13 +13,13 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.provenance import command_line
-from purejax_mgtopo.records.record import FIGURES, Status, read_config, status
+from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, read_config, status
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
 from purejax_mgtopo.training.run import RunResult, resume, train
 
-RESULTS, SWEEP = "results", "sweep.json"
+RESULTS = "results"
 
 
 @dataclass(frozen=True)

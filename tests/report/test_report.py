@@ -21,6 +21,7 @@ from purejax_mgtopo.analysis.statistics import (
 )
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.charts import (
     Look,
@@ -32,7 +33,7 @@ from purejax_mgtopo.report.charts import (
     number,
     ticks,
 )
-from purejax_mgtopo.report.collect import POINTS, find_runs, standing_seeds
+from purejax_mgtopo.report.collect import POINTS, standing_seeds
 from purejax_mgtopo.report.page import looks_of, render, replay_json
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
