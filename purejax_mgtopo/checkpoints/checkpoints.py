@@ -31,6 +31,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
+from purejax_mgtopo.checkpoints.agreement import agreed, in_all_processes
 from purejax_mgtopo.checkpoints.digests import digest_arrays
 from purejax_mgtopo.checkpoints.named_arrays import (
     check_structure,
@@ -41,6 +42,7 @@ from purejax_mgtopo.checkpoints.named_arrays import (
     unnamed,
 )
 from purejax_mgtopo.checkpoints.quiet import silence_orbax
+from purejax_mgtopo.checkpoints.retention import LatestAndBest
 from purejax_mgtopo.checkpoints.stored import (
     DIGEST,
     FORMAT,
@@ -63,7 +65,7 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
-from purejax_mgtopo.records.provenance import device, versions
+from purejax_mgtopo.records.provenance import device_kind, versions
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 BITWISE = ("versions", "device", "lanes", "devices", "precision")
@@ -108,7 +110,7 @@ class Checkpoints:
         self._pending: int | None = None
         """The save under way."""
         self._noting: list[concurrent.futures.Future] = []
-        self._keep = _LatestAndBest(folder, keep)
+        self._keep = LatestAndBest(folder, keep)
         with clear_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._manager = checkpoint_managers.CheckpointManager(
@@ -205,7 +207,7 @@ class Checkpoints:
                 if not noted:
                     read_arrays(path, array_names(path))
                 sound = True
-        return _agreed(sound)
+        return agreed(sound)
 
     def restore(self) -> Restored | None:
         """The latest checkpoint that proves sound, on this population's devices; None if there is none at all.
@@ -232,7 +234,7 @@ class Checkpoints:
 
     def _restore(self, path: Path) -> Restored:
         """Raises BadCheckpoint, in all processes or none."""
-        with _in_all_processes():
+        with in_all_processes():
             check_files(path)
             meta = read_meta(path)
             self._check_settings(meta)
@@ -242,7 +244,7 @@ class Checkpoints:
             like = named_arrays(resized(self._population.abstract(), saved_lanes))
             tree = like | digest_shapes(like)
             check_structure(path, tree)
-        with _in_all_processes():
+        with in_all_processes():
             try:
                 restored = self._manager.restore(
                     meta["episode"],
@@ -266,7 +268,7 @@ class Checkpoints:
             with clear_disk_errors(self.folder):
                 for path in bad:
                     set_aside(path)
-        _agreed(True)  # the first process has done so
+        agreed(True)  # the first process has done so
         self._manager.reload()
 
     def _note(self, step: int) -> None:
@@ -330,49 +332,3 @@ class Checkpoints:
             raise CheckpointError(
                 f"cannot save the checkpoint of episode {step:,} to {self.folder}: {why}; {have}"
             ) from error
-
-
-class _LatestAndBest:
-    """Which checkpoints to keep. Scores are our own: NaN would win Orbax's comparison, a torn file of them stop it."""
-
-    def __init__(self, folder: Path, latest: int) -> None:
-        self._latest = latest
-        self.scores: dict[int, float] = {}
-        for path in latest_steps(folder):
-            with contextlib.suppress(BadCheckpoint):
-                score = read_meta(path).get("score")
-                self.scores[int(path.name)] = math.nan if score is None else score
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any = None) -> list[bool]:
-        """Orbax asks after each save, the new one among them."""
-        steps = sorted(checkpoint.step for checkpoint in checkpoints)
-        finite = [step for step in steps if math.isfinite(self.scores.get(step, math.nan))]
-        kept = {*steps[-self._latest :], *sorted(finite, key=self.scores.__getitem__)[-1:]}
-        return [checkpoint.step in kept for checkpoint in checkpoints]
-
-
-def device_kind() -> str:
-    """What the program runs on, as far as its arithmetic goes."""
-    found = device() or {}
-    names = ("platform", "kind", "machine", "vector_bits")
-    return " ".join(str(found[name]) for name in names if found.get(name) is not None)
-
-
-def _agreed(sound: bool) -> bool:
-    """Whether it holds in every process."""
-    return bool(np.all(processes.gather([sound])))
-
-
-@contextlib.contextmanager
-def _in_all_processes() -> Iterator[None]:
-    """What is bad for one process is bad for all: each of them raises BadCheckpoint."""
-    problem = None
-    try:
-        yield
-    except BadCheckpoint as error:
-        problem = error
-    agreed = _agreed(problem is None)
-    if problem is not None:
-        raise problem
-    if not agreed:
-        raise BadCheckpoint("another process finds it bad")

@@ -9,38 +9,22 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import subcommand
 
-from purejax_mgtopo.cli.arguments import (
-    Bench,
-    Evaluate,
-    Export,
-    Fit,
-    Methods,
-    Prey,
-    Report,
-    Resume,
-    Status,
-    Sweep,
-    Tasks,
-    Train,
-    Verify,
-    WandbDashboard,
-    WandbRebuild,
-    Watch,
-)
+from purejax_mgtopo.cli.following import Status, WandbDashboard, WandbRebuild
+from purejax_mgtopo.cli.others import Bench, Methods, Prey, Tasks
+from purejax_mgtopo.cli.results import Evaluate, Export, Report, Verify, Watch
+from purejax_mgtopo.cli.running import Fit, Resume, Sweep, Train
 from purejax_mgtopo.config import Experiment, with_method
-from purejax_mgtopo.errors import ConfigError, unknown_name
+from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
-
-_SUBCOMMANDS = {
+COMMANDS: dict[str, Any] = {
     "train": Train,
     "sweep": Sweep,
     "resume": Resume,
@@ -58,6 +42,7 @@ _SUBCOMMANDS = {
     "methods": Methods,
     "bench": Bench,
 }
+"""Each is a dataclass: its fields are the flags, its docstrings the help, and `do` does it and gives the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail(error, INTERRUPTED, "interrupted", debug)
     except Exception as error:
-        from purejax_mgtopo.errors import RunError
         from purejax_mgtopo.machine.processes import ProcessGone
 
         message = str(error)
@@ -91,85 +75,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     if not argv:
         argv = ["--help"]
-    if not argv[0].startswith("-") and argv[0] not in _SUBCOMMANDS:
-        raise unknown_name("command", argv[0], _SUBCOMMANDS)
-    if argv[0] == "bench":  # it has a parser of its own
-        from purejax_mgtopo.bench import bench
-
-        with _one_line_errors():
-            settings = bench.parse(argv[1:])
-        bench.run(settings)
-        return 0
-
-    command = parse(argv)
-    from purejax_mgtopo.cli import commands
-
-    match command:
-        case Train():
-            return commands.train_command(command)
-        case Sweep():
-            return commands.sweep_command(command)
-        case Resume():
-            return commands.resume_command(command)
-        case Fit():
-            return commands.fit_command(command)
-        case Verify():
-            return commands.verify_command(command)
-        case Watch():
-            return commands.watch_command(command)
-        case Evaluate():
-            return commands.evaluate_command(command)
-        case Export():
-            return commands.export_command(command)
-        case Report():
-            return commands.report_command(command)
-        case Status():
-            from purejax_mgtopo.cli.status import status_command
-
-            return status_command(command.runs)
-        case WandbRebuild():
-            from purejax_mgtopo.cli.wandb_command import rebuild_command
-
-            return rebuild_command(command.runs)
-        case WandbDashboard():
-            from purejax_mgtopo.cli.wandb_command import dashboard_command
-
-            return dashboard_command(command.entity, command.project)
-        case Prey():
-            from purejax_mgtopo.prey.command import prey_command
-
-            out = command.out or Path(f"prey_N{command.settings.agents}.npz")
-            return prey_command(command.settings, out)
-        case Tasks():
-            return commands.tasks_command()
-        case _:
-            return commands.methods_command()
+    if not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        raise unknown_name("command", argv[0], COMMANDS)
+    return parse(argv).do()
 
 
 def parse(argv: Sequence[str]) -> Any:
-    """The subcommand's dataclass. Raises ConfigError, or SystemExit(0) after ``--help``."""
+    """The command, ready to `do`. Raises ConfigError, or SystemExit(0) after ``--help``."""
     argv = _zeros_for_auto(argv)
-    method = _flag(argv, "--method")
-    base = Experiment() if method is None else with_method(Experiment(), method)
-    name, kind = argv[0], _SUBCOMMANDS.get(argv[0])
+    name, kind = argv[0], COMMANDS.get(argv[0])
     with _one_line_errors():
         if kind is None:  # --help of the whole
-            command = tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
-        else:  # on its own: a misspelt flag is compared with this command's flags, not with all
-            preset = kind in (Train, Fit)  # it becomes the default that the other flags refine
-            default: dict[str, Any] = {"default": kind(experiment=base)} if preset else {}
-            command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
-    if isinstance(command, Train | Fit):
-        _check_method(command, base)
-    if isinstance(command, Train) and command.out is None:
-        example = f"--out results/{command.experiment.task}/{command.experiment.method}"
-        raise ConfigError(f"say where the results go, for example {example}")
-    return command
+            return tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
+        default = {}
+        method = _flag(argv, "--method") if kind in (Train, Fit) else None
+        if method is not None:  # the preset becomes the default that the other flags refine
+            default["default"] = kind(experiment=with_method(Experiment(), method))
+        # On its own: a misspelt flag is compared with this command's flags, not with those of all.
+        return tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
 
 
 def _all_commands() -> Any:
     union: Any = None
-    for name, kind in _SUBCOMMANDS.items():
+    for name, kind in COMMANDS.items():
         choice = Annotated[kind, subcommand(name)]
         union = choice if union is None else union | choice
     return union
@@ -178,20 +106,6 @@ def _all_commands() -> Any:
 _DESCRIPTION = (
     "Learned communication topologies for cooperative multi-agent RL: many seeds, one program."
 )
-
-
-def _check_method(command: Train | Fit, preset: Experiment) -> None:
-    experiment = command.experiment
-    if command.method is not None:
-        for axis, given, named in (
-            ("topology", experiment.topology, preset.topology),
-            ("messages", experiment.messages, preset.messages),
-        ):
-            if given != named:
-                raise ConfigError(
-                    f"--method {command.method} means --{axis} {named}, not {given}; "
-                    "give one or the other"
-                )
 
 
 def _zeros_for_auto(argv: Sequence[str]) -> list[str]:
@@ -235,15 +149,15 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _condense(text: str) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    rows = [row for row in text.splitlines() if not row.startswith(("\u256d", "\u2570"))]
-    lines = [re.sub(r"[\u2500-\u257f]+", " ", row).strip() for row in rows]
-    lines = [line for line in lines if line]
-    for end, line in enumerate(lines):  # what follows is the help that --help shows
-        if line.startswith(("Argument helptext", "For full helptext")):
-            lines = lines[:end]
-            break
-    line = re.sub(r"\s+", " ", " ".join(lines))
+    """What tyro says, without its frame.
+
+    tyro (1.0) draws every error as a box: its only switch, `console_outputs`, silences errors and ``--help`` alike, and
+    the hook that hears of them unframed is private and may go with any release.
+    """
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    bare = re.sub(r"^[\u256d\u2570].*$|[\u2500-\u257f]", " ", bare, flags=re.MULTILINE)
+    # What follows is the help that --help shows.
+    line = " ".join(re.split(r"Argument helptext|For full helptext", bare)[0].split())
     line = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", line)
     return line or "these arguments cannot be understood; see --help"
 

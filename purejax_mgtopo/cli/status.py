@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from purejax_mgtopo.config import Experiment
-from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
 from purejax_mgtopo.training.progress import duration
@@ -139,21 +137,6 @@ def read_states(folders: Iterable[Path]) -> tuple[list[RunState], list[str]]:
         except RunError as error:
             problems.append(str(error))
     return states, problems
-
-
-def status_command(folders: Sequence[Path]) -> int:
-    """`mgtopo status DIR...`"""
-    from purejax_mgtopo.report.collect import find_runs
-
-    if not folders:
-        raise ConfigError("say which runs to look at, for example `mgtopo status results`")
-    states, problems = read_states(find_runs(folders))
-    if states:
-        width = None if sys.stdout.isatty() else 160  # a pipe has no width
-        Console(highlight=False, width=width).print(status_table(states))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems and not states else 0
 
 
 def _judge(

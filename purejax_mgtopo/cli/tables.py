@@ -11,24 +11,28 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.analysis.curves import Summary
 from purejax_mgtopo.training.progress import duration
 
 if TYPE_CHECKING:
+    from purejax_mgtopo.analysis.curves import Summary
     from purejax_mgtopo.analysis.statistics import Interval
     from purejax_mgtopo.population.fit import Fit
     from purejax_mgtopo.trained.assess import Assessment
 
 
-def console() -> Console:
-    """Where results are printed."""
-    # A pipe has no width; tables in it should not break their lines.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+def console(width: int = 120) -> Console:
+    """Where results are printed; a pipe has no width, so that tables in it get `width`."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
 
 
 def say(line: str) -> None:
     """Print one line of results at once."""
     print(line, flush=True)
+
+
+def note(line: str) -> None:
+    """Print one line beside the results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def summary_table(summaries: Sequence[Summary]) -> Table:

@@ -35,11 +35,17 @@ from purejax_mgtopo.mirror.rows import (
 )
 from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation
-from purejax_mgtopo.records.record import CHECKPOINTS, CONFIG, FIGURES, Status, read_config, status
-from purejax_mgtopo.training.progress import Tick
+from purejax_mgtopo.records.record import (
+    CHECKPOINTS,
+    CONFIG,
+    FIGURES,
+    SWEEP,
+    Status,
+    read_config,
+    status,
+)
 
 STATE = "wandb.json"
-SWEEP = "sweep.json"
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
@@ -74,7 +80,7 @@ def rebuild(folder: Path, say: Say) -> str:
 
 
 class WandbMirror:
-    """A `Mirror` (see `contracts`) that also writes itself from records alone.
+    """Follows a run while it trains, and can also write itself from records alone. Its methods never raise.
 
     Args:
         anew: a W&B run of its own in place of the one that `folder` has; failing raises RunError.
@@ -90,7 +96,7 @@ class WandbMirror:
         """The page of the W&B run, or the folder it was written to."""
         self._attempt(self._open)
 
-    def chunk(self, tick: Tick, env_steps: int) -> None:
+    def chunk(self) -> None:
         """Log what the records say since the last time; the chunk's line is among them already."""
         self._attempt(self._catch_up)
 

@@ -66,6 +66,13 @@ def device() -> dict[str, Any] | None:
     }
 
 
+def device_kind() -> str:
+    """What the program runs on, as far as its arithmetic goes."""
+    found = device() or {}
+    names = ("platform", "kind", "machine", "vector_bits")
+    return " ".join(str(found[name]) for name in names if found.get(name) is not None)
+
+
 def git(folder: Path) -> dict[str, Any] | None:
     """The commit of the checkout around `folder`, and whether tracked files differ from it."""
 

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,14 +32,18 @@ from purejax_mgtopo.records.provenance import provenance
 
 CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
+SWEEP = "sweep.json"
+"""Stands above the runs of a sweep, and describes it."""
 FORMAT = 2
 """The format of config.json. 1 held the settings as a tree besides; its flat ones are read as today's."""
 
 __all__ = [
     "CHECKPOINTS",
     "FIGURES",
+    "SWEEP",
     "RunRecord",
     "Status",
+    "find_runs",
     "read_config",
     "read_events",
     "refuse_existing",
@@ -248,6 +252,25 @@ def status(folder: Path) -> Status:
         return Status.UNFINISHED
     with lock(folder / LOCK) as free:
         return Status.UNFINISHED if free else Status.RUNNING
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Run folders at or beneath `folders`, in the order given, then by name; each once.
+
+    Raises RunError for a folder that holds none.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
+        runs = sorted(path.parent for path in folder.rglob(CONFIG))
+        if not runs:
+            raise RunError(
+                f"{folder} holds no run (no {CONFIG} in or beneath it); "
+                "give a run's folder or a sweep's results"
+            )
+        found |= {run: None for run in runs}
+    return list({run.resolve(): run for run in reversed(found)}.values())[::-1]
 
 
 def read_config(folder: Path) -> Config:

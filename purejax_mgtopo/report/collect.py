@@ -26,32 +26,11 @@ from purejax_mgtopo.analysis.statistics import (
     stratified_bootstrap,
 )
 from purejax_mgtopo.config import Config, flatten
-from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records.record import CONFIG, read_events, status
+from purejax_mgtopo.records.record import CONFIG, SWEEP, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
 
-SWEEP = "sweep.json"
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
-
-
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """Run folders at or beneath `folders`, in the order given, then by name; each once.
-
-    Raises RunError for a folder that holds none.
-    """
-    found: dict[Path, None] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
-        runs = sorted(path.parent for path in folder.rglob(CONFIG))
-        if not runs:
-            raise RunError(
-                f"{folder} holds no run (no {CONFIG} in or beneath it); "
-                "give a run's folder or a sweep's results"
-            )
-        found |= {run: None for run in runs}
-    return list({run.resolve(): run for run in reversed(found)}.values())[::-1]
 
 
 def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:

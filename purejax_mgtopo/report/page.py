@@ -56,7 +56,7 @@ _COLOURS = {
 def render(report: Report) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("purejax_mgtopo.report.report", ""),
+        loader=jinja2.PackageLoader("purejax_mgtopo.report", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -235,7 +235,7 @@ def _origins(report: Report) -> list[tuple[Origin, list[str]]]:
 
 
 def _own(name: str) -> str:
-    return files("purejax_mgtopo.report.report").joinpath(name).read_text(encoding="utf-8")
+    return files("purejax_mgtopo.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _some(values: np.ndarray, limit: int = 40) -> np.ndarray:

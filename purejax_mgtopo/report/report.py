@@ -7,11 +7,11 @@ from pathlib import Path
 
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.files import write_atomically
+from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import (
     across,
     compare,
-    find_runs,
     read_run,
     read_sweeps,
 )

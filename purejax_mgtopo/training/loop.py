@@ -8,27 +8,29 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.curves import try_to_draw
-from purejax_mgtopo.analysis.statistics import interquartile_mean
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.metrics import Evaluation
-from purejax_mgtopo.records.record import CHECKPOINTS, FIGURES, RunRecord
+from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.contracts import Found, Mirror, Report, Store, StoreFactory, Trainable
-from purejax_mgtopo.training.progress import Reporter, Tick, duration
+from purejax_mgtopo.training.ledger import Ledger
+from purejax_mgtopo.training.progress import Reporter, duration
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.training.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.checkpoints.checkpoints import Checkpoints, Restored
+    from purejax_mgtopo.mirror.mirror import WandbMirror
+    from purejax_mgtopo.population.population import Population
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,20 @@ class Loop:
 
     def __init__(
         self,
-        population: Trainable,
+        population: Population,
         record: RunRecord,
         reporter: Reporter,
-        mirror: Mirror,
-        store_factory: StoreFactory,
+        mirror: WandbMirror | None,
+        checkpoints: Callable[[Wave], Checkpoints],
         name: str,
         resume_it: bool,
     ) -> None:
         self._population, self._record, self._reporter = population, record, reporter
-        self._mirror = mirror
         self._config, self._name, self._resume = population.config, name, resume_it
         self._experiment = population.config.experiment
-        self._store_factory = store_factory
-        self._done = 0
-        """Episodes of the waves before this one."""
-        self._episode = 0
-        """Episodes of this wave."""
-        self._lost: dict[int, int] = {}
-        """Seeds that left the finite numbers, by wave."""
-        self._began = self._last = self._saved = time.monotonic()
-        self._compiled = False
-        self._timed = Timed()
+        self._checkpoints = checkpoints
+        self._ledger = Ledger(self._experiment, record, reporter, mirror)
+        self._saved = self._ledger.began
 
     def run(self) -> RunResult:
         config, record, reporter = self._experiment, self._record, self._reporter
@@ -91,51 +85,50 @@ class Loop:
             try:
                 for wave in waves:
                     self._train(wave, stop, watchdog)
-                    if self._episode < config.episodes:
+                    if self._ledger.episode < config.episodes:
                         break
-                    self._done += config.episodes
+                    self._ledger.done += config.episodes
             except BaseException as error:
                 with contextlib.suppress(RunError):  # as when the disk is full
                     record.flush()
                     record.event(
-                        "failed", error=f"{type(error).__name__}: {error}", episode=self._episode
+                        "failed",
+                        error=f"{type(error).__name__}: {error}",
+                        episode=self._ledger.episode,
                     )
-                reporter.end(f"failed at episode {self._done + self._episode:,}")
+                reporter.end(f"failed at episode {self._ledger.total:,}")
                 raise self._explained(error) from error
         return self._finish(stop)
 
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
         config, population = self._experiment, self._population
-        self._episode = 0
+        self._ledger.episode = 0
         with self._stored(wave) as store:
             if store.complete(config.episodes):
-                self._episode = config.episodes
-                self._lost[wave.index] = self._record.non_finite(wave)
+                self._ledger.episode = config.episodes
+                self._ledger.lost[wave.index] = self._record.non_finite(wave)
                 return
             found = store.restore() if self._resume else None
             if self._resume:
                 self._take_up(wave, found)
             state = population.init(wave) if found is None else found.state
             watchdog.beat()
-            self._last = time.monotonic()
+            wall = round(self._ledger.initialised(), 3)
             if found is None:
-                self._record.event(
-                    "initialised", wave=wave.index, wall=round(self._last - self._began, 3)
-                )
+                self._record.event("initialised", wave=wave.index, wall=wall)
             ending = False
-            while self._episode < config.episodes and not ending:
+            while self._ledger.episode < config.episodes and not ending:
                 state, report = population.advance(state, wave)
                 watchdog.beat()
-                score = self._take(report, wave)
+                score = self._ledger.take(report, wave)
                 ending = self._keep(store, state, wave, score, stop)
                 watchdog.beat()
 
     @contextlib.contextmanager
-    def _stored(self, wave: Wave) -> Iterator[Store]:
+    def _stored(self, wave: Wave) -> Iterator[Checkpoints]:
         """The wave's checkpoints; at the end, all that was saved is durable."""
-        folder = self._record.folder / CHECKPOINTS / f"wave_{wave.index}"
-        store = self._store_factory(folder, self._population, wave, self._reporter.note)
+        store = self._checkpoints(wave)
         try:
             yield store
         except processes.ProcessGone:
@@ -147,15 +140,15 @@ class Loop:
         with self._tolerated():
             store.close()
 
-    def _take_up(self, wave: Wave, found: Found | None) -> None:
+    def _take_up(self, wave: Wave, found: Restored | None) -> None:
         """Put the records back to where the checkpoint stands."""
-        self._episode = 0 if found is None else found.episode
-        self._record.rewind(wave, self._episode)
+        self._ledger.episode = 0 if found is None else found.episode
+        self._record.rewind(wave, self._ledger.episode)
         exactly = found is None or found.bitwise
-        self._record.event("resumed", wave=wave.index, episode=self._episode, bitwise=exactly)
-        where = (
-            f"episode {self._done + self._episode:,}" if self._done + self._episode else "the start"
+        self._record.event(
+            "resumed", wave=wave.index, episode=self._ledger.episode, bitwise=exactly
         )
+        where = f"episode {self._ledger.total:,}" if self._ledger.total else "the start"
         self._reporter.note(f"{self._name}: going on from {where}")
         if not exactly:
             self._reporter.note(
@@ -164,10 +157,12 @@ class Loop:
             )
         self._resume = False  # later waves begin as in any run
 
-    def _keep(self, store: Store, state: Any, wave: Wave, score: float, stop: StopRequest) -> bool:
+    def _keep(
+        self, store: Checkpoints, state: Any, wave: Wave, score: float, stop: StopRequest
+    ) -> bool:
         """Save if it is time to; whether to end here. All processes come to the same answer."""
         now, minutes = time.monotonic(), self._config.means.checkpoint.minutes
-        finished = self._episode >= self._experiment.episodes
+        finished = self._ledger.episode >= self._experiment.episodes
         due = not math.isnan(score) and now - self._saved >= 60 * minutes
         told = processes.gather([stop.requested, due, score])
         ending, due = bool(told[:, 0].any()), bool(told[0, 1])
@@ -180,7 +175,7 @@ class Loop:
                 self._record.event(
                     "checkpoint",
                     wave=wave.index,
-                    episode=self._episode,
+                    episode=self._ledger.episode,
                     wall=round(time.monotonic() - now, 3),
                 )
                 self._saved = time.monotonic()
@@ -197,76 +192,11 @@ class Loop:
             self._saved = time.monotonic()
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
-    def _take(self, report: Report, wave: Wave) -> float:
-        """Record and show one chunk; the score of its evaluation, NaN without one."""
-        now = time.monotonic()
-        wall, self._last = now - self._last, now
-        self._episode = int(report.episode)
-        seeds = wave.seeds
-        if not self._compiled:
-            self._compiled = True
-            self._reporter.compiled(now - self._began)
-        else:  # the first call of a program compiles it: speed is measured without it
-            self._timed.add(self._experiment.chunk_episodes * seeds, wall)
-        finite = np.asarray(report.finite, dtype=bool)
-        self._lost[wave.index] = int(finite.size - finite.sum())
-        training = report.training
-        left = (
-            self._experiment.seeds * self._experiment.episodes
-            - (wave.first_seed - self._experiment.first_seed) * self._experiment.episodes
-            - self._episode * seeds
-        )
-        tick = Tick(
-            episode=self._done + self._episode,
-            train_return=_mean(training["train_return"], finite),
-            edge_rate=_mean(training["edge_rate"], finite),
-            rate=self._timed.rate,
-            seconds_left=left / self._timed.rate,
-            non_finite=sum(self._lost.values()),
-        )
-        self._record.event(
-            "chunk",
-            wave=wave.index,
-            episode=self._episode,
-            env_steps=int(report.env_steps),
-            train_return=tick.train_return,
-            edge_rate=tick.edge_rate,
-            episodes_per_second=self._experiment.chunk_episodes * seeds / max(wall, 1e-9),
-            wall=round(wall, 4),
-            non_finite=tick.non_finite,
-        )
-        score = math.nan
-        if report.evaluation is not None:
-            score = self._take_evaluation(report, finite, wave)
-        self._mirror.chunk(tick, int(report.env_steps))
-        self._reporter.tick(tick)
-        return score
-
-    def _take_evaluation(self, report: Report, finite: NDArray, wave: Wave) -> float:
-        """Record an evaluation; training columns are means over the chunks since the last one."""
-        evaluation = report.evaluation
-        columns = {**evaluation, **report.since_evaluation}
-        told = Evaluation(
-            episode=self._episode,
-            env_steps=int(report.env_steps),
-            seeds=np.asarray(report.seeds, np.int32),
-            finite=finite,
-            columns={name: np.asarray(x, np.float32) for name, x in columns.items()},
-        )
-        self._record.evaluation(told)
-        self._mirror.evaluation(told)
-        means = {
-            name: _mean(values, finite) for name, values in evaluation.items() if values.ndim == 1
-        }
-        self._record.event("evaluation", wave=wave.index, episode=self._episode, **means)
-        returns = columns["return_sampled"][finite]
-        return float(interquartile_mean(returns)) if finite.any() else -math.inf
-
     def _finish(self, stop: StopRequest) -> RunResult:
-        done = self._done >= self._total
-        seconds = time.monotonic() - self._began
-        lost = sum(self._lost.values())
-        episode = self._done if done else self._done + self._episode
+        done = self._ledger.done >= self._total
+        seconds = time.monotonic() - self._ledger.began
+        lost = sum(self._ledger.lost.values())
+        episode = self._ledger.done if done else self._ledger.total
         self._record.flush()
         if done:
             processes.gather([0.0])  # all have flushed
@@ -275,7 +205,8 @@ class Loop:
             "end" if done else "interrupted", episode=episode, non_finite=lost, wall=seconds
         )
         figure = self._draw() if done and processes.index() == 0 else None
-        speed = "" if math.isnan(self._timed.rate) else f" ({self._timed.rate:,.0f} episodes/s)"
+        rate = self._ledger.speed.rate
+        speed = "" if math.isnan(rate) else f" ({rate:,.0f} episodes/s)"
         self._reporter.end(
             f"{'finished' if done else 'interrupted'} after {episode:,} episodes x "
             f"{self._experiment.seeds} seeds in {duration(seconds)}{speed}"
@@ -327,28 +258,9 @@ class Loop:
         self._reporter.close()
         folder = self._record.folder
         print(
-            f"quit at episode {self._done + self._episode:,}; {folder} keeps what was recorded until its latest "
+            f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
             f"checkpoint, from where `mgtopo resume {folder}` goes on",
             file=sys.stderr,
         )
         sys.stderr.flush()
         os._exit(130)
-
-
-class Timed:
-    """Episodes per second over all seeds, compilation left out; NaN before anything is known."""
-
-    def __init__(self) -> None:
-        self._episodes, self._seconds = 0, 0.0
-
-    def add(self, episodes: int, seconds: float) -> None:
-        self._episodes += episodes
-        self._seconds += seconds
-
-    @property
-    def rate(self) -> float:
-        return self._episodes / max(self._seconds, 1e-9) if self._episodes else math.nan
-
-
-def _mean(values: NDArray, finite: NDArray) -> float:
-    return float(np.mean(values[finite])) if finite.any() else math.nan

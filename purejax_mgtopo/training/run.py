@@ -7,30 +7,34 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from purejax_mgtopo.config import Config, Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.startup import configure_platform
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.record import RunRecord, Status, read_config, refuse_existing, status
-from purejax_mgtopo.training.contracts import (
-    Factory,
-    Mirror,
-    MirrorFactory,
-    Store,
-    StoreFactory,
-    Trainable,
+from purejax_mgtopo.records.record import (
+    CHECKPOINTS,
+    RunRecord,
+    Status,
+    read_config,
+    refuse_existing,
+    status,
 )
 from purejax_mgtopo.training.loop import Loop, RunResult
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 
+if TYPE_CHECKING:
+    from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
+    from purejax_mgtopo.mirror.mirror import WandbMirror
+    from purejax_mgtopo.population.population import Population
+
 __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train"]
 
 
-def build_population(config: Config) -> Trainable:
-    """The real program. JAX starts here and not before."""
+def build_population(config: Config) -> Population:
+    """The program of a run. JAX starts here and not before."""
     configure_platform(config.means)
     from purejax_mgtopo.population.fit import plan
     from purejax_mgtopo.population.population import Population
@@ -40,31 +44,22 @@ def build_population(config: Config) -> Trainable:
 
 
 def open_checkpoints(
-    folder: Path, population: Any, wave: Wave, say: Callable[[str], None]
-) -> Store:
-    """The real checkpoints."""
+    folder: Path, population: Population, wave: Wave, say: Callable[[str], None]
+) -> Checkpoints:
+    """The checkpoints of one wave, in a folder of its own."""
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 
-    return Checkpoints(
-        folder, population, wave, keep=population.config.means.checkpoint.keep, say=say
-    )
+    keep = population.config.means.checkpoint.keep
+    return Checkpoints(folder, population, wave, keep=keep, say=say)
 
 
-class NoMirror:
-    """Nothing else to tell."""
-
-    def chunk(self, tick: Any, env_steps: int) -> None: ...
-    def evaluation(self, evaluation: Any) -> None: ...
-    def close(self, finished: bool) -> None: ...
-
-
-def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> Mirror:
-    """The mirror that the configuration asks for; several processes have one, the first one's."""
+def open_mirror(folder: Path, config: Config, say: Callable[[str], None]) -> WandbMirror | None:
+    """The mirror that the configuration asks for, if any; of several processes, the first one has it."""
     if config.means.wandb == "off" or processes.index() != 0:
-        return NoMirror()
+        return None
     from purejax_mgtopo.mirror.mirror import open_wandb  # imports W&B only if it is to be used
 
-    return open_wandb(folder, config, say) or NoMirror()
+    return open_wandb(folder, config, say)
 
 
 def train(
@@ -73,9 +68,6 @@ def train(
     *,
     means: Means = Means(),  # noqa: B008 - frozen
     reporter: Reporter | None = None,
-    population_factory: Factory = build_population,
-    store_factory: StoreFactory = open_checkpoints,
-    mirror_factory: MirrorFactory = open_mirror,
     name: str | None = None,
     command: str | None = None,
 ) -> RunResult:
@@ -95,19 +87,14 @@ def train(
     """
     folder = Path(folder)
     processes.in_first(partial(refuse_existing, folder))
-    population = _build(population_factory, Config(experiment, means))
-    return _run(
-        population, folder, reporter, store_factory, mirror_factory, name, command, resume_it=False
-    )
+    population = _build(Config(experiment, means))
+    return _run(population, folder, reporter, name, command, resume_it=False)
 
 
 def resume(
     folder: str | Path,
     *,
     reporter: Reporter | None = None,
-    population_factory: Factory = build_population,
-    store_factory: StoreFactory = open_checkpoints,
-    mirror_factory: MirrorFactory = open_mirror,
     name: str | None = None,
     devices: int | None = None,
 ) -> RunResult:
@@ -126,18 +113,14 @@ def resume(
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
-    population = _build(population_factory, config)
-    return _run(
-        population, folder, reporter, store_factory, mirror_factory, name, None, resume_it=True
-    )
+    population = _build(config)
+    return _run(population, folder, reporter, name, None, resume_it=True)
 
 
 def _run(
-    population: Trainable,
+    population: Population,
     folder: Path,
     reporter: Reporter | None,
-    store_factory: StoreFactory,
-    mirror_factory: MirrorFactory,
     name: str | None,
     command: str | None,
     resume_it: bool,
@@ -159,13 +142,21 @@ def _run(
         if processes.index():  # begins once the first one has taken up what all have recorded
             stack.enter_context(record)
         name = name or f"{config.experiment.task}/{config.experiment.method}"
-        mirror = mirror_factory(folder, config, reporter.note)
+        say = reporter.note
+
+        def checkpoints(wave: Wave) -> Checkpoints:
+            return open_checkpoints(
+                folder / CHECKPOINTS / f"wave_{wave.index}", population, wave, say
+            )
+
+        mirror = open_mirror(folder, config, say)
         result = None
         try:
-            loop = Loop(population, record, reporter, mirror, store_factory, name, resume_it)
+            loop = Loop(population, record, reporter, mirror, checkpoints, name, resume_it)
             result = loop.run()
         finally:
-            mirror.close(finished=result is not None and not result.interrupted)
+            if mirror is not None:
+                mirror.close(finished=result is not None and not result.interrupted)
         return result
 
 
@@ -177,9 +168,9 @@ def _refuse_unless_resumable(folder: Path) -> None:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
 
 
-def _build(factory: Factory, config: Config) -> Trainable:
+def _build(config: Config) -> Population:
     try:
-        return factory(config)
+        return build_population(config)
     except ConfigError:
         raise
     except ValueError as error:

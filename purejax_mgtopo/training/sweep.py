@@ -13,21 +13,13 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.provenance import command_line
-from purejax_mgtopo.records.record import FIGURES, Status, read_config, status
+from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, read_config, status
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.contracts import Factory, MirrorFactory, StoreFactory
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
-from purejax_mgtopo.training.run import (
-    RunResult,
-    build_population,
-    open_checkpoints,
-    open_mirror,
-    resume,
-    train,
-)
+from purejax_mgtopo.training.run import RunResult, resume, train
 
-RESULTS, SWEEP = "results", "sweep.json"
+RESULTS = "results"
 
 
 @dataclass(frozen=True)
@@ -46,9 +38,6 @@ def sweep(
     *,
     changes: Iterable[Setting] = (),
     reporter: Reporter | None = None,
-    population_factory: Factory = build_population,
-    store_factory: StoreFactory = open_checkpoints,
-    mirror_factory: MirrorFactory = open_mirror,
     command: str | None = None,
 ) -> SweepResult:
     """Run `recipe`, each run in ``<out>/<task>/<method>``; out is ``results`` beside the recipe.
@@ -80,9 +69,6 @@ def sweep(
                     result = resume(
                         place,
                         reporter=reporter,
-                        population_factory=population_factory,
-                        store_factory=store_factory,
-                        mirror_factory=mirror_factory,
                         name=run.name,
                     )
                 else:
@@ -91,9 +77,6 @@ def sweep(
                         place,
                         means=run.config.means,
                         reporter=reporter,
-                        population_factory=population_factory,
-                        store_factory=store_factory,
-                        mirror_factory=mirror_factory,
                         name=run.name,
                         command=command,
                     )

@@ -114,7 +114,7 @@ def test_the_reference_cost_is_that_of_the_number_of_agents() -> None:
 
 
 def test_no_evaluation_falls_into_a_measurement() -> None:
-    config = training.benchmark_config("meta", "navigation_N3_l3", 2)
+    config = training.benchmark("meta", "navigation_N3_l3", 2)
     assert (config.topology, config.seeds, config.chunk_episodes) == ("meta", 2, training.CHUNK)
     assert config.evaluation.every > 10**6
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_population import FakePopulation, FakeStore
+from stand_ins import stand_ins
 
-from purejax_mgtopo.cli import commands
 from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.cli import running
 from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine import startup
@@ -30,17 +33,14 @@ evaluation.every = 20
 
 
 @pytest.fixture(autouse=True)
-def no_jax(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FakeStore({})
+def no_jax(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The program is a fake, and no task is looked up: these tests are about the command."""
-    for function in (commands.train, commands.sweep):
-        defaults = function.__kwdefaults__ or {}
-        monkeypatch.setitem(defaults, "population_factory", FakePopulation)
-        monkeypatch.setitem(defaults, "store_factory", store)
-    monkeypatch.setattr(commands, "check_tasks", lambda configs: None)
+    monkeypatch.setattr(running, "check_tasks", lambda configs: None)
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
         monkeypatch.setenv(name, "")  # registered, so that what a command sets is undone
         monkeypatch.delenv(name)
+    with stand_ins(population=FakePopulation, store=FakeStore({})):
+        yield
 
 
 @pytest.fixture
@@ -74,6 +74,15 @@ def test_a_preset_is_refined_by_other_flags() -> None:
     assert (apart.messages, apart.learner.share_parameters) == ("commnet", False)
     assert experiment_of("--topology", "stgs", "--messages", "commnet").method == "stgs+commnet"
     assert experiment_of("--method", "stgs+commnet", "--topology", "stgs").topology == "stgs"
+
+
+def test_every_command_says_what_it_does_and_does_it() -> None:
+    for name, command in cli.COMMANDS.items():
+        about = (command.__doc__ or "").strip()
+        assert about.endswith(".") and not about.startswith(f"{command.__name__}("), name
+        assert callable(command.do), name
+        names = [item.name for item in dataclasses.fields(command)]
+        assert names[-1] == "debug", name  # every command knows it, and nobody looks for it first
 
 
 HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "tasks", "methods"))]
@@ -209,7 +218,7 @@ def test_a_misspelt_task_is_refused_before_the_first_run(
         assert [config.experiment.task for config in configs] == ["toy_public"] * 2
         raise ConfigError("unknown task")
 
-    monkeypatch.setattr(commands, "check_tasks", refuse)
+    monkeypatch.setattr(running, "check_tasks", refuse)
     assert cli.main(["sweep", str(recipe)]) == 2
     assert capsys.readouterr().err == "mgtopo: error: unknown task\n"
     assert not (recipe / "results").exists()
@@ -219,7 +228,7 @@ def test_a_misspelt_task_is_refused_before_the_first_run(
 def test_starting_jax_leaves_one_device_per_core(said: str | None) -> None:
     """Were it configured later, a CPU would be one device and a run as slow as one core."""
     script = (
-        "from purejax_mgtopo.cli.commands import check_tasks\n"
+        "from purejax_mgtopo.cli.running import check_tasks\n"
         "from purejax_mgtopo.config import Config, Experiment, Means\n"
         "from purejax_mgtopo.errors import ConfigError\n"
         "check_tasks([Config(Experiment(task='toy_public'), Means(devices=3))])\n"
@@ -242,10 +251,10 @@ def test_starting_jax_leaves_one_device_per_core(said: str | None) -> None:
 def test_an_unexpected_error_is_one_line_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def explode() -> int:
+    def explode(self: object) -> int:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(commands, "methods_command", explode)
+    monkeypatch.setattr(cli.Methods, "do", explode)
     assert cli.main(["methods"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "mgtopo: error: RuntimeError: first second (MGTOPO_DEBUG=1 shows the traceback)"

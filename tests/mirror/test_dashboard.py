@@ -20,17 +20,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 
 def rows_of_the_real_program() -> set[str]:
     """All names under which a row of the program's own measurements is logged."""
-    from purejax_mgtopo.algorithm.topology.metrics import RuleMetrics
 
-    from purejax_mgtopo.algorithm.algorithm import UpdateMetrics
-    from purejax_mgtopo.algorithm.evaluate import EvaluationMetrics
-    from purejax_mgtopo.records.metrics import columns_of
+    from purejax_mgtopo.algorithm.evaluate import evaluation_shapes
 
     numbers = np.arange(4, dtype=np.float32)
-    fields = {*UpdateMetrics.__dataclass_fields__, *RuleMetrics.__dataclass_fields__} - {"rule"}
-    evaluated = dict.fromkeys(EvaluationMetrics.__dataclass_fields__, numbers)
-    evaluated["pair_rate"] = np.zeros((4, 3, 3), np.float32)
-    columns = columns_of(dict.fromkeys(fields, numbers), evaluated)
+    measured = dict.fromkeys(Algorithm(small().experiment).measures, numbers)
+    measured["train_edge_rate"] = measured.pop("edge_rate")
+    shapes = evaluation_shapes(3)
+    evaluated = {name: np.zeros((4, *shape), np.float32) for name, shape in shapes.items()}
+    columns = {**evaluated, **measured}
     evaluation = Evaluation(40, 1000, np.arange(4, dtype=np.int32), np.ones(4, bool), columns)
     event = dict.fromkeys(("train_return", "edge_rate", "episodes_per_second", "non_finite"), 1)
     progress = progress_row({"episode": 40, "seconds": 1, **event}, small())

@@ -21,6 +21,7 @@ from purejax_mgtopo.analysis.statistics import (
 )
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.charts import (
     Look,
@@ -32,7 +33,7 @@ from purejax_mgtopo.report.charts import (
     number,
     ticks,
 )
-from purejax_mgtopo.report.collect import POINTS, find_runs, standing_seeds
+from purejax_mgtopo.report.collect import POINTS, standing_seeds
 from purejax_mgtopo.report.page import looks_of, render, replay_json
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
@@ -435,7 +436,7 @@ def test_methods_look_as_in_the_figures_and_unlike_each_other(report):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_stand_out_from_the_page(scheme):
     """WCAG 2.2: 3:1 for what is drawn, 4.5:1 for text."""
-    style = (Path(cli.__file__).parent / "report" / "style.css").read_text()
+    style = (Path(cli.__file__).parents[1] / "report" / "style.css").read_text()
     light, dark = re.findall(r":root \{(.*?)\}", style, re.S)[:2]
     found = dict(re.findall(r"--(\w+): (#\w{6})", light if scheme == "light" else dark))
     for ground in ("page", "card"):

@@ -14,38 +14,16 @@ from synthetic_runs import changed
 
 from purejax_mgtopo.config import Config, EvaluationConfig, Experiment
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.population.state import ChunkReport
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 from purejax_mgtopo.training.progress import SilentReporter, Tick
 
-
-@dataclass(frozen=True)
-class Training:
-    train_return: np.ndarray
-    edge_rate: np.ndarray
-    critic_loss: np.ndarray
-
-
-class Evaluation(NamedTuple):
-    return_sampled: np.ndarray
-    return_greedy: np.ndarray
-    edge_rate_sampled: np.ndarray
-    edge_rate_greedy: np.ndarray
-
-
-@dataclass(frozen=True)
-class Report:
-    episode: int
-    env_steps: int
-    seeds: np.ndarray
-    training: Training
-    since_evaluation: Training | None
-    evaluation: Evaluation | None
-    finite: np.ndarray
+Measured = dict[str, np.ndarray]
 
 
 class State(NamedTuple):
     episode: int
-    chunks: tuple[Training, ...]
+    chunks: tuple[Measured, ...]
     """Since the last evaluation."""
 
 
@@ -65,7 +43,7 @@ class FakePopulation:
     def init(self, wave: Wave) -> State:
         return State(0, ())
 
-    def advance(self, state: State, wave: Wave) -> tuple[State, Report]:
+    def advance(self, state: State, wave: Wave) -> tuple[State, ChunkReport]:
         config = self.config.experiment
         episode = state.episode + config.chunk_episodes
         self.before_chunk(wave.index * config.chunks + state.episode // config.chunk_episodes)
@@ -76,20 +54,25 @@ class FakePopulation:
         if self.broken_seed is not None:
             finite = numbers != self.broken_seed
             value = np.where(finite, value, np.nan)
-        training = Training(value - 1, 0.75 + 0 * value, 2 + 0 * value)
+        training = {
+            "train_return": value - 1,
+            "edge_rate": 0.75 + 0 * value,
+            "critic_loss": 2 + 0 * value,
+        }
         chunks = (*state.chunks, training)
         evaluation = since = None
         if episode % config.evaluation.every == 0:
             ones = np.ones_like(seeds)
-            evaluation = Evaluation(value, value + 0.5, 0.25 * ones, 0.5 * ones)
-            since = Training(
-                *(
-                    np.mean([getattr(chunk, item.name) for chunk in chunks], axis=0)
-                    for item in dataclasses.fields(Training)
-                )
-            )
+            evaluation = {
+                "return_sampled": value,
+                "return_greedy": value + 0.5,
+                "edge_rate": 0.25 * ones,
+                "edge_rate_greedy": 0.5 * ones,
+            }
+            since = {name: np.mean([c[name] for c in chunks], axis=0) for name in training}
+            since["train_edge_rate"] = since.pop("edge_rate")
             chunks = ()
-        return State(episode, chunks), Report(
+        return State(episode, chunks), ChunkReport(
             episode=episode,
             env_steps=25 * (episode + config.learner.warmup_episodes),
             seeds=numbers,

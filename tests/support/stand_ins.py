@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training import sweep as sweeps
@@ -26,27 +28,37 @@ def stand_ins(
         store: in place of `open_checkpoints`.
         mirror: in place of `open_mirror`.
     """
-    yield
+    functions = {
+        "build_population": population,
+        "open_checkpoints": store,
+        "open_mirror": mirror,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, make in functions.items():
+            if make is not None:
+                patch.setattr(runner, name, make)
+        yield
 
 
 def train(config: Config, folder: Path, **options: Any) -> runner.RunResult:
-    """`training.run.train` of a pair; stand-ins by the names that `stand_ins` gives them."""
-    made, options = _apart(options)
-    factories = {f"{name}_factory": make for name, make in made.items()}
-    return runner.train(config.experiment, folder, means=config.means, **factories, **options)
+    """`training.run.train` of a pair, with stand-ins among the options."""
+    with stand_ins(**_taken(options)):
+        return runner.train(config.experiment, folder, means=config.means, **options)
 
 
 def resume(folder: Path, **options: Any) -> runner.RunResult:
-    made, options = _apart(options)
-    return runner.resume(folder, **{f"{n}_factory": make for n, make in made.items()}, **options)
+    """`training.run.resume`, with stand-ins among the options."""
+    with stand_ins(**_taken(options)):
+        return runner.resume(folder, **options)
 
 
 def sweep(*args: Any, **options: Any) -> sweeps.SweepResult:
-    made, options = _apart(options)
-    return sweeps.sweep(*args, **{f"{n}_factory": make for n, make in made.items()}, **options)
+    """`training.sweep.sweep`, with stand-ins among the options."""
+    with stand_ins(**_taken(options)):
+        return sweeps.sweep(*args, **options)
 
 
-def _apart(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    names = ("population", "store", "mirror")
-    made = {name: options[name] for name in names if name in options}
-    return made, {name: value for name, value in options.items() if name not in names}
+def _taken(options: dict[str, Any]) -> dict[str, Make]:
+    return {
+        name: options.pop(name) for name in ("population", "store", "mirror") if name in options
+    }

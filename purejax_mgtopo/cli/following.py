@@ -1,0 +1,73 @@
+"""Commands that follow runs from their records: `status`, `wandb-rebuild`, `wandb-dashboard`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from purejax_mgtopo.cli.flags import Debug, Runs
+from purejax_mgtopo.config import Means
+from purejax_mgtopo.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far runs are: task, method, episodes, return, edges, speed, time left."""
+
+    runs: Runs
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which runs to look at, for example `mgtopo status results`")
+        from purejax_mgtopo.cli.status import read_states, status_table
+        from purejax_mgtopo.cli.tables import console, note
+        from purejax_mgtopo.records.record import find_runs
+
+        states, problems = read_states(find_runs(self.runs))
+        if states:
+            console(width=160).print(status_table(states))
+        for problem in problems:
+            note(problem)
+        return 1 if problems and not states else 0
+
+
+@dataclass(frozen=True)
+class WandbRebuild:
+    """Write the W&B mirror of runs anew from their records, as new W&B runs."""
+
+    runs: Runs
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError(
+                "say which runs to mirror, for example `mgtopo wandb-rebuild results`"
+            )
+        from purejax_mgtopo.cli.tables import note, say
+        from purejax_mgtopo.mirror.mirror import rebuild
+        from purejax_mgtopo.records.record import find_runs
+
+        for run in find_runs(self.runs):
+            say(f"{run}: {rebuild(run, note)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class WandbDashboard:
+    """Save a W&B view of the project: curves by method, edges, meta-learning health, the machine."""
+
+    entity: Annotated[str | None, arg(metavar="NAME")] = None
+    """User or team; by default yours."""
+    project: Annotated[str, arg(metavar="NAME")] = Means.wandb_project
+    """The project in W&B."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.mirror.dashboard import save_dashboard
+
+        say(f"dashboard  {save_dashboard(self.entity, self.project)}")
+        return 0

@@ -1,0 +1,117 @@
+"""Commands apart from runs: lists of tasks and methods, new prey, and measurements of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from purejax_mgtopo.bench.bench import BenchSettings
+from purejax_mgtopo.cli.flags import Debug
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.prey.settings import PreySettings
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """List the tasks: agents, width of an observation, what each is about."""
+
+    debug: Debug = False
+
+    def do(self) -> int:
+        import jax_mpe
+        from rich import box
+        from rich.table import Table
+
+        from purejax_mgtopo.cli.tables import console, say
+
+        table = Table("task", "agents", "observation", "", box=box.SIMPLE_HEAD)
+        for name in jax_mpe.registered_tasks():
+            task = jax_mpe.make(name)
+            about = (type(task).__doc__ or "").strip().splitlines()
+            row = (str(task.num_agents), str(task.observation_size), about[0] if about else "")
+            table.add_row(name, *row)
+        console().print(table)
+        say(
+            "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "
+            "e.g. navigation_N4_l2."
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the methods: topology rules, message interpreters, critics, and the presets."""
+
+    debug: Debug = False
+
+    def do(self) -> int:
+        from rich import box
+        from rich.table import Table
+
+        from purejax_mgtopo.cli.tables import console, say
+
+        shown = console()
+        for title, axis in (
+            ("--topology: who receives from whom", TOPOLOGIES),
+            ("--messages: what is sent, and how it is read", MESSAGES),
+            ("--critic: what judges the actions of all agents", CRITICS),
+        ):
+            table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
+            for entry in axis.values():
+                table.add_row(f"  {entry.name}", entry.about)
+            shown.print(table, "")
+        grid = Table("presets (--method)", *MESSAGES, box=box.SIMPLE_HEAD)
+        for topology in TOPOLOGIES:
+            cells = [
+                ", ".join(
+                    name
+                    for name, method in METHODS.items()
+                    if (method.topology, method.messages) == (topology, messages)
+                )
+                or f"{topology}+{messages}"
+                for messages in MESSAGES
+            ]
+            grid.add_row(topology, *cells)
+        shown.print(grid)
+        presets = Table("", "", box=None, show_header=False)
+        for name, method in METHODS.items():
+            about = method.about if name == method.name else f"the same as {method.name}"
+            presets.add_row(f"  {name}", about)
+        shown.print(presets, "")
+        say(
+            "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "
+            "or --topology and --messages."
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Prey:
+    """Train prey for predator-prey tasks in self-play, freeze the best, measure it."""
+
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The prey file; by default prey_N<agents>.npz. Use it as task `predator_prey_N3_l3@FILE`."""
+    settings: Annotated[PreySettings, arg(name="")] = field(default_factory=PreySettings)
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.prey.command import prey_command
+
+        return prey_command(self.settings, self.out or Path(f"prey_N{self.settings.agents}.npz"))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure this machine: environment steps/s, training episodes/s, compile times."""
+
+    settings: Annotated[BenchSettings, arg(name="")] = field(default_factory=BenchSettings)
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.bench import bench
+
+        bench.run(self.settings)
+        return 0

@@ -1,0 +1,174 @@
+"""Commands about runs that have trained: `verify`, `watch`, `evaluate`, `export`, `report`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from purejax_mgtopo.cli.flags import Debug, EpisodeSeed, Run, Runs, Switch
+from purejax_mgtopo.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.trained.assess import Assessment
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check every checkpoint of a run: each file, and each array against its digest."""
+
+    run: Run
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.records.record import CHECKPOINTS, read_config
+
+        read_config(self.run)
+        from purejax_mgtopo.checkpoints.stored import verify
+
+        findings = list(verify(self.run / CHECKPOINTS))
+        for finding in findings:
+            verdict = "good" if finding.problem is None else "BAD "
+            say(f"{verdict}  {finding.path}  {finding.problem or ''}")
+        bad = sum(finding.problem is not None for finding in findings)
+        if bad:
+            raise RunError(
+                f"{bad} of {len(findings)} checkpoints are damaged; `mgtopo resume` uses the latest good one"
+            )
+        if not findings:
+            say("no checkpoints yet")
+        return 0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Play an episode of a run's trained networks; write it as a picture and an animation."""
+
+    run: Run
+    seed: Annotated[int | None, arg(metavar="INT")] = None
+    """Which of its seeds; by default the first."""
+    greedy: Switch = False
+    """Open an edge where its probability exceeds one half, rather than draw."""
+    episode_seed: EpisodeSeed = 0
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the files; by default `figures` in the run's."""
+    name: Annotated[str | None, arg(metavar="NAME")] = None
+    """How to call the files, without .png and .gif; by default seed<i>_episode<e>, _greedy if so."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.machine.startup import use_cache
+
+        use_cache(True)
+        from purejax_mgtopo.trained.watch import watch  # starts JAX
+
+        pictures = watch(
+            self.run,
+            seed=self.seed,
+            greedy=self.greedy,
+            episode_seed=self.episode_seed,
+            out=self.out,
+            name=self.name,
+        )
+        say(f"picture    {pictures.picture}")
+        say(f"animation  {pictures.animation}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play fresh episodes with trained networks: returns, and what their communication is worth."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A run's folder, or a folder that holds runs, such as a sweep's results."""
+    seeds: Annotated[tuple[int, ...], arg(metavar="INT...")] = ()
+    """Which of its seeds; by default all."""
+    episodes: Annotated[int, arg(metavar="INT")] = 1000
+    """How many for each seed and condition."""
+    episode_seed: EpisodeSeed = 0
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The table (Parquet), a row per seed and condition; by default DIR/evaluation.parquet."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import assessment_table, console, say
+        from purejax_mgtopo.machine.startup import use_cache
+        from purejax_mgtopo.records.record import find_runs
+
+        folders = find_runs([self.run])
+        use_cache(True)
+        from purejax_mgtopo.trained.assess import FILE_NAME, assess, write_table  # starts JAX
+
+        done: list[Assessment] = []
+        for folder in folders:
+            try:
+                assessment = assess(
+                    folder,
+                    self.seeds or None,
+                    episodes=self.episodes,
+                    episode_seed=self.episode_seed,
+                )
+            except RunError as error:
+                if len(folders) == 1:
+                    raise
+                print(f"mgtopo: left out: {error}", file=sys.stderr)
+                continue
+            done.append(assessment)
+            console().print(assessment_table(assessment))
+        if not done:
+            raise RunError(f"none of the {len(folders)} runs in {self.run} can be evaluated")
+        say(f"table  {write_table(done, self.out or self.run / FILE_NAME)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained seed as a small file, which `purejax_mgtopo.load_policy` turns into a function."""
+
+    run: Run
+    seed: Annotated[int, arg(metavar="INT")]
+    """Which of its seeds."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """By default policies/seed<i>_episode<e>.npz in the run's folder; NumPy arrays and a JSON header, whose layout
+    `python -m pydoc purejax_mgtopo.trained.policy` tells."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.machine.startup import use_cache
+
+        use_cache(True)
+        from purejax_mgtopo.trained.export import export  # starts JAX
+
+        say(f"policy  {export(self.run, self.seed, self.out)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
+
+    runs: Runs
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """By default report.html in DIR, or where you are if there are several."""
+    no_episodes: Switch = False
+    """Leave out the episodes, for which JAX would have to start."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which runs to report, for example `mgtopo report results`")
+        from purejax_mgtopo.cli.tables import note, say
+        from purejax_mgtopo.machine.startup import use_cache
+
+        use_cache(True)
+        from purejax_mgtopo.report.report import write_report
+
+        path = write_report(self.runs, self.out, episodes=not self.no_episodes, say=note)
+        say(f"report  {path}")
+        return 0

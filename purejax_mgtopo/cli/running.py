@@ -1,0 +1,217 @@
+"""Commands that train: `train`, `sweep`, `resume`, and `fit`, which says beforehand how many seeds fit."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from purejax_mgtopo.cli.flags import Debug, Distributed, Method, NoCache, Switch
+from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
+from purejax_mgtopo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.training.run import RunResult
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one method on one task, many seeds in one program. Every setting is a flag."""
+
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the results; must not hold a run yet. Required."""
+    method: Method = None
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
+    distributed: Distributed = False
+    no_cache: NoCache = False
+    debug: Debug = False
+
+    def do(self) -> int:
+        experiment = self.experiment
+        check_method(self.method, experiment)
+        if self.out is None:
+            example = f"--out results/{experiment.task}/{experiment.method}"
+            raise ConfigError(f"say where the results go, for example {example}")
+        get_ready(
+            [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
+        )
+        from purejax_mgtopo.training.progress import make_reporter
+        from purejax_mgtopo.training.run import train
+
+        name = f"{experiment.task}/{self.method or experiment.method}"
+        with closing(make_reporter()) as reporter:
+            result = train(experiment, self.out, means=self.means, reporter=reporter, name=name)
+        return ended(result)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
+
+    recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
+    """A TOML file, or a folder that holds recipe.toml."""
+    seeds: Annotated[int | None, arg(metavar="INT")] = None
+    """Seeds per run, in place of the recipe's."""
+    episodes: Annotated[int | None, arg(metavar="INT")] = None
+    """Training episodes per seed, in place of the recipe's."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the results; by default `results` beside the recipe."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
+    """Any setting, e.g. --set learner.hidden=64; may be repeated, wins over the recipe."""
+    wandb: Literal["auto", "online", "offline", "off"] | None = None
+    """Mirror the runs to W&B, as `mgtopo train --wandb` does; in place of the recipe's."""
+    distributed: Distributed = False
+    no_cache: NoCache = False
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import console, say, summary_table
+        from purejax_mgtopo.training.progress import make_reporter
+        from purejax_mgtopo.training.recipe import Setting, load_recipe, parse_setting
+        from purejax_mgtopo.training.sweep import sweep
+
+        changes = [parse_setting(text) for text in self.set]
+        given = {"seeds": self.seeds, "episodes": self.episodes, "wandb": self.wandb}
+        changes += [Setting(name, value) for name, value in given.items() if value is not None]
+        recipe = load_recipe(self.recipe)
+        # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
+        configs = [run.config for run in recipe.runs(changes)]
+        get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
+        with closing(make_reporter()) as reporter:
+            result = sweep(recipe, self.out, changes=changes, reporter=reporter)
+        if result.summaries:
+            console().print(summary_table(result.summaries))
+        if result.figure is not None:
+            say(f"picture  {result.figure}")
+        return 0 if result.interrupted is None else interrupted(result.interrupted)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run where it stopped, bit for bit."""
+
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run's folder."""
+    devices: Annotated[int | None, arg(metavar="INT")] = None
+    """How many devices share the seeds from now on; by default as before."""
+    distributed: Distributed = False
+    no_cache: NoCache = False
+    debug: Debug = False
+
+    def do(self) -> int:
+        from purejax_mgtopo.records.record import read_config
+        from purejax_mgtopo.training.progress import make_reporter
+        from purejax_mgtopo.training.run import resume
+
+        config = read_config(self.run)
+        if self.devices is not None:
+            config = override(config, {"devices": self.devices})
+        get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        with closing(make_reporter()) as reporter:
+            result = resume(self.run, reporter=reporter, devices=self.devices)
+        return ended(result)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
+
+    method: Method = None
+    memory: Annotated[float | None, arg(metavar="GB")] = None
+    """Memory of one device, 10^9 bytes; by default what this machine has."""
+    no_burst: Switch = False
+    """Do not train for a moment to measure the speed."""
+    profile: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Leave a JAX profile of that moment there, for TensorBoard or Perfetto: which kernels are hot."""
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
+    no_cache: NoCache = False
+    debug: Debug = False
+
+    def do(self) -> int:
+        check_method(self.method, self.experiment)
+        config = Config(self.experiment, self.means)
+        get_ready([config], cache=not self.no_cache)
+        from purejax_mgtopo.cli.tables import console, fit_table
+        from purejax_mgtopo.population.fit import burst, plan
+
+        memory = None if self.memory is None else int(self.memory * 1e9)
+        fit = plan(config, memory, check=True)
+        rate = None if self.no_burst else burst(fit, profile=self.profile)
+        console().print(fit_table(fit, rate))
+        return 0
+
+
+def check_method(name: str | None, experiment: Experiment) -> None:
+    """Raise ConfigError where ``--method`` says one thing and an axis's own flag another."""
+    if name is None:
+        return
+    preset = with_method(Experiment(), name)
+    for axis in ("topology", "messages"):
+        given, named = getattr(experiment, axis), getattr(preset, axis)
+        if given != named:
+            raise ConfigError(
+                f"--method {name} means --{axis} {named}, not {given}; give one or the other"
+            )
+
+
+def get_ready(configs: Sequence[Config], *, cache: bool, distributed: bool = False) -> None:
+    """Settle what must be before JAX starts, start it, and look the tasks up."""
+    from purejax_mgtopo.machine import processes
+    from purejax_mgtopo.machine.startup import use_cache
+
+    use_cache(cache)
+    processes.join(distributed)
+    check_tasks(configs)
+
+
+def check_tasks(configs: Sequence[Config]) -> None:
+    """Raise ConfigError for a task that does not exist. This starts JAX."""
+    from purejax_mgtopo.machine.accelerator import advice, installed, visible_gpus
+    from purejax_mgtopo.machine.startup import configure_platform
+
+    if os.environ.get("JAX_PLATFORMS", "") != "cpu":
+        line = advice(visible_gpus(), installed())
+        if line is not None:
+            print(f"mgtopo: {line}", file=sys.stderr)
+    configure_platform(configs[0].means)
+    import jax_mpe
+
+    for name in dict.fromkeys(config.experiment.task for config in configs):
+        try:
+            jax_mpe.make(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def ended(result: RunResult) -> int:
+    """Say where the results are, or how to go on; the exit code."""
+    from purejax_mgtopo.cli.tables import say
+
+    if result.interrupted:
+        return interrupted(result)
+    say(f"results  {result.folder}")
+    if result.figure is not None:
+        say(f"picture  {result.figure}")
+    return 0
+
+
+def interrupted(result: RunResult) -> int:
+    """0 where a scheduler asked for it: the run has done all that it should."""
+    print(
+        f"mgtopo: interrupted after {result.episode:,} episodes, and saved; go on by: "
+        f"mgtopo resume {shlex.quote(str(result.folder))}",
+        file=sys.stderr,
+    )
+    return INTERRUPTED if result.stopped_by is signal.SIGINT else 0
