@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_close, jit, play_keys, scattered
+from core_cases import algorithm, assert_close, jit, rule_tape, scattered
 from jax.extend.core import jaxprs_in_params
 
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Mode, Streams
 
 TASK = "toy_follow_holder"  # N = 3
 
@@ -22,7 +22,8 @@ def parts(method, seed=1, **changes):
         lambda path, x: x + 2.0 if "bias" in str(path) and x.shape[-1] > 2 else x, policy.head
     )
     policy = policy.replace(head=head)
-    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed + 1)
+    state = jit(made.team.rule.init)(jax.random.key(0))
+    gates = scattered(made.team.rule.acting(state), seed + 1)
     rng = np.random.default_rng(seed)
     shape = (made.env.num_agents, made.env.observation_size)
     return made, policy, gates, jnp.asarray(rng.normal(size=shape), jnp.float32)
@@ -30,9 +31,9 @@ def parts(method, seed=1, **changes):
 
 def acting(made, tape=0.0, mode=Mode.ROLLOUT):
     def act(policy, gates, observation):
-        tape_ = jnp.full(made.rule.tape_shape, tape)
+        numbers = rule_tape(made, jnp.full(made.team.rule.tape_shape, tape))
         carry = made.team.initial_carry()
-        return made.team.step(policy, gates, observation, carry, tape_, mode)[0].action
+        return made.team.step(policy, Both(gates), observation, carry, numbers, mode)[0].action
 
     return act
 
@@ -99,7 +100,7 @@ def test_silence_computes_no_lstm():
         program = jax.make_jaxpr(acting(made))(policy, gates, observation)
         return max(shape[-1] for shape in dots(program.jaxpr))
 
-    hidden = algorithm("none", TASK).config.learner.hidden
+    hidden = algorithm("none", TASK).experiment.learner.hidden
     assert widest("none") == hidden
     assert widest("full") == 4 * hidden
 
@@ -111,9 +112,10 @@ def test_latency_delivers_the_previous_message(method, latency):
     made, policy, gates, first = parts(method, message__latency=latency)
 
     def two_steps(first, second):
-        tape, carry = jnp.zeros(made.rule.tape_shape), made.team.initial_carry()
-        one, carry = made.team.step(policy, gates, first, carry, tape, Mode.ROLLOUT)
-        two, _ = made.team.step(policy, gates, second, carry, tape, Mode.ROLLOUT)
+        tape = rule_tape(made, jnp.zeros(made.team.rule.tape_shape))
+        carry, own = made.team.initial_carry(), Both(gates)
+        one, carry = made.team.step(policy, own, first, carry, tape, Mode.ROLLOUT)
+        two, _ = made.team.step(policy, own, second, carry, tape, Mode.ROLLOUT)
         return one.action, two.action
 
     slopes = jit(jax.jacrev(two_steps, argnums=(0, 1)))(first, -0.5 * first)
@@ -132,21 +134,19 @@ def test_latency_delivers_the_previous_message(method, latency):
 def test_recall_acts_as_the_rollout_did(method, latency):
     """A window that forgets the message before it, or that carries one over an episode's start."""
     made, policy, gates, _ = parts(method, message__latency=latency)
-    memory = made.team.memory
+    memory = made.parts.memory
     assert memory == latency
 
     def both(policy, key):
-        keys = play_keys(key)
-        tau = rollout(
-            made.env, made.team, policy, gates, exploration=0.0, mode=Mode.EVAL_SAMPLED, **keys
-        )
+        own, keys = Both(gates), Streams.split(key)
+        tau = rollout(made.env, made.team, policy, own, keys, Mode.EVAL_SAMPLED)
         steps = made.env.horizon
         when = jnp.arange(steps)[:, None] + jnp.arange(-memory, 1)
         # Before the start stands what must not matter: the last observation.
         window = tau.observation[when % (steps + 1)]
         begins = (when <= 0).astype(float)
-        tape = jnp.zeros((steps, memory + 1, *made.rule.tape_shape))
-        recalled = made.team.recall(policy, gates, window, begins, tape, Mode.REPLAY)
+        tape = rule_tape(made, jnp.zeros((steps, memory + 1, *made.team.rule.tape_shape)))
+        recalled = made.team.recall(policy, own, window, begins, Both(), tape, Mode.REPLAY)
         return tau.action, recalled.action
 
     played, recalled = jit(both)(policy, jax.random.key(4))

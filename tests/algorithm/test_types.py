@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from core_cases import plain
 
-from purejax_mgtopo.algorithm.messages.interpreter import INTERPRETERS
-from purejax_mgtopo.algorithm.topology.rule import RULES
-from purejax_mgtopo.algorithm.types import Clock, Streams, drop_diagonal, fill_diagonal, others
-from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal, others
+from purejax_mgtopo.algorithm.part import Interpreter, Rule
+from purejax_mgtopo.algorithm.types import Clock, Streams
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, load
 
 
 @pytest.mark.parametrize("n", range(2, 7))
@@ -45,11 +45,14 @@ def test_the_clock_advances_both_counters():
 
 def test_the_tables_of_names_hold_exactly_the_objects():
     """A method that the command line lists and that nobody wrote, or the other way round."""
-    assert set(TOPOLOGIES) == set(RULES)
-    assert set(MESSAGES) == set(INTERPRETERS)
+    for table, kind in ((TOPOLOGIES, Rule), (MESSAGES, Interpreter)):
+        assert all(issubclass(load(table, name), kind) for name in table)
+        assert all(entry.name == name and entry.about for name, entry in table.items())
+    assert all(hasattr(load(CRITICS, name), "counterfactual") for name in CRITICS)
     for method in METHODS.values():
-        assert method.topology in RULES
-        assert method.messages in INTERPRETERS
+        assert method.topology in TOPOLOGIES
+        assert method.messages in MESSAGES
+    assert len({method.style for method in METHODS.values()}) == len(set(map(id, METHODS.values())))
 
 
 def test_names_come_without_jax():

@@ -9,8 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.types import Gates, Trajectory, Window
+from purejax_mgtopo.algorithm.edges import index_distance
+from purejax_mgtopo.algorithm.part import Context, Moment
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Clock,
+    Edges,
+    Gates,
+    Mode,
+    Seen,
+    Sizes,
+    Trajectory,
+    Window,
+)
 from purejax_mgtopo.config import EvaluationConfig, Experiment, override, with_method
 
 QUICK = {
@@ -94,13 +107,15 @@ def made_up_trajectory(
     edges = (*lead, steps, agents, agents - 1)
     return Trajectory(
         observation=normal(steps + 1, agents, width),
-        feature=normal(steps, agents, 0),
+        feature=normal(steps, agents, width),
+        message=normal(steps, agents, width),
         action=jnp.asarray(rng.uniform(-1, 1, (*lead, steps, agents, 2)), float),
         reward=normal(steps),
         gates=Gates(
             jnp.asarray(rng.uniform(size=edges), float),
             jnp.asarray(rng.integers(0, 2, edges), float),
         ),
+        kept=Both(),
         moving=normal(steps + 1, 1),
         fixed=normal(1),
     )
@@ -117,10 +132,78 @@ def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: i
     )
 
 
-def play_keys(key: jax.Array) -> dict[str, jax.Array]:
-    """The three keys of a rollout."""
-    names = ("reset_key", "gate_key", "exploration_key")
-    return dict(zip(names, jax.random.split(key, 3), strict=True))
+def make_rule(experiment: Experiment, agents: int, width: int) -> Any:
+    """The rule that is named, for observations of that width."""
+    sizes = Sizes(agents, width, 2, feature=width, message=width)
+    return methods.load(methods.TOPOLOGIES, experiment.topology)(experiment, sizes)
+
+
+def make_interpreter(
+    experiment: Experiment, agents: int, width: int, edges: Edges = Edges.ANY
+) -> Any:
+    """The interpreter that is named, likewise."""
+    known = methods.load(methods.MESSAGES, experiment.messages)
+    return known(experiment, Sizes(agents, width, 2), edges)
+
+
+def seen_of(observation: jax.Array, feature: Any = None, message: Any = None) -> Seen:
+    """What there is to see with messages that arrive at once; by default, observations are sent."""
+    feature, message = (observation if x is None else x for x in (feature, message))
+    return Seen(observation, feature, message, message, index_distance(observation))
+
+
+def gate(rule: Any, gates: Any, observation: jax.Array, tape: jax.Array, mode: Mode) -> Gates:
+    """The decisions of a rule that remembers nothing."""
+    return rule.gate(gates, seen_of(observation), Moment((), tape, mode))[0]
+
+
+def hear(
+    interpreter: Any, params: Any, observation: jax.Array, edges: jax.Array, delivered: Any = None
+) -> Any:
+    """What an interpreter that remembers nothing makes of messages that arrive."""
+    moment = Moment((), jnp.zeros((*observation.shape[:-2], 0)), Mode.ROLLOUT)
+    encoded = interpreter.encode(params, (), observation, moment)
+    seen = seen_of(observation, encoded.feature, encoded.message)
+    if delivered is not None:
+        seen = seen.replace(delivered=delivered)
+    return interpreter.hear(params, (), seen, Gates(edges, edges), moment).z
+
+
+def context(gradient: Any = ()) -> Context:
+    """What the paper's rules may learn from: the policy loss's gradient, and nothing that they ask for."""
+    nothing: Any = None
+    return Context(
+        key=jax.random.key(0),
+        clock=Clock(jnp.zeros((), int), jnp.zeros((), int)),
+        progress=jnp.zeros(()),
+        window=nothing,
+        policy_gradient=gradient,
+        shared=(),
+        seen=nothing,
+        act=nothing,
+        value=nothing,
+    )
+
+
+def learn(rule: Any, state: Any, trajectory: Trajectory, gradient: Any = ()) -> Any:
+    """One update after a trajectory."""
+    return rule.learn(state, trajectory, context(gradient))
+
+
+def outer(rule: Any, trace: Any, state: Any, trajectories: Trajectory) -> Any:
+    """One update after K inner ones."""
+    return rule.outer((), state, state, trajectories, trace)
+
+
+def same_keys(key: jax.Array) -> Both:
+    """One key for two parts, of which one uses no random numbers."""
+    return Both(key, key)
+
+
+def rule_tape(made: Algorithm, numbers: jax.Array) -> Both:
+    """The rule's random numbers, for an interpreter that uses none."""
+    lead = numbers.shape[: numbers.ndim - len(made.team.rule.tape_shape)]
+    return Both(numbers, jnp.zeros((*lead, *made.team.interpreter.tape_shape)))
 
 
 def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
@@ -176,6 +259,6 @@ def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
     steps = []
     for k in range(trajectories.reward.shape[0] - 1):
         tau = jax.tree.map(lambda x, k=k: x[k], trajectories)
-        state, _, step = rule.inner_update(state, tau, state.gates)
+        state, _, step = learn(rule, state, tau, state.gates)
         steps.append(step)
     return jax.tree.map(lambda *x: jnp.stack(x), *steps)

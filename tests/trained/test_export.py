@@ -19,7 +19,8 @@ from stand_ins import train
 
 import purejax_mgtopo
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.types import Mode, drop_diagonal
+from purejax_mgtopo.algorithm.edges import drop_diagonal
+from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError

@@ -6,12 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_close, jit, made_up_window, scattered, small
+from core_cases import (
+    algorithm,
+    assert_close,
+    hear,
+    jit,
+    made_up_window,
+    make_interpreter,
+    rule_tape,
+    scattered,
+    small,
+)
 from oracles import learning
 
 from purejax_mgtopo.algorithm.kernels.packed import make_plan
-from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Edges, Mode
 
 BATCH, WIDTH = 70, 3
 TASKS = {3: "navigation_N3_l1", 5: "navigation_N5_l1"}
@@ -25,19 +34,22 @@ def edges_of(agents, rate, seed=0):
     return edges
 
 
+def interpreter_of(experiment, agents, selective=True):
+    """One that takes decisions for data, or not."""
+    return make_interpreter(experiment, agents, WIDTH, Edges.DATA if selective else Edges.ANY)
+
+
 @functools.cache
 def problem(agents, shared=False):
     config = small(task=TASKS[agents], learner__share_parameters=shared)
-    interpreter = ObservationLSTM(config, agents, WIDTH)
-    params = scattered(jit(interpreter.init)(jax.random.key(0)), 1)
+    each = {s: interpreter_of(config, agents, selective=s) for s in (True, False)}
+    params = scattered(jit(each[True].init_params)(jax.random.key(0)), 1)
     rng = np.random.default_rng(2)
     observation = jnp.asarray(rng.normal(size=(BATCH, agents, WIDTH)), float)
     slopes = jnp.asarray(rng.normal(size=(BATCH, agents, 8)), float)
 
     def value(params, observation, edges, selective):
-        heard = interpreter.aggregate(
-            params, observation, observation[..., :0], observation, edges, selective=selective
-        )
+        heard = hear(each[selective], params, observation, edges)
         return jnp.sum(heard * slopes), heard
 
     run = jax.grad(value, argnums=(0, 1), has_aux=True)
@@ -91,16 +103,13 @@ def test_rows_equal_a_plain_loop_over_what_was_received():
 @pytest.mark.parametrize("agents", TASKS)
 def test_a_single_row_skips_steps_without_another_result(agents):
     """A step skipped that somebody reads, a state that is not kept, the order of the senders."""
-    interpreter = ObservationLSTM(small(task=TASKS[agents]), agents, WIDTH)
+    interpreter = interpreter_of(small(task=TASKS[agents]), agents)
     with jax.enable_x64(True):
         _, params, observation = problem(agents)
         edges = jnp.asarray(edges_of(agents, 0.4))
 
         def read(observation, edges):
-            none = observation[..., :0]
-            return interpreter.aggregate(
-                params, observation, none, observation, edges, selective=True
-            )
+            return hear(interpreter, params, observation, edges)
 
         every = read(observation, edges)
         rows = jax.lax.map(lambda row: read(*row), (observation, edges))
@@ -115,13 +124,12 @@ def test_a_single_row_skips_steps_without_another_result(agents):
 
 def test_episodes_side_by_side_share_the_kernel():
     """As evaluations play them: a step that is left out or not by each row would give each a kernel of its own."""
-    interpreter = ObservationLSTM(small(task=TASKS[5]), 5, WIDTH)
-    params = interpreter.init(jax.random.key(0))
+    interpreter = interpreter_of(small(task=TASKS[5]), 5)
+    params = interpreter.init_params(jax.random.key(0))
     observation, edges = jnp.ones((BATCH, 5, WIDTH)), jnp.ones((BATCH, 5, 4))
 
     def read(observation, edges):
-        none = observation[..., :0]
-        return interpreter.aggregate(params, observation, none, observation, edges, selective=True)
+        return hear(interpreter, params, observation, edges)
 
     kernel = params["params"]["kernel"].shape
     program = str(jax.make_jaxpr(jax.vmap(read))(observation, edges))
@@ -148,7 +156,7 @@ def test_a_plan_runs_no_more_rows_than_there_are_messages_for():
 @pytest.mark.parametrize("method", ["meta", "stgs", "full"])
 def test_only_rules_whose_decisions_are_data_are_packed(method):
     """Straight-through decisions have a derivative where an edge is closed, which packing would lose."""
-    assert algorithm(method, TASKS[3]).rule.selective == (method == "meta")
+    assert (algorithm(method, TASKS[3]).team.rule.edges is Edges.DATA) == (method == "meta")
 
 
 def test_the_learner_packs_what_it_recalls():
@@ -157,12 +165,12 @@ def test_the_learner_packs_what_it_recalls():
     for method, loops in (("meta", True), ("stgs", False)):
         parts = algorithm(method, TASKS[3], **sizes)
         policy = parts.team.init(jax.random.key(0))
-        gates = parts.rule.init(jax.random.key(1)).gates
+        gates = parts.team.rule.init(jax.random.key(1)).gates
         window = made_up_window(0, 3, parts.env.observation_size, batch=64)
         recall = functools.partial(parts.team.recall, mode=Mode.REPLAY)
-        tape = jnp.full((64, 1, *parts.rule.tape_shape), 0.5)
+        tape = rule_tape(parts, jnp.full((64, 1, *parts.team.rule.tape_shape), 0.5))
         program = jax.make_jaxpr(recall)(
-            policy, gates, window.observation[:, :1], window.begins[:, :1], tape
+            policy, Both(gates), window.observation[:, :1], window.begins[:, :1], Both(), tape
         )
         assert ("while" in str(program)) == loops
 
@@ -172,10 +180,8 @@ def test_only_a_cpu_packs(monkeypatch, backend, loops):
     """Whatever the seed axis is: that is a means, and must not decide what a seed computes."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     config = small(task=TASKS[3])
-    interpreter = ObservationLSTM(config, 3, WIDTH)
-    params = interpreter.init(jax.random.key(0))
+    interpreter = interpreter_of(config, 3)
+    params = interpreter.init_params(jax.random.key(0))
     observation, edges = jnp.ones((BATCH, 3, WIDTH)), jnp.ones((BATCH, 3, 2))
-    program = jax.make_jaxpr(functools.partial(interpreter.aggregate, selective=True))(
-        params, observation, observation[..., :0], observation, edges
-    )
+    program = jax.make_jaxpr(functools.partial(hear, interpreter))(params, observation, edges)
     assert ("while" in str(program)) == loops

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import jit, scattered, small
+from core_cases import hear, jit, make_interpreter, scattered, small
 from oracles import learning
 
-from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
+from purejax_mgtopo.algorithm.types import Edges
 
 AGENTS, WIDTH, HIDDEN = 4, 3, 8
 MASKS = np.array(list(itertools.product((0.0, 1.0), repeat=AGENTS - 1)), np.float32)
@@ -18,8 +18,8 @@ MASKS = np.array(list(itertools.product((0.0, 1.0), repeat=AGENTS - 1)), np.floa
 
 def problem(shared):
     """An interpreter, its parameters, observations, and every mask for every agent: [8, N, N-1]."""
-    interpreter = ObservationLSTM(small(learner__share_parameters=shared), AGENTS, WIDTH)
-    params = scattered(jit(interpreter.init)(jax.random.key(0)), 1)
+    interpreter = make_interpreter(small(learner__share_parameters=shared), AGENTS, WIDTH)
+    params = scattered(jit(interpreter.init_params)(jax.random.key(0)), 1)
     # Each agent's rows come in another order, so that no two agents have the same mask at once.
     edges = np.stack([np.roll(MASKS, i, axis=0) for i in range(AGENTS)], axis=1)
     rng = np.random.default_rng(2)
@@ -29,8 +29,7 @@ def problem(shared):
 
 def aggregate(interpreter):
     def call(params, observation, edges):
-        feature, message = interpreter.encode(params, observation)
-        return interpreter.aggregate(params, observation, feature, message, edges)
+        return hear(interpreter, params, observation, edges)
 
     return call
 
@@ -119,15 +118,15 @@ def test_a_decision_carries_a_derivative():
 @pytest.mark.parametrize("shared", [False, True])
 def test_alone_equals_hearing_nobody(shared):
     interpreter, params, observation, edges = problem(shared)
-    feature, _ = interpreter.encode(params, observation)
     silence = jit(aggregate(interpreter))(params, observation, jnp.zeros_like(edges))
-    assert interpreter.alone(params, observation, feature) is None  # which stands for zeros
+    interpreter.edges = Edges.NEVER
+    assert hear(interpreter, params, observation, edges) is None  # which stands for zeros
     assert not np.any(silence)
 
 
 def test_agents_start_with_weights_of_their_own_and_a_forget_bias_of_one():
-    interpreter = ObservationLSTM(small(learner__hidden=64), AGENTS, WIDTH)
-    params = jit(interpreter.init)(jax.random.key(0))["params"]
+    interpreter = make_interpreter(small(learner__hidden=64), AGENTS, WIDTH)
+    params = jit(interpreter.init_params)(jax.random.key(0))["params"]
     kernels = np.asarray(params["kernel"])
     assert len(np.unique(kernels.reshape(AGENTS, -1), axis=0)) == AGENTS
     # LeCun normal, each part by its own rows: as two layers would start.

@@ -12,6 +12,8 @@ from core_cases import (
     is_zero,
     jit,
     made_up_trajectory,
+    make_rule,
+    outer,
     plain,
     scattered,
     size,
@@ -19,7 +21,7 @@ from core_cases import (
 )
 from oracles import learning
 
-from purejax_mgtopo.algorithm.topology.meta import MetaGradient
+from purejax_mgtopo.algorithm.kernels.meta_backward import meta_gradient
 
 AGENTS, WIDTH, STEPS, K = 2, 3, 4, 2
 
@@ -30,7 +32,7 @@ CASES = {
 
 
 def make(**changes):
-    return MetaGradient(small(gates__learning_rate=0.05, **changes), AGENTS, WIDTH)
+    return make_rule(small(gates__learning_rate=0.05, **changes), AGENTS, WIDTH)
 
 
 @functools.cache
@@ -125,7 +127,8 @@ def test_going_back_over_the_steps_taken_gives_the_gradient(case):
     with jax.enable_x64(True):
         eta, gates, nu, taus, advantages = problem()
         steps = inner_steps(rule, start().replace(eta=eta, gates=gates, nu=nu), taus)
-        actual = jit(rule.meta_gradient)(eta, steps, taus, advantages)
+        back = functools.partial(meta_gradient, rule._scored_step, rule._weights(K))
+        actual = jit(back)(eta, steps, taus, advantages)
         value, gradient = objective(**changes)(eta, gates, nu, taus, advantages)
         assert size(gradient[0]) > 1e-3
         assert_close(actual, (value, gradient[0]), rtol=1e-9, atol=1e-12)
@@ -223,14 +226,14 @@ def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
         begun = start().replace(eta=eta, gates=gates, nu=nu)
         ended = begun.replace(gates=scattered(gates, 7, scale=1.0))
         steps = inner_steps(rule, begun, taus)
-        new, metrics = jit(rule.outer_update)(steps, ended, taus)
+        new, measures, _ = jit(functools.partial(outer, rule))(steps, ended, taus)
         last = jax.tree.map(lambda x: x[-1], taus)
         raw = baseline_advantage(rule, new.baseline.params, last)
         moments = new.baseline.moments
         mean = moments.total / moments.weight
         deviation = np.sqrt(moments.square / moments.weight - mean**2)
         cosine = rule.reinforce_cosine(eta, ended.gates, last, (raw - mean) / deviation)
-        np.testing.assert_allclose(metrics.reinforce_cosine, cosine, rtol=1e-5)
+        np.testing.assert_allclose(measures["reinforce_cosine"], cosine, rtol=1e-5)
         wrong = rule.reinforce_cosine(eta, gates, last, (raw - mean) / deviation)
         assert abs(wrong - cosine) > 1e-3
 
