@@ -19,7 +19,7 @@ import numpy as np
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.population.lanes import seed_axis
+from purejax_mgtopo.population.lanes import devices_for, seed_axis
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.population.waves import even_lanes
 
@@ -98,7 +98,7 @@ def lane_bytes(config: Config) -> LaneBytes:
 
 
 def program_bytes(config: Config, lanes: int) -> ProgramBytes:
-    """Of the chunk's program with so many lanes on one device, by compiling it."""
+    """What the chunk's program needs with so many lanes on one device, by compiling it."""
     population = Population(_of_seeds(config, lanes), lanes, jax.local_devices()[:1])
     analysis = population.compiled(population.abstract()).memory_analysis()
     if analysis is None:
@@ -144,7 +144,7 @@ def plan(config: Config, memory: int | None = None, check: bool = False) -> Fit:
     memory = int(processes.gather([memory]).min())  # all processes come to the same plan
     lane = lane_bytes(config)
     means, seeds = config.means, config.experiment.seeds
-    devices = Population(config, means.lanes or None).mesh.size
+    devices = len(devices_for(means, min(means.lanes or seeds, seeds)))
     wanted = -(-(means.lanes or seeds) // devices)
     together = seed_axis(means) == "vmap"
     # Activations have never been measured above ten times the state of a lane at the paper's sizes.

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from purejax_mgtopo.config import Means
+from purejax_mgtopo.errors import ConfigError
 
 
 def seed_axis(means: Means) -> str:
@@ -22,6 +23,28 @@ def seed_axis(means: Means) -> str:
     if means.seed_axis != "auto":
         return means.seed_axis
     return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def devices_for(means: Means, lanes: int) -> Sequence[jax.Device]:
+    """The devices that share so many lanes: in one process no more than there are lanes, in several all."""
+    devices = jax.devices()
+    count = min(means.devices or len(devices), len(devices))
+    if jax.process_count() > 1:
+        if count < len(devices) or lanes < len(devices):
+            raise ConfigError(
+                f"{jax.process_count()} processes hold {len(devices)} devices: use all of them "
+                f"(devices = 0), with at least {len(devices)} seeds at a time"
+            )
+    else:
+        count = min(count, lanes)
+    return devices[:count]
+
+
+def lanes_together(means: Means, lanes: int) -> int:
+    """How many of one device's lanes advance together; 0 in the settings lets all."""
+    if seed_axis(means) == "map":
+        return 1
+    return min(means.microbatch or lanes, lanes)
 
 
 def over_lanes(

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
-from purejax_mgtopo.config import Config, Means
+from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
-from purejax_mgtopo.population.lanes import over_lanes, seed_axis
+from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
 from purejax_mgtopo.population.state import ChunkReport, LaneReport, LaneState, PopulationState
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 
@@ -55,8 +55,8 @@ class Population:
         self.config = replace(config, means=replace(config.means, lanes=wanted))
         self.algorithm = Algorithm(experiment)
         self.waves = split_into_waves(experiment, wanted)
-        self.mesh = _mesh(_devices(config.means, wanted) if devices is None else devices)
-        batch = self._batch(-(-wanted // self.mesh.size))
+        self.mesh = _mesh(devices_for(config.means, wanted) if devices is None else devices)
+        batch = lanes_together(config.means, -(-wanted // self.mesh.size))
         self.lanes_per_device = -(-wanted // (self.mesh.size * batch)) * batch
         self.lanes = self.mesh.size * self.lanes_per_device
         self._together = partial(over_lanes, batch=batch)
@@ -245,12 +245,6 @@ class Population:
 
         return jax.tree.map(place, tree)
 
-    def _batch(self, lanes: int) -> int:
-        """Lanes of a device that advance together; 0 in the configuration lets all."""
-        if seed_axis(self.config.means) == "map":
-            return 1
-        return min(self.config.means.microbatch or lanes, lanes)
-
     def _program(
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
     ) -> Any:
@@ -266,21 +260,6 @@ class Population:
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(np.array(devices), ("seed",), axis_types=(AxisType.Auto,))
-
-
-def _devices(means: Means, lanes: int) -> Sequence[jax.Device]:
-    """The devices that share the lanes: in one process no more than there are lanes, in several all."""
-    devices = jax.devices()
-    count = min(means.devices or len(devices), len(devices))
-    if jax.process_count() > 1:
-        if count < len(devices) or lanes < len(devices):
-            raise ConfigError(
-                f"{jax.process_count()} processes hold {len(devices)} devices: use all of them "
-                f"(devices = 0), with at least {len(devices)} seeds at a time"
-            )
-    else:
-        count = min(count, lanes)
-    return devices[:count]
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

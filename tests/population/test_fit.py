@@ -44,7 +44,11 @@ def test_nothing_is_compiled_where_all_fits_easily(monkeypatch: pytest.MonkeyPat
         raise AssertionError("compiled")
 
     monkeypatch.setattr(fit, "program_bytes", never)
+    known = lane_bytes(small())
+    monkeypatch.setattr(fit, "lane_bytes", lambda config: known)
+    monkeypatch.setattr(fit, "Population", never)  # nor is a program built to count devices
     easy = plan(small(seeds=6))
+    assert easy.devices == Population(small(seeds=6)).mesh.size
     assert (easy.config.means.lanes, easy.waves, easy.compiled) == (6, 1, None)
     given = plan(small(seeds=6, lanes=4), memory=1_000)  # the user's word
     assert (given.config.means.lanes, given.waves) == (4, 2)

@@ -247,7 +247,9 @@ policy = purejax_mgtopo.load_policy({str(path)!r})
 action, topology, carry = policy(numpy.zeros((3, 14), numpy.float32))
 assert action.shape == (3, 2) and topology.shape == (3, 3)
 banned = ("jax_mpe", "jumanji", "flax", "optax", "orbax", "tyro")
-own = {{"purejax_mgtopo"}} | {{f"purejax_mgtopo.{{m}}" for m in ("policy", "policy_readers", "files")}}
+own = {{"purejax_mgtopo"}} | {{
+    f"purejax_mgtopo.{{m}}" for m in ("errors", "trained", "trained.policy", "trained.policy_readers")
+}}
 print([m for m in sys.modules if m.split(".")[0] in banned
        or (m.split(".")[0] == "purejax_mgtopo" and m not in own)])
 """
