@@ -289,7 +289,7 @@ def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
     return replace(lane, seed=kept, alive=alive)
 
 
-def _mean_over_time(measures: Measures) -> Measures:
+def _mean_over_time(measures: dict[str, Array]) -> dict[str, Array]:
     return jax.tree.map(partial(jnp.mean, axis=0), measures)
 
 

@@ -13,6 +13,9 @@ import pytest
 from purejax_mgtopo.analysis import figures
 from purejax_mgtopo.analysis.figures import Curve, compact, draw, learning_curves
 from purejax_mgtopo.analysis.statistics import curve_interval
+from purejax_mgtopo.methods import METHODS
+
+PRESETS = tuple(dict.fromkeys(method.name for method in METHODS.values()))
 
 
 def curve(task="push_N3", method="meta", seeds=8, evaluations=5, key=0, rate=None):
@@ -71,7 +74,7 @@ def test_labels_and_their_override():
 
 
 def test_a_method_looks_the_same_in_every_panel_and_unlike_any_other():
-    names = [*figures._STYLES, "mine", "yours", "theirs"]
+    names = [*PRESETS, "mine", "yours", "theirs"]
     figure = draw([curve(t, m) for t in ("a", "b") for m in names])
     seen = []
     for name in names:

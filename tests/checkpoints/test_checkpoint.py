@@ -68,7 +68,7 @@ def opened(
 def at(population: Population, state: PopulationState, episode: int) -> PopulationState:
     """The same state, said to be that after `episode`."""
     clock = Clock(episode=np.int32(episode), stored=np.int32(episode))
-    return dataclasses.replace(state, clock=population._shared(clock))
+    return dataclasses.replace(state, clock=population._everywhere(clock))
 
 
 def words(state: PopulationState) -> list[tuple[str, bytes]]:

@@ -31,7 +31,7 @@ def test_training_playing_and_assessing_share_the_configured_precision(
     state = population.abstract()
     algorithm = Algorithm(config.experiment)
     learner = jax.eval_shape(algorithm.init, jax.random.key(0))
-    networks = Networks(learner=learner.learner, rule=learner.rule)
+    networks = Networks(learner=learner.learner, parts=learner.parts)
     trained = Trained(tmp_path, config.experiment, config.means, algorithm, (0,), networks, 10)
     monkeypatch.setattr(Algorithm, "iterate", tell)
     monkeypatch.setattr(playback, "_play", tell)

@@ -55,8 +55,8 @@ class Paired(FakePopulation):
         state, report = super().advance(state, wave)
         if report.evaluation is not None:
             rng = np.random.default_rng(1000 * report.episode + wave.first_seed)
-            told = report.evaluation._asdict()
-            told["edge_rate_sampled"] = rng.uniform(size=wave.seeds)
+            told = dict(report.evaluation)
+            told["edge_rate"] = rng.uniform(size=wave.seeds)
             told["pair_rate"] = rng.uniform(size=(wave.seeds, 3, 3))
             report = dataclasses.replace(report, evaluation=told)
         return state, report

@@ -68,7 +68,9 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, method: str) -
     assert resumed(population, tmp_path / "b").episode == 12
     same_run(tmp_path / "a", tmp_path / "b")
     state = state_of(tmp_path / "a")
-    learned = [name for name in state if name.startswith(("lanes.seed.learner", "lanes.seed.rule"))]
+    learned = [
+        name for name in state if name.startswith(("lanes.seed.learner", "lanes.seed.parts"))
+    ]
     assert any("optimiser" in name or ".0.mu" in name for name in learned), learned
     parts = ("streams", "replay", "target", "trajectory")
     assert all(any(name.startswith(f"lanes.seed.{part}.") for name in state) for part in parts)
@@ -167,7 +169,7 @@ def test_a_seed_that_leaves_the_finite_numbers_is_frozen_for_good(tmp_path: Path
     now, clean = state_of(tmp_path / "b"), state_of(tmp_path / "clean")
     assert now["lanes.alive"][:3].tolist() == [True, False, True]
     for name, array in now.items():
-        if name.startswith(("lanes.seed.learner", "lanes.seed.rule", "lanes.seed.target")):
+        if name.startswith(("lanes.seed.learner", "lanes.seed.parts", "lanes.seed.target")):
             assert array[1].tobytes() == then[name][1].tobytes(), name
             if name.startswith("lanes.seed.learner.policy"):
                 assert np.isfinite(array).all()
