@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 from jumanji.types import TimeStep
 from jumanji.wrappers import NEXT_OBS_KEY_IN_EXTRAS, VmapWrapper
 
@@ -56,30 +56,22 @@ class BatchAutoReset(VmapWrapper):
         shape = (*state.step_count.shape, self._env.num_agents, self._env.action_size)
         action = checked(f"{self._env.name}: the batch of joint actions", action, shape)
         state, timestep = super().step(state, action)
-        timestep = _keep(timestep)
-        done, view = timestep.last(), timestep.observation.agents_view
-        state, view = jax.lax.cond(
-            jnp.any(done),
-            self._reset_where,
-            lambda done, state, view: (state, view),
-            done,
-            state,
-            view,
+        timestep, done = _keep(timestep), timestep.last()
+        state = jax.lax.cond(
+            jnp.any(done), self._reset_where, lambda done, state: state, done, state
         )
+        # Observed once more, after the resets: the compiler drops the one made by `step` where nobody
+        # reads `next_obs`, which handing it through `cond` would forbid.
+        view = jax.vmap(self._env.observe)(state)
         return state, replace(timestep, observation=Observation(view, state.step_count))
 
-    def _reset_where(
-        self, done: Bool[Array, " E"], state: Any, view: Float[Array, "E N O"]
-    ) -> tuple[Any, Float[Array, "E N O"]]:
-        del view
-
+    def _reset_where(self, done: Bool[Array, " E"], state: Any) -> Any:
         def one(done: Bool[Array, ""], state: Any) -> Any:
             fresh_key, _ = jax.random.split(state.key)  # as jumanji does
             fresh = self._env.initial_state(fresh_key)
             return jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, state)
 
-        state = jax.vmap(one)(done, state)
-        return state, jax.vmap(self._env.observe)(state)
+        return jax.vmap(one)(done, state)
 
 
 def _keep(timestep: TimeStep[Observation]) -> TimeStep[Observation]:

@@ -101,7 +101,7 @@ class Navigation(Scenario[NavigationState]):
 
     @property
     def half_width(self) -> float:
-        """Of the square in which agents and landmarks start."""
+        """Half of the side of the square in which agents and landmarks start."""
         return arena_half_width(self.num_agents)
 
     @cached_property

@@ -152,7 +152,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     @property
     def half_width(self) -> float:
-        """Of the square in which predators and prey start."""
+        """Half of the side of the square in which predators and prey start."""
         return arena_half_width(self.num_agents)
 
     @property

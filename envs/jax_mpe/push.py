@@ -121,7 +121,7 @@ class Push(Scenario[PushState]):
 
     @property
     def half_width(self) -> float:
-        """Of the square in which agents start."""
+        """Half of the side of the square in which agents start."""
         density = max(1.0, (self.num_agents / 3) ** 0.5)
         return _PAPER_HALF_WIDTH.get(self.num_agents, density)
 

@@ -1,0 +1,36 @@
+"""Experts of tasks whose best answer is known: the reference task and the toys."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..reference import ACCELERATION, Reference, ReferenceState
+from ..toys import CrossedGoals, FollowHolder, HolderState, corner
+from .lookahead import Controller
+from .steering import approach
+
+
+def reference(task: Reference) -> Controller:
+    """Each agent goes straight to its own target; on each axis no way is faster."""
+
+    def control(state: ReferenceState) -> Float[Array, "N 2"]:
+        goal = state.landmark_position[state.target]
+        return approach(goal - state.agent_position, state.agent_velocity, ACCELERATION)
+
+    return control
+
+
+def goals(task: CrossedGoals) -> Controller:
+    """Each agent names its own goal."""
+    return lambda state: corner(state.goal)
+
+
+def holder(task: FollowHolder) -> Controller:
+    """Agents 1 and 2 name their corners, and agent 0 the holder's."""
+
+    def control(state: HolderState) -> Float[Array, "3 2"]:
+        own = corner(state.corner)
+        return jnp.concatenate([own[state.holder - 1][None], own])
+
+    return control
