@@ -22,3 +22,18 @@ CHECKED = ("algorithm", "population.population", "trained.assess", "trained.poli
 jaxtyping.install_import_hook(
     ["jax_mpe", *(f"purejax_mgtopo.{name}" for name in CHECKED)], "shape_checks.checked"
 )
+
+import gc  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_go_with_their_module() -> Iterator[None]:
+    """Compiled programs are dropped after each file of tests, lest all that were ever compiled add up to gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()

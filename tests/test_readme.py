@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from purejax_mgtopo.algorithm.topology.rule import RULES
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.config import Experiment, override
-from purejax_mgtopo.methods import METHODS, TOPOLOGIES
+from purejax_mgtopo.methods import METHODS, TOPOLOGIES, Entry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,14 +22,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_example_rule_is_short_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_rule_is_short_and_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     code = next(block for block in blocks("python") if "class Coin" in block)
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 20
-    scope: dict = {}
-    exec(code, scope)  # noqa: S102 - our own README
-    monkeypatch.setitem(RULES, "coin", scope["Coin"])
-    monkeypatch.setitem(TOPOLOGIES, "coin", "every edge open half of the time")
+    (tmp_path / "my_module.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    line = re.search(r"Then `Entry\((.*?)\)`", README)
+    assert line is not None
+    coin = Entry(*(word.strip().strip('"') for word in line[1].split(", ")))
+    monkeypatch.setitem(TOPOLOGIES, "coin", coin)
     small = {
         "topology": "coin",
         "learner.hidden": 8,
@@ -39,10 +43,10 @@ def test_the_example_rule_is_short_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     }
     algorithm = Algorithm(override(Experiment(), small))
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    state, metrics = jax.jit(algorithm.iterate)(state, algorithm.start_clock())
-    assert np.isfinite(metrics.critic_loss)
+    state, measures, _ = jax.jit(algorithm.iterate)(state, algorithm.start_clock(), Both())
+    assert np.isfinite(measures["critic_loss"])
     # Ten episodes of 150 decisions: five standard errors around one half.
-    assert abs(float(metrics.edge_rate) - 0.5) < 5 * 0.5 / np.sqrt(1500)
+    assert abs(float(measures["edge_rate"]) - 0.5) < 5 * 0.5 / np.sqrt(1500)
 
 
 def test_paths_and_presets_that_it_names_exist() -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-w
 def rows_of_the_real_program() -> set[str]:
     """All names under which a row of the program's own measurements is logged."""
 
+    from purejax_mgtopo.algorithm.algorithm import Algorithm
     from purejax_mgtopo.algorithm.evaluate import evaluation_shapes
 
     numbers = np.arange(4, dtype=np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run, write_sweep
 
+from purejax_mgtopo import methods
 from purejax_mgtopo.analysis.statistics import (
     Band,
     Interval,
@@ -20,7 +21,6 @@ from purejax_mgtopo.analysis.statistics import (
 )
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.methods import METHODS
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.charts import (
@@ -422,7 +422,7 @@ def test_a_line_goes_where_its_values_are():
 
 
 def test_methods_look_as_in_the_figures_and_unlike_each_other(report):
-    names = [*dict.fromkeys(method.name for method in METHODS.values()), "mine", "yours"]
+    names = [*dict.fromkeys(method.name for method in methods.METHODS.values()), "mine", "yours"]
     first = report.comparisons[0]
     runs = tuple(dataclasses.replace(first.runs[0], method=name) for name in names)
     looks = looks_of(
