@@ -212,8 +212,9 @@ class MetaGradient(EdgeGates):
         asked = self.score_gradient(gates, trajectory, estimate)
         usual = self.score_gradient(gates, trajectory, shared)
         along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, asked, usual)))
-        length = tree_norm(asked) * tree_norm(usual)
-        return jnp.where(length > 0, along / jnp.where(length > 0, length, 1.0), 0.0)
+        lengths = tree_norm(asked), tree_norm(usual)
+        one, other = (jnp.where(length > 0, length, 1.0) for length in lengths)
+        return along / one / other  # of zeros, 0
 
     def meta_objective(
         self,
