@@ -5,7 +5,8 @@
 
 Trains small networks with every rule and interpreter on two tasks through the command line, which stays as it is while
 the code behind it moves, and reads metrics and checkpoint with pyarrow and TensorStore alone. Arrays are compared as a
-collection: where one is kept, and under which name, may change.
+collection: where one is kept, and under which name, may change. What there is more or less of is listed; a column that
+was NaN throughout may go, and arrays may be added.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ EPISODES = 12
 
 def digests(task: str, rule: str, interpreter: str) -> dict[str, str]:
     """SHA-256 of every column of the metrics and of every array of the final checkpoint, by name."""
+    import numpy as np
     import pyarrow.parquet as parquet
     import tensorstore as ts
 
@@ -48,7 +50,9 @@ def digests(task: str, rule: str, interpreter: str) -> dict[str, str]:
         for name in table.column_names:
             column = table[name].combine_chunks()
             flat = column.flatten() if hasattr(column, "flatten") else column
-            found[f"column {name}"] = _sha(flat.to_numpy(zero_copy_only=False).tobytes())
+            values = flat.to_numpy(zero_copy_only=False)
+            if not (values.dtype.kind == "f" and np.isnan(values).all()):
+                found[f"column {name}"] = _sha(values.tobytes())
         state = folder / "checkpoints" / "wave_0" / str(EPISODES) / "state"
         store = {"driver": "ocdbt", "base": f"file://{state}/"}
         keys = ts.KvStore.open(store).result().list().result()
@@ -97,12 +101,12 @@ def main(argv: list[str]) -> int:
             print(name, whole(found), flush=True)
             continue
         old = before[name]
-        equal = sorted(old.values()) == sorted(found.values())
-        moved += not equal
-        print(f"{name:40} {whole(old)} {whole(found)} {'equal' if equal else 'MOVED'}", flush=True)
-        if not equal:
-            lost = [n for n, d in old.items() if d not in found.values()]
-            new = [n for n, d in found.items() if d not in old.values()]
+        lost = [n for n, digest in old.items() if digest not in found.values()]
+        new = [n for n, digest in found.items() if digest not in old.values()]
+        moved += bool(lost)
+        verdict = "MOVED" if lost else "equal, and more" if new else "equal"
+        print(f"{name:40} {whole(old)} {whole(found)} {verdict}", flush=True)
+        if lost or new:
             print(f"    not any more: {lost}\n    new: {new}", flush=True)
     if action == "record":
         file.write_text(json.dumps(now, indent=1))
