@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from purejax_mgtopo.errors import require, unknown_name
-from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.settings import UNNAMED, differences, flatten, override
 
 __all__ = [
@@ -249,15 +249,9 @@ class Experiment:
 
     @property
     def method(self) -> str:
-        """The preset's name where this grid point has one, else ``topology+messages``."""
-        for method in METHODS.values():
-            if (method.topology, method.messages, method.share_parameters) == (
-                self.topology,
-                self.messages,
-                self.learner.share_parameters,
-            ):
-                return method.name
-        return f"{self.topology}+{self.messages}"
+        """The preset's name where this grid point has one, else its axes, joined by plus signs."""
+        shared = self.learner.share_parameters
+        return named(self.topology, self.messages, self.critic, shared)
 
     @property
     def iterations_per_chunk(self) -> int:
@@ -308,13 +302,13 @@ class Config:
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:
-    """`experiment` with a preset's two axes, or those of ``"topology+messages"``.
+    """`experiment` with a preset's axes, or those of ``"topology+messages"`` or ``"topology+messages+critic"``.
 
     Raises ConfigError for an unknown name, with the nearest known one.
     """
     if "+" in name:
-        topology, messages = name.split("+", 1)
-        return dataclasses.replace(experiment, topology=topology, messages=messages)
+        axes = dict(zip(("topology", "messages", "critic"), name.split("+", 2), strict=False))
+        return dataclasses.replace(experiment, **axes)
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     method = METHODS[name]

@@ -8,11 +8,9 @@ know it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from purejax_mgtopo.errors import unknown_name
 
 _BLACK, _GREY, _BLUE, _SKY = "#000000", "#7f7f7f", "#0072B2", "#56B4E9"
 _GREEN, _ORANGE, _RED, _PURPLE = "#009E73", "#E69F00", "#D55E00", "#CC79A7"
@@ -123,17 +121,11 @@ def load(table: Mapping[str, Entry], name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def known(kind: str, name: str, table: Iterable[str]) -> str:
-    """`name`, if the table has it. Raises ConfigError with the nearest name that it has."""
-    if name not in table:
-        raise unknown_name(kind, name, table)
-    return name
-
-
-def preset(topology: str, messages: str, share_parameters: bool) -> str:
-    """The preset's name where a grid point has one, else ``topology+messages``."""
+def named(topology: str, messages: str, critic: str, share_parameters: bool) -> str:
+    """A grid point's name: the preset's where it has one, else ``topology+messages``, and ``+critic`` if not the paper's."""
+    paper = next(iter(CRITICS))
     for method in METHODS.values():
-        own = (method.topology, method.messages, method.share_parameters)
-        if own == (topology, messages, share_parameters):
+        point = (method.topology, method.messages, paper, method.share_parameters)
+        if point == (topology, messages, critic, share_parameters):
             return method.name
-    return f"{topology}+{messages}"
+    return "+".join([topology, messages, *([critic] if critic != paper else [])])

@@ -15,7 +15,7 @@ from purejax_mgtopo.config import (
     with_method,
 )
 from purejax_mgtopo.errors import ConfigError, unknown_name
-from purejax_mgtopo.methods import MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
 
 
 def test_paper_defaults() -> None:
@@ -112,3 +112,12 @@ def test_sharing_parameters_leaves_the_preset() -> None:
 def test_a_long_list_of_names_is_left_out() -> None:
     assert "(known: a, b)" in str(unknown_name("letter", "c", "ab"))
     assert "(known" not in str(unknown_name("setting", "sedes", flatten(Config())))
+
+
+def test_another_critic_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs that differ in the critic alone must not share one."""
+    monkeypatch.setitem(CRITICS, "other", CRITICS["mlp"])
+    usual = with_method(Experiment(), "meta")
+    other = with_method(Experiment(), "meta+lstm+other")
+    assert (usual.method, other.method) == ("meta", "meta+lstm+other")
+    assert other == dataclasses.replace(usual, critic="other")

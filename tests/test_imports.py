@@ -27,7 +27,6 @@ LEVELS = (
 """From the ground up. A folder imports itself and what lies below it, never what lies beside it."""
 BESIDE = {
     ("config", "errors"),
-    ("methods", "errors"),
     ("config", "methods"),
     ("config", "settings"),
     ("settings", "errors"),

@@ -158,7 +158,8 @@ def check_method(name: str | None, experiment: Experiment) -> None:
     if name is None:
         return
     preset = with_method(Experiment(), name)
-    for axis in ("topology", "messages"):
+    axes = ("topology", "messages", "critic") if name.count("+") > 1 else ("topology", "messages")
+    for axis in axes:
         given, named = getattr(experiment, axis), getattr(preset, axis)
         if given != named:
             raise ConfigError(

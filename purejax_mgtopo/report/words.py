@@ -14,7 +14,7 @@ from purejax_mgtopo.report.charts import interval_text, number
 from purejax_mgtopo.report.model import Across, Comparison, Run
 
 # What a run is, rather than a choice of the experiment.
-_IDENTITY = ("task", "topology", "messages", "learner.share_parameters")
+_IDENTITY = ("task", "topology", "messages", "critic", "learner.share_parameters")
 _COVERAGE = {2: 51, 3: 74, 4: 87, 5: 90, 6: 90, 7: 92}
 """Of the truth by a nominal 95 % interval of an IQM, normal scores; see `statistics`."""
 

@@ -30,7 +30,12 @@ from purejax_mgtopo.errors import ConfigError, unknown_name
 
 FILE_NAME = "recipe.toml"
 _KEYS = ("question", "tasks", "methods", "seeds", "config", "task", "method")
-_AXES = ("task", "topology", "messages")  # what `tasks` and `methods` say; nothing else may
+_AXES = (
+    "task",
+    "topology",
+    "messages",
+    "critic",
+)  # what `tasks` and `methods` say; nothing else may
 
 
 @dataclass(frozen=True)
