@@ -307,8 +307,13 @@ def with_method(experiment: Experiment, name: str) -> Experiment:
     Raises ConfigError for an unknown name, with the nearest known one.
     """
     if "+" in name:
-        axes = dict(zip(("topology", "messages", "critic"), name.split("+", 2), strict=False))
-        return dataclasses.replace(experiment, **axes)
+        topology, messages, *critic = name.split("+", 2)
+        return dataclasses.replace(
+            experiment,
+            topology=topology,
+            messages=messages,
+            critic=critic[0] if critic else experiment.critic,
+        )
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     method = METHODS[name]
