@@ -122,7 +122,7 @@ def load(table: Mapping[str, Entry], name: str) -> Any:
 
 
 def named(topology: str, messages: str, critic: str, share_parameters: bool) -> str:
-    """A grid point's name: the preset's if it has one, else its axes joined by plus signs, the paper's critic left out."""
+    """A grid point's name: the preset's if it has one, else its axes joined by plus signs (the critic if not the paper's)."""
     paper = next(iter(CRITICS))
     for method in METHODS.values():
         point = (method.topology, method.messages, paper, method.share_parameters)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.config import EvaluationConfig, Experiment, LearnerConfig, MetaConfig
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.report.analyses import (
@@ -17,6 +18,7 @@ from purejax_mgtopo.report.analyses import (
     as_trajectory,
     draw_advantages,
     episode_advantages,
+    has_advantages,
     initial_eta,
     standardised,
 )
@@ -42,13 +44,14 @@ def small(**changes):
 def trained():
     """Networks as any seed might have; how they came about is not what is tested here."""
     algorithm = Algorithm(small())
-    learner_key, rule_key = jax.random.split(jax.random.key(100))
-    return algorithm, Networks(algorithm.maddpg.init(learner_key), algorithm.rule.init(rule_key))
+    learner_key, *keys = jax.random.split(jax.random.key(100), 3)
+    learner = algorithm.maddpg.init(learner_key)
+    return algorithm, Networks(learner, algorithm.parts.init(Both(*keys)))
 
 
 def test_the_first_eta_is_the_one_that_training_began_with(trained):
     algorithm, _ = trained
-    began = jax.jit(algorithm.init)(jax.random.key(SEED)).rule.eta
+    began = jax.jit(algorithm.init)(jax.random.key(SEED)).parts.rule.eta
     again = initial_eta(algorithm, SEED)
     jax.tree.map(np.testing.assert_array_equal, again, began)
     other = initial_eta(algorithm, SEED + 1)
@@ -67,7 +70,7 @@ def test_reinforce_advantage_is_discounted_rewards_less_the_baseline(trained):
         np.asarray(observe(jax.tree.map(lambda x, t=t: jnp.asarray(x[t]), episode.states))).ravel()
         for t in range(26)
     ]
-    value = [float(_mlp(networks.rule.baseline.params, x)) for x in flat]
+    value = [float(_mlp(networks.parts.rule.baseline.params, x)) for x in flat]
     expected = [
         sum(0.95 ** (u - t) * episode.rewards[u] for u in range(t, 25))
         + 0.95 ** (25 - t) * value[25]
@@ -100,8 +103,9 @@ def test_learned_advantage_is_the_one_that_moves_the_gates(trained):
     algorithm, networks = trained
     found = episode_advantages(algorithm, networks, SEED, EPISODE)
     trajectory = as_trajectory(algorithm, play_episode(algorithm, networks, EPISODE))
-    _, _, advantage, _ = algorithm.rule.inner_step(
-        networks.rule.eta, networks.rule.gates, networks.rule.nu, trajectory
+    state = networks.parts.rule
+    _, _, advantage, _ = algorithm.team.rule.inner_step(
+        state.eta, state.gates, state.nu, trajectory
     )
     np.testing.assert_allclose(found.learned, advantage, rtol=1e-5, atol=1e-6)
     assert found.learned.shape == found.initial.shape == (25, 3, 2)
@@ -152,6 +156,9 @@ def test_the_picture_holds_a_row_an_episode_and_a_column_a_sender():
 
 
 def test_another_rule_is_refused_in_one_line():
+    assert has_advantages(Algorithm(small()))
     algorithm = Algorithm(small(topology="full"))
-    with pytest.raises(ConfigError, match="only the meta rule"):
+    assert not has_advantages(algorithm)
+    with pytest.raises(ConfigError, match="rules that judge each edge, as 'full' does not") as told:
         episode_advantages(algorithm, None, SEED, EPISODE)
+    assert "\n" not in str(told.value)

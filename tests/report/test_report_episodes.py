@@ -11,6 +11,7 @@ import pytest
 from synthetic_runs import write_run
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Experiment, LearnerConfig, Means, MetaConfig, with_method
 from purejax_mgtopo.records.record import CHECKPOINTS
@@ -32,8 +33,10 @@ def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path
     )
     (folder / CHECKPOINTS).mkdir()
     algorithm = Algorithm(config)
-    keys = [jax.random.split(jax.random.key(seed)) for seed in range(4)]
-    each = [Networks(algorithm.maddpg.init(a), algorithm.rule.init(b)) for a, b in keys]
+    each = []
+    for seed in range(4):
+        learner_key, *keys = jax.random.split(jax.random.key(seed), 3)
+        each.append(Networks(algorithm.maddpg.init(learner_key), algorithm.parts.init(Both(*keys))))
     networks = jax.tree.map(lambda *x: np.stack(x), *each)
 
     def load(place, seeds):

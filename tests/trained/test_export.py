@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -18,19 +17,19 @@ import pytest
 from stand_ins import train
 
 import purejax_mgtopo
+from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.edges import drop_diagonal
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Mode
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import policy
-from purejax_mgtopo.trained.export import arrays_of, export, header_of
-from purejax_mgtopo.trained.load import Trained, load_trained
+from purejax_mgtopo.trained.export import export, header_of, networks_of
+from purejax_mgtopo.trained.load import Networks, Trained, load_trained
 from purejax_mgtopo.trained.play import play_episode
 from purejax_mgtopo.trained.policy import Policy, load_policy, pack
 
-TOPOLOGIES = ("none", "full", "reinforce", "stgs", "meta")
 TINY = {
     "task": "navigation_N3_l3",
     "topology": "reinforce",
@@ -45,6 +44,7 @@ TINY = {
     "learner.batch_size": 8,
     "learner.replay_transitions": 150,
     "learner.warmup_episodes": 3,
+    "meta.hidden": 6,
     "seed_axis": "map",
     "wandb": "off",
 }
@@ -53,9 +53,13 @@ TINY = {
 def scattered(shapes: Any, seed: int) -> Any:
     """Random numbers in the place of every parameter: nothing is zero, nothing alike."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.6, jnp.float32), shapes
-    )
+
+    def fill(leaf: Any) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        return jnp.asarray(rng.normal(size=leaf.shape) * 0.6, leaf.dtype)
+
+    return jax.tree.map(fill, shapes)
 
 
 def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
@@ -64,17 +68,19 @@ def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
     settings = {name.replace("__", "."): value for name, value in changes.items()}
     algorithm = Algorithm(override(Config(), TINY | settings).experiment)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    learned = scattered(jax.eval_shape(algorithm.team.init, key), seed)
-    gates = scattered(jax.eval_shape(algorithm.rule.init, key).gates, seed + 1)
-    networks: Any = SimpleNamespace(
-        learner=SimpleNamespace(policy=learned), rule=SimpleNamespace(gates=gates)
-    )
-    return Trained(folder, algorithm.config, Means(), algorithm, (4,), networks, episode=2)
+    learned = scattered(jax.eval_shape(algorithm.maddpg.init, key), seed)
+    parts = scattered(jax.eval_shape(algorithm.parts.init, Both(key, key)), seed + 1)
+    networks = jax.tree.map(lambda leaf: leaf[None], Networks(learned, parts))
+    return Trained(folder, algorithm.experiment, Means(), algorithm, (4,), networks, episode=2)
+
+
+def content_of(trained: Trained) -> bytes:
+    return pack(header_of(trained, 4), networks_of(trained, 4))
 
 
 def through_a_file(trained: Trained) -> Policy:
     path = trained.folder / "policy.npz"
-    path.write_bytes(pack(header_of(trained, 4), arrays_of(trained, trained.networks)))
+    path.write_bytes(content_of(trained))
     return load_policy(path)
 
 
@@ -94,7 +100,7 @@ def observations(trained: Trained, steps: int, batch: int = 5, seed: int = 9) ->
             "message__latency": latency,
         }
         for topology, messages, shared, latency in itertools.product(
-            TOPOLOGIES, ("lstm", "commnet"), (False, True), (0, 1)
+            methods.TOPOLOGIES, methods.MESSAGES, (False, True), (0, 1)
         )
     ]
     + [
@@ -106,29 +112,25 @@ def observations(trained: Trained, steps: int, batch: int = 5, seed: int = 9) ->
 )
 def test_acts_as_the_training_codes_team(tmp_path, changes) -> None:
     trained = made_up(tmp_path, **changes)
-    team, networks = trained.algorithm.team, trained.networks
+    team, (own, acting) = trained.algorithm.team, networks_of(trained, 4)
     ours = through_a_file(trained)
+    assert ours.header.method == trained.experiment.method
+    tape = Both(
+        jnp.zeros((5, *team.rule.tape_shape)), jnp.full((5, *team.interpreter.tape_shape), 0.5)
+    )
     memory, carry, edges = team.initial_carry((5,)), None, []
     for observation in observations(trained, steps=3):
-        tape = jnp.zeros((5, *team.rule.tape_shape))
-        expected, memory = team.step(
-            networks.learner.policy,
-            networks.rule.gates,
-            observation,
-            memory,
-            tape,
-            Mode.EVAL_GREEDY,
-        )
-        action, topology, carry = ours(observation, carry)
+        expected, memory = team.step(own, acting, observation, memory, tape, Mode.EVAL_GREEDY)
+        action, topology, probability, carry = ours(observation, carry)
         np.testing.assert_allclose(action, expected.action, atol=1e-5)
         np.testing.assert_array_equal(drop_diagonal(topology), expected.gates.decision)
-        np.testing.assert_array_equal(jnp.diagonal(topology, axis1=-2, axis2=-1), 0)
-        probability = ours.probability(observation)
+        for square in (topology, probability):
+            np.testing.assert_array_equal(jnp.diagonal(square, axis1=-2, axis2=-1), 0)
         np.testing.assert_allclose(
             drop_diagonal(probability), expected.gates.probability, atol=1e-6
         )
         edges.append(np.asarray(expected.gates.decision))
-    if trained.experiment.topology not in ("none", "full"):
+    if jax.tree.leaves(acting.rule):
         assert 0 < np.mean(edges) < 1  # open and closed ones were both tried
 
 
@@ -150,22 +152,22 @@ def test_sampled_edges_have_the_gates_probability_and_are_acted_upon(
     (observation,) = observations(trained, steps=1)
     keys = jax.random.split(jax.random.key(3), 4000)
     drawn = jax.jit(jax.vmap(lambda key: ours(observation, key=key).topology))(keys)
-    probability = ours.probability(observation)
+    probability = ours(observation).probability
     error = jnp.sqrt(probability * (1 - probability) / len(keys))
     assert np.all(np.abs(drawn.mean(axis=0) - probability) <= 5 * error + 1e-7)
 
-    action, edges, _ = ours(observation, key=keys[0])
+    action, edges, told, _ = ours(observation, key=keys[0])
+    np.testing.assert_array_equal(told, probability)
     np.testing.assert_array_equal(edges, ours(observation, key=keys[0]).topology)
     assert not np.array_equal(edges, ours(observation).topology)
     # A tape that makes the team decide just so: uniform numbers open an edge from one end or the other.
     tape = jnp.clip(jnp.abs(1 - opens - drop_diagonal(edges)), 0, 1 - 1e-7)
-    team, networks = trained.algorithm.team, trained.networks
+    team = trained.algorithm.team
     expected, _ = team.step(
-        networks.learner.policy,
-        networks.rule.gates,
+        *networks_of(trained, 4),
         observation,
         team.initial_carry((5,)),
-        tape,
+        Both(tape, jnp.zeros((5, *team.interpreter.tape_shape))),
         Mode.EVAL_SAMPLED,
     )
     np.testing.assert_array_equal(expected.gates.decision, drop_diagonal(edges))
@@ -178,15 +180,16 @@ def test_runs_within_jax_programs(tmp_path) -> None:
     ours = through_a_file(trained)
     episode = np.stack([np.asarray(seen[0]) for seen in observations(trained, steps=4)])
 
-    def step(carry: jax.Array, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(carry: Any, observation: jax.Array) -> tuple[Any, jax.Array]:
         decision = ours(observation, carry)
         return decision.carry, decision.action
 
-    start = jnp.zeros((3, trained.algorithm.env.observation_size))
+    start = ours.team.initial_carry()
     _, scanned = jax.jit(lambda seen: jax.lax.scan(step, start, seen))(episode)
     carry = None
     for t, observation in enumerate(episode):
-        action, topology, carry = ours(observation, carry)
+        action, topology, probability, carry = ours(observation, carry)
+        assert probability.shape == (3, 3)
         assert action.shape == (3, 2) and topology.shape == (3, 3)
         np.testing.assert_allclose(scanned[t], action, atol=1e-6)
     with pytest.raises(ValueError, match=r"\[..., 3, 14\], not \[4, 14\]"):
@@ -221,7 +224,7 @@ def test_an_exported_seed_plays_the_episode_that_the_run_plays(run, capsys) -> N
     episode = play_episode(trained.algorithm, trained.of(5), 3, Mode.EVAL_GREEDY)
     for t in range(env.horizon):
         state = jax.tree.map(lambda leaf, t=t: jnp.asarray(leaf[t]), episode.states)
-        action, topology, _ = ours(env.observe(state))
+        action, topology, _, _ = ours(env.observe(state))
         np.testing.assert_allclose(action, episode.actions[t], atol=1e-5)
         np.testing.assert_array_equal(topology, episode.masks[t])
 
@@ -238,20 +241,19 @@ def test_the_same_networks_give_the_same_bytes_and_nothing_else_is_replaced(run,
     assert target.read_bytes() == content and (run / "config.json").read_bytes() == settings
 
 
-def test_loads_without_the_training_code(run, tmp_path) -> None:
+def test_loads_without_environments_and_learners(run, tmp_path) -> None:
     path = export(run, 4, tmp_path / "policy.npz")
     code = f"""
 import sys, numpy
 import purejax_mgtopo
 policy = purejax_mgtopo.load_policy({str(path)!r})
-action, topology, carry = policy(numpy.zeros((3, 14), numpy.float32))
-assert action.shape == (3, 2) and topology.shape == (3, 3)
-banned = ("jax_mpe", "jumanji", "flax", "optax", "orbax", "tyro")
-own = {{"purejax_mgtopo"}} | {{
-    f"purejax_mgtopo.{{m}}" for m in ("errors", "trained", "trained.policy", "trained.policy_readers")
-}}
-print([m for m in sys.modules if m.split(".")[0] in banned
-       or (m.split(".")[0] == "purejax_mgtopo" and m not in own)])
+action, topology, probability, carry = policy(numpy.zeros((3, 14), numpy.float32))
+assert action.shape == (3, 2) and topology.shape == probability.shape == (3, 3)
+banned = ["jax_mpe", "jumanji", "orbax", "tyro", "wandb", "matplotlib"]
+own = ("algorithm.replay", "algorithm.maddpg", "algorithm.rollout", "algorithm.algorithm", "population",
+       "checkpoints", "training", "cli")
+banned += [f"purejax_mgtopo.{{name}}" for name in own]
+print([m for m in sys.modules if any(m == b or m.startswith(b + ".") for b in banned)])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -261,7 +263,7 @@ print([m for m in sys.modules if m.split(".")[0] in banned
 def test_damage_anywhere_is_noticed_or_harmless(tmp_path) -> None:
     """One byte after another: the file is refused in one line, or says what it said before."""
     trained = made_up(tmp_path)
-    content = pack(header_of(trained, 4), arrays_of(trained, trained.networks))
+    content = content_of(trained)
     path = tmp_path / "policy.npz"
     path.write_bytes(content)
     whole = load_policy(path)
@@ -278,8 +280,10 @@ def test_damage_anywhere_is_noticed_or_harmless(tmp_path) -> None:
             assert str(path) in str(error) and "\n" not in str(error)
             continue
         assert read.header == whole.header
-        for name, array in whole.arrays.items():
-            np.testing.assert_array_equal(read.arrays[name], array)
+        arrays, found = whole.networks.named(), read.networks.named()
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
     assert refused > 200
     for length in (0, 10, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
@@ -287,11 +291,12 @@ def test_damage_anywhere_is_noticed_or_harmless(tmp_path) -> None:
             load_policy(path)
 
 
-def rewritten(path: Path, sealed: bool, **changes: Any) -> Path:
-    """The file with another header; `sealed` with a digest that fits."""
+def rewritten(path: Path, sealed: bool, settings: Any = None, **changes: Any) -> Path:
+    """The file with another header, or other settings in it; `sealed` with a digest that fits."""
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     document = json.loads(arrays.pop("header").tobytes()) | changes
+    document["settings"] |= settings or {}
     if sealed:
         document.pop("sha256")
         document["sha256"] = policy.digest(document, arrays)
@@ -304,22 +309,48 @@ def rewritten(path: Path, sealed: bool, **changes: Any) -> Path:
     ("sealed", "changes", "said"),
     [
         (False, {"episode": 3}, "damaged"),
-        (True, {"version": 2}, "version 2"),
+        (False, {"settings": {"learner.discount": 0.5}}, "damaged"),
+        (True, {"version": 3}, "version 3"),
         (True, {"format": "cake"}, "not an exported policy"),
-        (True, {"topology": "coin"}, "coin"),
-        (True, {"activation": "gelu"}, "gelu"),
-        (True, {"hidden": 9}, "array gates/0/bias is"),
-        (True, {"topology": "full"}, "array gates/0/bias is"),
+        (True, {"settings": {"topology": "coin"}}, "coin"),
+        (True, {"settings": {"messages": "pigeon"}}, "pigeon"),
+        (True, {"settings": {"learner.activation": "gelu"}}, "learner.activation"),
+        (True, {"settings": {"learner.hidden": 9}}, "array acting/rule/params/Dense_0/bias is"),
+        (True, {"settings": {"topology": "full"}}, "array acting/rule/params/Dense_0/bias is"),
+        (True, {"agents": 4}, "array acting/rule/params/Dense_0/bias is"),
         (True, {"extra": 1}, "extra"),
     ],
 )
 def test_a_header_that_cannot_be_followed_is_refused(tmp_path, sealed, changes, said) -> None:
     trained = made_up(tmp_path)
     path = tmp_path / "policy.npz"
-    path.write_bytes(pack(header_of(trained, 4), arrays_of(trained, trained.networks)))
+    path.write_bytes(content_of(trained))
     assert load_policy(rewritten(path, sealed=True)).header == header_of(trained, 4)
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(RunError, match=said) as told:
         load_policy(rewritten(path, sealed, **changes))
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_file_of_version_1_is_refused_in_one_line(tmp_path) -> None:
+    """As that version wrote it: sizes in the header, and layers by their number."""
+    document = {
+        "format": "purejax_mgtopo policy",
+        "version": 1,
+        "task": "navigation_N3_l3",
+        "method": "reinforce",
+        "topology": "reinforce",
+        "messages": "lstm",
+        "agents": 3,
+        "hidden": 8,
+        "activation": "relu",
+    }
+    arrays = {"gates/0/bias": np.zeros((3, 8), np.float32)}
+    document["sha256"] = policy.digest(document, arrays)
+    path = tmp_path / "old.npz"
+    np.savez(path, header=np.frombuffer(json.dumps(document).encode(), np.uint8), **arrays)
+    with pytest.raises(RunError, match="has version 1 .* this code reads 2.*export") as told:
+        load_policy(path)
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
 
 
 def test_what_is_no_policy_is_refused(tmp_path) -> None:
@@ -352,12 +383,21 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, words, code, said) -> None
     assert said in line and shown.out == ""
 
 
-def test_rules_that_the_file_cannot_tell_are_refused(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"topology": "coin"}, "unknown topology 'coin'"),
+        ({"topology": "full"}, "array acting/rule/params/Dense_0/bias is"),
+        ({"learner.share_parameters": True}, "array acting/rule/params/Dense_0/bias is"),
+        ({"messages": "commnet"}, "array policy/.* is"),
+    ],
+)
+def test_networks_of_another_team_are_not_written(tmp_path, settings, said) -> None:
     trained = made_up(tmp_path)
-    experiment = dataclasses.replace(trained.experiment)
-    object.__setattr__(experiment, "topology", "coin")
-    with pytest.raises(ValueError, match="reinforce, stgs, meta, not coin"):
-        header_of(dataclasses.replace(trained, experiment=experiment), 4)
+    header = header_of(trained, 4)
+    other = dataclasses.replace(header, settings={**header.settings, **settings})
+    with pytest.raises(ValueError, match=said):
+        pack(other, networks_of(trained, 4))
 
 
 def test_a_seed_that_did_not_stay_finite_is_refused(run, tmp_path, monkeypatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from core_cases import algorithm, jit, scattered
 
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Mode
 from purejax_mgtopo.trained.play import Episode, play_episode
 
 TASK = "navigation_N3_l2"
@@ -19,10 +19,13 @@ TASK = "navigation_N3_l2"
 def networks(method: str = "reinforce", task: str = TASK, seed: int = 0) -> SimpleNamespace:
     """As much of trained networks as playing reads, with noise so that gates are not all alike."""
     made = algorithm(method, task)
-    policy = scattered(jit(made.team.init)(jax.random.key(0)), seed)
-    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed, scale=1.0)
+    key = jax.random.key(0)
+    policy = scattered(jit(made.team.init)(key), seed)
+    parts = jit(made.parts.init)(Both(key, key))
+    gates = scattered(parts.rule.gates, seed, scale=1.0)
     return SimpleNamespace(
-        learner=SimpleNamespace(policy=policy), rule=SimpleNamespace(gates=gates)
+        learner=SimpleNamespace(policy=policy),
+        parts=parts.replace(rule=parts.rule.replace(gates=gates)),
     )
 
 
@@ -52,7 +55,9 @@ def test_the_environment_steps_from_state_to_state():
 
 def test_masks_are_the_decisions_of_the_networks():
     """Greedy gates, asked again one state at a time; row i is who agent i receives from."""
-    made, parts = algorithm("reinforce", TASK), networks()
+    made, trained = algorithm("reinforce", TASK), networks()
+    acting = made.parts.acting(trained.parts)
+    tape = made.parts.each(lambda part: jnp.zeros(part.tape_shape))
     episode = play(mode=Mode.EVAL_GREEDY)
     assert episode.masks.shape == (25, 3, 3)
     assert 0 < episode.masks.mean() < 2 / 3  # open and closed edges both occur
@@ -61,7 +66,7 @@ def test_masks_are_the_decisions_of_the_networks():
         state = jax.tree.map(lambda leaf, t=t: jnp.asarray(leaf[t]), episode.states)
         seen = made.env.observe(state)
         step, _ = made.team.step(
-            parts.learner.policy, parts.rule.gates, seen, carry, jnp.zeros((3, 2)), Mode.EVAL_GREEDY
+            trained.learner.policy, acting, seen, carry, tape, Mode.EVAL_GREEDY
         )
         np.testing.assert_allclose(episode.actions[t], step.action, rtol=1e-4, atol=1e-5)
         for i in range(3):
