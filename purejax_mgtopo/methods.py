@@ -122,7 +122,7 @@ def load(table: Mapping[str, Entry], name: str) -> Any:
 
 
 def named(topology: str, messages: str, critic: str, share_parameters: bool) -> str:
-    """A grid point's name: the preset's if it has one, else its axes joined by plus signs (the critic if not the paper's)."""
+    """A grid point's name: its preset's, else its axes joined by plus signs, without the paper's critic."""
     paper = next(iter(CRITICS))
     for method in METHODS.values():
         point = (method.topology, method.messages, paper, method.share_parameters)
