@@ -9,9 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.types import Gates, Trajectory, Window
-from purejax_mgtopo.config import Config, EvaluationConfig, override, with_method
+from purejax_mgtopo.algorithm.part import Context, Moment
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Clock,
+    Gates,
+    Mode,
+    Seen,
+    Sizes,
+    Streams,
+    Trajectory,
+    Window,
+)
+from purejax_mgtopo.config import EvaluationConfig, Experiment, override, with_method
 
 QUICK = {
     "xla_backend_optimization_level": 0,
@@ -37,11 +49,13 @@ def jit(function: Any) -> Any:
 
 RULES = ("none", "full", "reinforce", "stgs", "meta")
 LEARNED = ("reinforce", "stgs", "meta")
+NOTHING = Both()
+"""What ordinary methods have of things that both parts may have."""
 
 
-def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Config:
-    """A tiny configuration; ``changes`` are dotted names with ``__`` for the dot."""
-    base = Config(
+def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Experiment:
+    """A tiny experiment; ``changes`` are dotted names with ``__`` for the dot."""
+    base = Experiment(
         task=task,
         seeds=1,
         episodes=2,
@@ -78,8 +92,9 @@ def _init(method: str, task: str) -> Any:
 
 @functools.cache
 def iterate(method: str = "meta", task: str = "toy_crossed_goals") -> Any:
-    """`Algorithm.iterate`, compiled."""
-    return jit(algorithm(method, task).iterate)
+    """`Algorithm.iterate` of a method whose seeds share nothing, compiled: state and measures."""
+    made = algorithm(method, task)
+    return jit(lambda state, clock: made.iterate(state, clock, NOTHING)[:2])
 
 
 def made_up_trajectory(
@@ -95,12 +110,14 @@ def made_up_trajectory(
     return Trajectory(
         observation=normal(steps + 1, agents, width),
         feature=normal(steps, agents, 0),
+        message=normal(steps, agents, 0),
         action=jnp.asarray(rng.uniform(-1, 1, (*lead, steps, agents, 2)), float),
         reward=normal(steps),
         gates=Gates(
             jnp.asarray(rng.uniform(size=edges), float),
             jnp.asarray(rng.integers(0, 2, edges), float),
         ),
+        kept=Both(),
         moving=normal(steps + 1, 1),
         fixed=normal(1),
     )
@@ -117,10 +134,63 @@ def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: i
     )
 
 
-def play_keys(key: jax.Array) -> dict[str, jax.Array]:
-    """The three keys of a rollout."""
-    names = ("reset_key", "gate_key", "exploration_key")
-    return dict(zip(names, jax.random.split(key, 3), strict=True))
+def sizes(agents: int, width: int) -> Sizes:
+    """Of agents that observe so many numbers, and send and hold as many."""
+    return Sizes(agents, width, 2, width, width)
+
+
+def make_rule(experiment: Experiment, agents: int, width: int) -> Any:
+    """The topology rule of an experiment, for agents without a task."""
+    return methods.load(methods.TOPOLOGIES, experiment.topology)(experiment, sizes(agents, width))
+
+
+def sight(observation: jax.Array) -> Seen:
+    """What a team sees whose features and messages are its observations."""
+    near = jnp.zeros((*observation.shape[:-1], observation.shape[-2]))
+    return Seen(observation, observation, observation, observation, near)
+
+
+def moment(part: Any, mode: Mode = Mode.ROLLOUT, batch: tuple[int, ...] = ()) -> Moment:
+    """A part's first step of an episode, with zeros for random numbers."""
+    return Moment(part.initial_carry(batch), jnp.zeros((*batch, *part.tape_shape)), mode)
+
+
+def tape(made: Algorithm, lead: tuple[int, ...] = (), value: float = 0.0) -> Both:
+    """The same number in place of all random ones."""
+    return made.parts.each(lambda part: jnp.full((*lead, *part.tape_shape), value))
+
+
+def context(policy_gradient: Any = ()) -> Context:
+    """As much of a context as the rules of the tables read."""
+    clock = Clock(jnp.zeros((), int), jnp.zeros((), int))
+    rest: dict[str, Any] = dict.fromkeys(("window", "seen", "act", "value"))
+    return Context(
+        key=jax.random.key(0),
+        clock=clock,
+        progress=jnp.zeros(()),
+        policy_gradient=policy_gradient,
+        shared=(),
+        **rest,
+    )
+
+
+def learn(rule: Any, state: Any, trajectory: Trajectory, policy_gradient: Any = ()) -> Any:
+    """One update after a trajectory, by a rule that needs no more of the context: state, measures, trace."""
+    return rule.learn(state, trajectory, context(policy_gradient))
+
+
+def outer(rule: Any, before: Any, state: Any, trajectories: Trajectory, trace: Any) -> Any:
+    """The update after K inner ones of a rule that shares nothing: state, measures, update."""
+    return rule.outer((), before, state, trajectories, trace)
+
+
+PLAYED = ("reset", "exploration", "gate", "channel")
+"""The streams that a rollout reads."""
+
+
+def play_keys(key: jax.Array) -> Streams:
+    """The keys of one episode."""
+    return Streams.split(key)
 
 
 def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
@@ -172,10 +242,10 @@ def size(tree: Any) -> float:
 
 
 def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
-    """What the inner updates over tau(0), ..., tau(K-1), from `state` on, tell the outer one."""
+    """The traces of the inner updates over tau(0), ..., tau(K-1), from `state` on."""
     steps = []
     for k in range(trajectories.reward.shape[0] - 1):
         tau = jax.tree.map(lambda x, k=k: x[k], trajectories)
-        state, _, step = rule.inner_update(state, tau, state.gates)
+        state, _, step = learn(rule, state, tau, state.gates)
         steps.append(step)
     return jax.tree.map(lambda *x: jnp.stack(x), *steps)

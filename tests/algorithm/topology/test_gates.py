@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import LEARNED, is_zero, jit, scattered, size, small
+from core_cases import LEARNED, is_zero, jit, make_rule, scattered, sight, size, small
 from oracles import learning
 from scipy.stats import binomtest
 
+from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.gates import entropy, log_probability
-from purejax_mgtopo.algorithm.topology.rule import make_rule
 from purejax_mgtopo.algorithm.types import Mode
 
 AGENTS, WIDTH, DRAWS = 3, 4, 20_000
@@ -24,7 +24,7 @@ def gated(method, mode, draws=DRAWS, **changes):
     everywhere = jnp.broadcast_to(observation, (draws, AGENTS, WIDTH))
 
     def decide(gates, tape):
-        return rule.gate(gates, everywhere, everywhere, everywhere, (), tape, mode)[0]
+        return rule.gate(gates, sight(everywhere), Moment((), tape, mode))[0]
 
     return decide, gates, observation, tape
 

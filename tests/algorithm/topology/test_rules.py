@@ -1,25 +1,33 @@
 """How each rule's gates move: which way, how far, and by which data."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_cases import (
     LEARNED,
+    RULES,
     assert_close,
     assert_same,
     inner_steps,
     is_same,
     jit,
+    learn,
     made_up_trajectory,
+    make_rule,
+    outer,
     scattered,
+    sight,
+    sizes,
     small,
 )
 from oracles import learning
 
+from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.meta import MetaGradient
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
-from purejax_mgtopo.algorithm.topology.rule import RULES, make_rule
 from purejax_mgtopo.algorithm.types import Mode
 
 AGENTS, WIDTH, STEPS = 2, 3, 5
@@ -33,7 +41,7 @@ PRICED = {"gates__learning_rate": 0.05, "gates__edge_cost": 0.1}
 
 
 def reinforce(**changes):
-    rule = Reinforce(small("reinforce", **PRICED, **changes), AGENTS, WIDTH)
+    rule = Reinforce(small("reinforce", **PRICED, **changes), sizes(AGENTS, WIDTH))
     state = jit(rule.init)(jax.random.key(0))
     return rule, state.replace(gates=scattered(state.gates, 1), nu=scattered(state.nu, 2, 0.0))
 
@@ -42,7 +50,7 @@ def test_reinforce_equals_the_score_function_gradient_by_hand():
     """Eq. 4: wrong sign, a sum for a mean, the price of edges forgotten or added."""
     rule, state = reinforce(baseline__normalise=False)
     tau = made_up_trajectory(3, STEPS)
-    new, *_ = jit(rule.inner_update)(state, tau, state.gates)
+    new, *_ = jit(partial(learn, rule))(state, tau, state.gates)
     priced = np.asarray(tau.reward) - 0.1 * np.asarray(tau.gates.decision).sum((1, 2))
     joined = np.asarray(tau.observation).reshape(STEPS + 1, -1)
     values = learning.mlp(state.baseline.params["params"], joined)[:, 0]
@@ -59,7 +67,7 @@ def test_the_advantage_in_place_of_etas_output_gives_reinforce():
     """The two rules may differ in nothing but where the weight comes from."""
     with jax.enable_x64(True):
         rule, state = reinforce()
-        meta = MetaGradient(small("meta", **PRICED), AGENTS, WIDTH)
+        meta = MetaGradient(small("meta", **PRICED), sizes(AGENTS, WIDTH))
         meta_state = jit(meta.init)(jax.random.key(5)).replace(gates=state.gates, nu=state.nu)
         tau = made_up_trajectory(3, STEPS)
 
@@ -69,8 +77,8 @@ def test_the_advantage_in_place_of_etas_output_gives_reinforce():
             return jnp.broadcast_to(shared[:, None, None], trajectory.gates.decision.shape)
 
         meta.advantage = advantage
-        one, *_ = jit(rule.inner_update)(state, tau, state.gates)
-        other, *_ = jit(meta.inner_update)(meta_state, tau, state.gates)
+        one, *_ = jit(partial(learn, rule))(state, tau, state.gates)
+        other, *_ = jit(partial(learn, meta))(meta_state, tau, state.gates)
         assert not is_same(one.gates, state.gates)
         assert_close((one.gates, one.nu), (other.gates, other.nu), rtol=1e-10, atol=1e-12)
 
@@ -83,12 +91,12 @@ def test_reinforce_opens_the_edge_that_pays_and_closes_the_one_that_costs():
 
     def update(state, key):
         tape = jax.random.uniform(key, (STEPS * 5, *rule.tape_shape))
-        gates, _ = rule.gate(state.gates, seen, seen, seen, (), tape, Mode.ROLLOUT)
+        gates, _ = rule.gate(state.gates, sight(seen), Moment((), tape, Mode.ROLLOUT))
         reward = gates.decision[:, 0, 0] - gates.decision[:, 1, 0]
         tau = made_up_trajectory(0, STEPS * 5).replace(
             observation=observation, reward=reward, gates=gates
         )
-        after, *_ = rule.inner_update(state, tau, state.gates)
+        after, *_ = learn(rule, state, tau, state.gates)
         return after, gates.probability[0, :, 0]
 
     _, probability = jit(lambda s, keys: jax.lax.scan(update, s, keys))(
@@ -109,7 +117,7 @@ def biased(gates, logit):
 def test_the_entropy_term_alone_raises_entropy():
     """The wrong sign of beta, or of eta's ascent; rewards and values are zero, hence advantages."""
     config = small("meta", gates__learning_rate=1.0, meta__learning_rate=2e-2, meta__entropy=1.0)
-    rule = MetaGradient(config, AGENTS, WIDTH)
+    rule = MetaGradient(config, sizes(AGENTS, WIDTH))
     start = jit(rule.init)(jax.random.key(0))
     baseline = start.baseline.replace(params=jax.tree.map(jnp.zeros_like, start.baseline.params))
     nu = jax.tree.map(jnp.ones_like, start.gates)  # so that steps grow with what eta says
@@ -121,10 +129,10 @@ def test_the_entropy_term_alone_raises_entropy():
     def iteration(eta, _):
         """From the same gates every time, so that only eta makes the difference."""
         begin = start.replace(eta=eta[0], eta_optimizer=eta[1])
-        state, _, one = rule.inner_update(begin, first, start.gates)
-        state, _, two = rule.inner_update(state, second, start.gates)
+        state, _, one = learn(rule, begin, first, start.gates)
+        state, _, two = learn(rule, state, second, start.gates)
         steps = jax.tree.map(lambda *x: jnp.stack(x), one, two)
-        after, _ = rule.outer_update(steps, state, taus)
+        after, *_ = outer(rule, begin, state, taus, steps)
         return (after.eta, after.eta_optimizer), rule.mean_entropy(state.gates, first)
 
     eta = start.eta, start.eta_optimizer
@@ -139,7 +147,7 @@ def test_reinforces_own_entropy_bonus_raises_entropy():
     state = state.replace(gates=biased(state.gates, 2.5), baseline=baseline)
     tau = made_up_trajectory(1, STEPS)
     tau = tau.replace(reward=0.1 * jnp.sum(tau.gates.decision, axis=(1, 2)))  # pays for its price
-    after, *_ = jit(rule.inner_update)(state, tau, state.gates)
+    after, *_ = jit(partial(learn, rule))(state, tau, state.gates)
     assert rule.mean_entropy(after.gates, tau) > rule.mean_entropy(state.gates, tau)
 
 
@@ -147,7 +155,7 @@ def test_straight_through_steps_down_the_policy_loss():
     rule = make_rule(small("stgs"), AGENTS, WIDTH)
     state = jit(rule.init)(jax.random.key(0))
     gradient = scattered(state.gates, 2)
-    after, *_ = jit(rule.inner_update)(state, made_up_trajectory(0), gradient)
+    after, *_ = jit(partial(learn, rule))(state, made_up_trajectory(0), gradient)
     expected = jax.tree.map(
         lambda p, g: p - 1e-3 * g / np.sqrt(0.1 * g**2 + 1e-8), state.gates, gradient
     )
@@ -158,15 +166,15 @@ def test_straight_through_steps_down_the_policy_loss():
 def test_only_straight_through_looks_at_the_policy_gradient(method):
     rule = make_rule(small(method), AGENTS, WIDTH)
     state = jit(rule.init)(jax.random.key(0))
-    tau, update = made_up_trajectory(0), jit(rule.inner_update)
-    one, *_ = update(state, tau, jax.tree.map(jnp.zeros_like, state.gates))
-    other, *_ = update(state, tau, jax.tree.map(jnp.ones_like, state.gates))
+    tau, update, acting = made_up_trajectory(0), jit(partial(learn, rule)), rule.acting(state)
+    one, *_ = update(state, tau, jax.tree.map(jnp.zeros_like, acting))
+    other, *_ = update(state, tau, jax.tree.map(jnp.ones_like, acting))
     if method == "stgs":
         assert is_same(one.gates, state.gates)
         assert not is_same(other.gates, one.gates)
     else:
         assert_same(one, other)
-    assert is_same(one.gates, state.gates) == (method not in LEARNED or method == "stgs")
+    assert is_same(rule.acting(one), acting) == (method not in LEARNED or method == "stgs")
 
 
 @pytest.mark.parametrize("method", ["reinforce", "meta"])
@@ -202,7 +210,7 @@ def test_an_outer_update_learns_from_the_trajectories_after_the_first(method):
 
     expected = by_parts(taus)
     steps = inner_steps(rule, state, taus)
-    actual, _ = jit(rule.outer_update)(steps, after, taus)
+    actual, *_ = jit(partial(outer, rule))(state, after, taus, steps)
     assert_close(actual.baseline.params, expected.baseline.params, atol=1e-6)
     assert_same(actual.gates, after.gates)
     if method == "meta":
