@@ -184,6 +184,22 @@ def outer(rule: Any, before: Any, state: Any, trajectories: Trajectory, trace: A
     return rule.outer((), before, state, trajectories, trace)
 
 
+def hear(
+    interpreter: Any,
+    params: Any,
+    observation: jax.Array,
+    edges: jax.Array,
+    delivered: jax.Array | None = None,
+) -> Any:
+    """What an interpreter without memory or parameters of its own makes of messages; by default this step's."""
+    now = moment(interpreter, Mode.REPLAY, observation.shape[:-2])
+    encoded = interpreter.encode(params, (), observation, now)
+    arrives = encoded.message if delivered is None else delivered
+    near = jnp.zeros((*observation.shape[:-1], observation.shape[-2]))
+    seen = Seen(observation, encoded.feature, encoded.message, arrives, near)
+    return interpreter.hear(params, (), seen, Gates(edges, edges), now).z
+
+
 PLAYED = ("reset", "exploration", "gate", "channel")
 """The streams that a rollout reads."""
 

@@ -1,28 +1,27 @@
 """CommNet: hand values, equivariance, silence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import jit, scattered, small
+from core_cases import hear, jit, scattered, sizes, small
 
+from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.messages.commnet import CommNet
-from purejax_mgtopo.algorithm.types import drop_diagonal
+from purejax_mgtopo.algorithm.types import Edges
 
 WIDTH, HIDDEN = 3, 8
 
 
-def make(agents, shared=True, **changes):
-    return CommNet(small("commnet", learner__share_parameters=shared, **changes), agents, WIDTH)
+def make(agents, shared=True, edges=Edges.ANY, **changes):
+    experiment = small("commnet", learner__share_parameters=shared, **changes)
+    return CommNet(experiment, sizes(agents, WIDTH), edges)
 
 
 def run(net, params, observation, edges, delivered=None):
-    def call(params, observation, edges, delivered):
-        feature, message = net.encode(params, observation)
-        heard = message if delivered is None else delivered
-        return net.aggregate(params, observation, feature, heard, edges)
-
-    return np.asarray(jit(call)(params, observation, edges, delivered))
+    return np.asarray(jit(functools.partial(hear, net))(params, observation, edges, delivered))
 
 
 def drawn(agents, seed=0, batch=()):
@@ -33,7 +32,7 @@ def drawn(agents, seed=0, batch=()):
 
 
 def parameters(net, seed=0):
-    return scattered(jit(net.init)(jax.random.key(seed)), seed + 1)
+    return scattered(jit(net.init_params)(jax.random.key(seed)), seed + 1)
 
 
 def by_hand(params, observation, mask, aggregate, rounds=2, sent=None):
@@ -104,10 +103,12 @@ def test_alone_equals_hearing_nobody(shared):
     net = make(3, shared)
     params = parameters(net)
     observation, _ = drawn(3)
-    feature, _ = net.encode(params, observation)
-    alone = net.alone(params, observation, feature)
+    closed, alone = jnp.zeros((3, 2)), make(3, shared, Edges.NEVER)
+    silence = run(net, params, observation, closed)
+    assert "heard" not in parameters(alone)
+    del params["heard"]
     np.testing.assert_allclose(
-        alone, run(net, params, observation, jnp.zeros((3, 2))), rtol=1e-6, atol=1e-7
+        run(alone, params, observation, closed), silence, rtol=1e-6, atol=1e-7
     )
 
 
