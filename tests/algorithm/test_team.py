@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_close, jit, play_keys, scattered
+from core_cases import algorithm, assert_close, jit, play_keys, scattered, tape
 from jax.extend.core import jaxprs_in_params
 
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Mode
 
 TASK = "toy_follow_holder"  # N = 3
 
@@ -22,17 +22,17 @@ def parts(method, seed=1, **changes):
         lambda path, x: x + 2.0 if "bias" in str(path) and x.shape[-1] > 2 else x, policy.head
     )
     policy = policy.replace(head=head)
-    gates = scattered(jit(made.rule.init)(jax.random.key(0)).gates, seed + 1)
+    keys = Both(*jax.random.split(jax.random.key(0)))
+    gates = scattered(made.parts.acting(jit(made.parts.init)(keys)), seed + 1)
     rng = np.random.default_rng(seed)
     shape = (made.env.num_agents, made.env.observation_size)
     return made, policy, gates, jnp.asarray(rng.normal(size=shape), jnp.float32)
 
 
-def acting(made, tape=0.0, mode=Mode.ROLLOUT):
+def acting(made, number=0.0, mode=Mode.ROLLOUT):
     def act(policy, gates, observation):
-        tape_ = jnp.full(made.rule.tape_shape, tape)
-        carry = made.team.initial_carry()
-        return made.team.step(policy, gates, observation, carry, tape_, mode)[0].action
+        numbers, carry = tape(made, value=number), made.team.initial_carry()
+        return made.team.step(policy, gates, observation, carry, numbers, mode)[0].action
 
     return act
 
@@ -65,19 +65,19 @@ def test_with_full_communication_everybody_influences_everybody(messages):
 
 
 @pytest.mark.parametrize("method", ["reinforce", "stgs", "meta"])
-@pytest.mark.parametrize(("tape", "open_"), [(0.0, True), (1 - 1e-6, False)])
-def test_learned_gates_open_and_close_the_channel(method, tape, open_):
+@pytest.mark.parametrize(("number", "open_"), [(0.0, True), (1 - 1e-6, False)])
+def test_learned_gates_open_and_close_the_channel(method, number, open_):
     """Decisions that are reported but not applied; the tape's two ends force all edges."""
     made, policy, gates, observation = parts(method)
-    tape = 1 - tape - 1e-6 if method == "stgs" else tape  # its noise grows with the tape
-    seen = influence(acting(made, tape), policy, gates, observation)
+    number = 1 - number - 1e-6 if method == "stgs" else number  # its noise grows with the tape
+    seen = influence(acting(made, number), policy, gates, observation)
     np.testing.assert_array_equal(seen, np.ones((3, 3)) if open_ else np.eye(3))
 
 
 def test_a_receivers_action_differentiates_its_own_edges_only():
     """Straight-through: d a_i / d (gates of k) is zero for k != i, and not for k = i."""
     made, policy, gates, observation = parts("stgs")
-    slopes = jit(jax.jacrev(acting(made, 0.5), argnums=1))(policy, gates, observation)
+    slopes = jit(jax.jacrev(acting(made, 0.5), argnums=1))(policy, gates, observation).rule
     bias = np.abs(np.asarray(slopes["params"]["Dense_2"]["bias"])).sum(1)  # [receiver, agent, edge]
     np.testing.assert_array_equal(bias > 0, np.repeat(np.eye(3)[:, :, None], 2, axis=2))
 
@@ -99,7 +99,7 @@ def test_silence_computes_no_lstm():
         program = jax.make_jaxpr(acting(made))(policy, gates, observation)
         return max(shape[-1] for shape in dots(program.jaxpr))
 
-    hidden = algorithm("none", TASK).config.learner.hidden
+    hidden = algorithm("none", TASK).experiment.learner.hidden
     assert widest("none") == hidden
     assert widest("full") == 4 * hidden
 
@@ -111,9 +111,9 @@ def test_latency_delivers_the_previous_message(method, latency):
     made, policy, gates, first = parts(method, message__latency=latency)
 
     def two_steps(first, second):
-        tape, carry = jnp.zeros(made.rule.tape_shape), made.team.initial_carry()
-        one, carry = made.team.step(policy, gates, first, carry, tape, Mode.ROLLOUT)
-        two, _ = made.team.step(policy, gates, second, carry, tape, Mode.ROLLOUT)
+        numbers, carry = tape(made), made.team.initial_carry()
+        one, carry = made.team.step(policy, gates, first, carry, numbers, Mode.ROLLOUT)
+        two, _ = made.team.step(policy, gates, second, carry, numbers, Mode.ROLLOUT)
         return one.action, two.action
 
     slopes = jit(jax.jacrev(two_steps, argnums=(0, 1)))(first, -0.5 * first)
@@ -132,21 +132,18 @@ def test_latency_delivers_the_previous_message(method, latency):
 def test_recall_acts_as_the_rollout_did(method, latency):
     """A window that forgets the message before it, or that carries one over an episode's start."""
     made, policy, gates, _ = parts(method, message__latency=latency)
-    memory = made.team.memory
+    memory = made.parts.memory
     assert memory == latency
 
     def both(policy, key):
-        keys = play_keys(key)
-        tau = rollout(
-            made.env, made.team, policy, gates, exploration=0.0, mode=Mode.EVAL_SAMPLED, **keys
-        )
+        tau = rollout(made.env, made.team, policy, gates, play_keys(key), Mode.EVAL_SAMPLED)
         steps = made.env.horizon
         when = jnp.arange(steps)[:, None] + jnp.arange(-memory, 1)
         # Before the start stands what must not matter: the last observation.
         window = tau.observation[when % (steps + 1)]
         begins = (when <= 0).astype(float)
-        tape = jnp.zeros((steps, memory + 1, *made.rule.tape_shape))
-        recalled = made.team.recall(policy, gates, window, begins, tape, Mode.REPLAY)
+        numbers = tape(made, (steps, memory + 1))
+        recalled = made.team.recall(policy, gates, window, begins, Both(), numbers, Mode.REPLAY)
         return tau.action, recalled.action
 
     played, recalled = jit(both)(policy, jax.random.key(4))
