@@ -6,11 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, is_zero, jit, made_up_window, play_keys, scattered, size
+from core_cases import (
+    algorithm,
+    both,
+    is_zero,
+    jit,
+    made_up_window,
+    play_keys,
+    scattered,
+    size,
+)
 
 from purejax_mgtopo.algorithm.maddpg import Targets
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Both, Mode
 
 TASK = "toy_follow_holder"
 GROUPS = ("critic", "policy", "gates", "eta", "baseline")
@@ -36,11 +45,11 @@ REACH = {
 def parts(method):
     made = algorithm(method, TASK)
     learner = jit(made.maddpg.init)(jax.random.key(0))
-    rule = jit(made.rule.init)(jax.random.key(1))
+    rule = jit(made.team.rule.init)(jax.random.key(1))
     everything = {
         "critic": learner.critic,
         "policy": learner.policy,
-        "gates": rule.gates,
+        "gates": made.team.rule.acting(rule),
         "eta": rule.eta if method == "meta" else (),
         "baseline": rule.baseline.params if hasattr(rule, "baseline") else (),
     }
@@ -49,43 +58,36 @@ def parts(method):
 
 def played(made, everything, key=3):
     """A trajectory that depends on the parameters, through the environment and all."""
-    keys = play_keys(jax.random.key(key))
-    return rollout(
-        made.env,
-        made.team,
-        everything["policy"],
-        everything["gates"],
-        exploration=0.1,
-        mode=Mode.ROLLOUT,
-        **keys,
-    )
+    keys, acting = play_keys(jax.random.key(key)), Both(everything["gates"])
+    return rollout(made.env, made.team, everything["policy"], acting, keys, Mode.ROLLOUT, 0.1)
 
 
 def td(made, rule, everything):
     window = made_up_window(4, made.env.num_agents, made.env.observation_size)
     # The target is made of the same parameters, so that a leak through it would show.
-    target = Targets(*(everything[name] for name in ("policy", "gates", "critic")))
-    y = made.maddpg.td_target(target, window, jax.random.key(5))
+    target = Targets(everything["policy"], Both(everything["gates"]), everything["critic"])
+    y = made.maddpg.td_target(target, window, both(jax.random.key(5)))
     return made.maddpg.critic_loss(everything["critic"], window, y)
 
 
 def policy(made, rule, everything):
     window = made_up_window(4, made.env.num_agents, made.env.observation_size)
+    acting, keys = Both(everything["gates"]), both(jax.random.key(6))
     return made.maddpg.policy_loss(
-        everything["policy"], everything["gates"], everything["critic"], window, jax.random.key(6)
+        everything["policy"], acting, everything["critic"], window, keys
     )
 
 
 def advantage(made, rule, everything, tau):
     state = rule.baseline.replace(params=everything["baseline"])
-    return made.rule.baseline.advantage(state, tau, made.rule.priced_reward(tau))[0]
+    return made.team.rule.baseline.advantage(state, tau, made.team.rule.priced_reward(tau))[0]
 
 
 def score(made, rule, everything):
     tau = jax.lax.stop_gradient(played(made, everything))  # the trajectory is stored data
     shared = advantage(made, rule, everything, tau)
     weight = jnp.broadcast_to(shared[:, None, None], tau.gates.decision.shape)
-    return made.rule.mean_score(everything["gates"], tau, weight)
+    return made.team.rule.mean_score(everything["gates"], tau, weight)
 
 
 def meta_objective(made, rule, everything):
@@ -93,13 +95,13 @@ def meta_objective(made, rule, everything):
     advantages = jnp.stack([advantage(made, rule, everything, tau) for tau in taus[1:]])
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *taus)
     nu = jax.tree.map(jnp.square, everything["gates"])
-    return made.rule.meta_objective(everything["eta"], everything["gates"], nu, stacked, advantages)
+    return made.team.rule.meta_objective(everything["eta"], everything["gates"], nu, stacked, advantages)
 
 
 def baseline_td(made, rule, everything):
     tau = jax.lax.stop_gradient(played(made, everything))
     state = rule.baseline.replace(params=everything["baseline"])
-    return made.rule.baseline.fit(state, tau, made.rule.priced_reward(tau))[1]
+    return made.team.rule.baseline.fit(state, tau, made.team.rule.priced_reward(tau))[1]
 
 
 LOSSES = {
@@ -127,7 +129,9 @@ def test_the_policy_loss_hands_an_exactly_zero_gradient_to_rules_that_learn_othe
     window = made_up_window(4, made.env.num_agents, made.env.observation_size)
     learner = jit(made.maddpg.init)(jax.random.key(0))
     update = jit(made.maddpg.update_policy)
-    assert is_zero(update(learner, everything["gates"], window, jax.random.key(0))[1])
+    slopes = update(learner, Both(everything["gates"]), window, both(jax.random.key(0)))[1]
+    assert jax.tree.leaves(slopes.rule)
+    assert is_zero(slopes)
 
 
 def test_without_messages_the_interpreter_is_not_learned():

@@ -8,8 +8,10 @@ import numpy as np
 import optax
 import pytest
 from core_cases import (
+    acting,
     algorithm,
     assert_close,
+    both,
     is_same,
     is_zero,
     jit,
@@ -17,6 +19,7 @@ from core_cases import (
     plain,
     scattered,
     size,
+    tape,
 )
 from oracles import learning
 
@@ -31,16 +34,16 @@ def parts(method="full", **changes):
     """An algorithm, its learner and gates without zero biases, other targets, a window."""
     made = algorithm(method, TASK, **changes)
     learner = jit(made.maddpg.init)(jax.random.key(0))
-    gates = scattered(jit(made.rule.init)(jax.random.key(1)).gates, 3)
+    gates = scattered(acting(made), 3)
     learner = learner.replace(
         policy=scattered(learner.policy, 1, 0.1), critic=scattered(learner.critic, 2, 0.1)
     )
     target = Targets(
         policy=scattered(learner.policy, 4, 0.1),
-        gates=scattered(gates, 5),
+        acting=scattered(gates, 5),
         critic=scattered(learner.critic, 6, 0.1),
     )
-    window = made_up_window(7, AGENTS, made.env.observation_size, made.team.memory)
+    window = made_up_window(7, AGENTS, made.env.observation_size, made.parts.memory)
     return made, learner, gates, target, window
 
 
@@ -57,7 +60,7 @@ def critic_by_hand(params, observation, action, xp=np):
 
 def test_the_critic_reads_all_observations_and_actions():
     made, learner, _, _, window = parts()
-    value = jit(made.maddpg.critic.apply)(learner.critic, window.observation[:, 0], window.action)
+    value = jit(made.maddpg.critic.value)(learner.critic, window.observation[:, 0], window.action)
     observation, action = np.asarray(window.observation[:, 0]), np.asarray(window.action)
     np.testing.assert_allclose(
         value, critic_by_hand(learner.critic, observation, action), rtol=1e-4, atol=1e-5
@@ -70,8 +73,8 @@ def test_counterfactual_values_equal_one_call_for_each_agent():
     rng = np.random.default_rng(0)
     proposal = rng.uniform(-1, 1, window.action.shape).astype(np.float32)
     critic = made.maddpg.critic
-    values = jit(lambda *inputs: critic.apply(learner.critic, *inputs, method="counterfactual"))(
-        window.observation[:, 0], window.action, jnp.asarray(proposal)
+    values = jit(critic.counterfactual)(
+        learner.critic, window.observation[:, 0], window.action, jnp.asarray(proposal)
     )
     assert values.shape == (AGENTS, len(window.reward))
     for i in range(AGENTS):
@@ -86,12 +89,12 @@ def test_the_target_bootstraps_everywhere_with_target_networks():
     made, _, _, target, window = parts()
     team, seen = made.team, window.observation[:, 1]
     carry = team.initial_carry((len(seen),))
-    tape = jnp.zeros((len(seen), *made.rule.tape_shape))
+    numbers = tape(made, (len(seen),))
     action = jit(
-        lambda policy: team.step(policy, target.gates, seen, carry, tape, Mode.TARGET)[0].action
+        lambda policy: team.step(policy, target.acting, seen, carry, numbers, Mode.TARGET)[0].action
     )(target.policy)
     value = critic_by_hand(target.critic, np.asarray(seen), np.asarray(action))
-    actual = jit(made.maddpg.td_target)(target, window, jax.random.key(0))
+    actual = jit(made.maddpg.td_target)(target, window, both(jax.random.key(0)))
     np.testing.assert_allclose(
         actual, np.asarray(window.reward) + 0.95 * value, rtol=1e-4, atol=1e-5
     )
@@ -113,10 +116,10 @@ def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(m
     made, learner, gates, _, window = parts(method)
     team, seen = made.team, window.observation[:, 0]
     carry = team.initial_carry((len(seen),))
-    tape = jnp.zeros((len(seen), *made.rule.tape_shape))
+    numbers = tape(made, (len(seen),))
 
     def loop(policy):
-        step, _ = team.step(policy, gates, seen, carry, tape, Mode.REPLAY)
+        step, _ = team.step(policy, gates, seen, carry, numbers, Mode.REPLAY)
         total = 1e-3 * jnp.mean(step.unsquashed**2)
         for i in range(AGENTS):
             columns = [step.action[:, j] if j == i else window.action[:, j] for j in range(AGENTS)]
@@ -126,7 +129,7 @@ def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(m
 
     expected = jit(jax.value_and_grad(loop))(learner.policy)
     actual = jit(jax.value_and_grad(made.maddpg.policy_loss))(
-        learner.policy, gates, learner.critic, window, jax.random.key(0)
+        learner.policy, gates, learner.critic, window, both(jax.random.key(0))
     )
     assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
@@ -137,8 +140,8 @@ def test_a_sender_learns_from_its_receivers_action():
     seen = window.observation[0, 0]
 
     def first(policy):
-        tape = jnp.zeros(made.rule.tape_shape)
-        step, _ = made.team.step(policy, gates, seen, made.team.initial_carry(), tape, Mode.REPLAY)
+        carry = made.team.initial_carry()
+        step, _ = made.team.step(policy, gates, seen, carry, tape(made), Mode.REPLAY)
         return jnp.sum(step.action[0])
 
     gradient = jit(jax.grad(first))(learner.policy)
@@ -152,9 +155,9 @@ def test_polyak_moves_every_target_by_its_rate():
     """Swapped arguments, a forgotten network, a rate of one."""
     made, learner, gates, target, _ = parts("stgs")
     after = jit(made.maddpg.track)(target, learner, gates)
-    online = Targets(policy=learner.policy, gates=gates, critic=learner.critic)
+    online = Targets(policy=learner.policy, acting=gates, critic=learner.critic)
     assert_close(after, jax.tree.map(lambda t, o: t + 0.01 * (o - t), target, online))
-    for name in ("policy", "gates", "critic"):
+    for name in ("policy", "acting", "critic"):
         assert not is_same(getattr(after, name), getattr(target, name))
 
 
@@ -168,7 +171,7 @@ def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
         learner__gradient_clip=limit,
     )
     window = window.replace(reward=100 * window.reward)
-    key = jax.random.key(0)
+    key = both(jax.random.key(0))
     critic = jax.tree.map(lambda x: 3 * x, learner.critic)
     learner = learner.replace(critic=critic)
     if which == "critic":
@@ -195,7 +198,7 @@ def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
 def test_an_update_of_one_leaves_the_other_alone():
     """Reach at the level of whole updates: optimisers included."""
     made, learner, gates, target, window = parts("stgs")
-    key = jax.random.key(0)
+    key = both(jax.random.key(0))
     after, _ = jit(made.maddpg.update_critic)(learner, target, window, key)
     assert is_same(after.policy, learner.policy)
     assert is_same(after.policy_optimizer, learner.policy_optimizer)

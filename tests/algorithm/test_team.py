@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_close, jit, play_keys, scattered, tape
+from core_cases import acting, algorithm, assert_close, jit, play_keys, scattered, tape
 from jax.extend.core import jaxprs_in_params
 
 from purejax_mgtopo.algorithm.rollout import rollout
@@ -22,14 +22,13 @@ def parts(method, seed=1, **changes):
         lambda path, x: x + 2.0 if "bias" in str(path) and x.shape[-1] > 2 else x, policy.head
     )
     policy = policy.replace(head=head)
-    keys = Both(*jax.random.split(jax.random.key(0)))
-    gates = scattered(made.parts.acting(jit(made.parts.init)(keys)), seed + 1)
+    gates = scattered(acting(made, 0), seed + 1)
     rng = np.random.default_rng(seed)
     shape = (made.env.num_agents, made.env.observation_size)
     return made, policy, gates, jnp.asarray(rng.normal(size=shape), jnp.float32)
 
 
-def acting(made, number=0.0, mode=Mode.ROLLOUT):
+def moving(made, number=0.0, mode=Mode.ROLLOUT):
     def act(policy, gates, observation):
         numbers, carry = tape(made, value=number), made.team.initial_carry()
         return made.team.step(policy, gates, observation, carry, numbers, mode)[0].action
@@ -46,7 +45,7 @@ def influence(act, policy, gates, observation):
 @pytest.mark.parametrize("messages", ["lstm", "commnet"])
 def test_without_communication_nobody_influences_anybody(messages):
     made, policy, gates, observation = parts(f"none+{messages}")
-    act = acting(made)
+    act = moving(made)
     np.testing.assert_array_equal(influence(act, policy, gates, observation), np.eye(3))
     before = jit(act)(policy, gates, observation)
     for j in range(3):
@@ -60,7 +59,7 @@ def test_without_communication_nobody_influences_anybody(messages):
 def test_with_full_communication_everybody_influences_everybody(messages):
     made, policy, gates, observation = parts(f"full+{messages}")
     np.testing.assert_array_equal(
-        influence(acting(made), policy, gates, observation), np.ones((3, 3))
+        influence(moving(made), policy, gates, observation), np.ones((3, 3))
     )
 
 
@@ -70,14 +69,14 @@ def test_learned_gates_open_and_close_the_channel(method, number, open_):
     """Decisions that are reported but not applied; the tape's two ends force all edges."""
     made, policy, gates, observation = parts(method)
     number = 1 - number - 1e-6 if method == "stgs" else number  # its noise grows with the tape
-    seen = influence(acting(made, number), policy, gates, observation)
+    seen = influence(moving(made, number), policy, gates, observation)
     np.testing.assert_array_equal(seen, np.ones((3, 3)) if open_ else np.eye(3))
 
 
 def test_a_receivers_action_differentiates_its_own_edges_only():
     """Straight-through: d a_i / d (gates of k) is zero for k != i, and not for k = i."""
     made, policy, gates, observation = parts("stgs")
-    slopes = jit(jax.jacrev(acting(made, 0.5), argnums=1))(policy, gates, observation).rule
+    slopes = jit(jax.jacrev(moving(made, 0.5), argnums=1))(policy, gates, observation).rule
     bias = np.abs(np.asarray(slopes["params"]["Dense_2"]["bias"])).sum(1)  # [receiver, agent, edge]
     np.testing.assert_array_equal(bias > 0, np.repeat(np.eye(3)[:, :, None], 2, axis=2))
 
@@ -96,7 +95,7 @@ def test_silence_computes_no_lstm():
 
     def widest(method):
         made, policy, gates, observation = parts(method)
-        program = jax.make_jaxpr(acting(made))(policy, gates, observation)
+        program = jax.make_jaxpr(moving(made))(policy, gates, observation)
         return max(shape[-1] for shape in dots(program.jaxpr))
 
     hidden = algorithm("none", TASK).experiment.learner.hidden

@@ -160,6 +160,16 @@ def tape(made: Algorithm, lead: tuple[int, ...] = (), value: float = 0.0) -> Bot
     return made.parts.each(lambda part: jnp.full((*lead, *part.tape_shape), value))
 
 
+def both(key: jax.Array) -> Both:
+    """Keys for both parts."""
+    return Both(*jax.random.split(key))
+
+
+def acting(made: Algorithm, seed: int = 1) -> Both:
+    """What the parts of an algorithm start to act with."""
+    return made.parts.acting(jit(made.parts.init)(both(jax.random.key(seed))))
+
+
 def context(policy_gradient: Any = ()) -> Context:
     """As much of a context as the rules of the tables read."""
     clock = Clock(jnp.zeros((), int), jnp.zeros((), int))

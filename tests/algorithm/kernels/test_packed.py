@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_cases import (
+    acting,
     algorithm,
     assert_close,
     hear,
@@ -21,7 +22,7 @@ from oracles import learning
 
 from purejax_mgtopo.algorithm.kernels.packed import make_plan
 from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
-from purejax_mgtopo.algorithm.types import Both, Edges, Mode
+from purejax_mgtopo.algorithm.types import Edges, Mode
 
 BATCH, WIDTH = 70, 3
 TASKS = {3: "navigation_N3_l1", 5: "navigation_N5_l1"}
@@ -168,13 +169,11 @@ def test_the_learner_packs_what_it_recalls():
     for method, loops in (("meta", True), ("stgs", False)):
         parts = algorithm(method, TASKS[3], **sizes)
         policy = parts.team.init(jax.random.key(0))
-        keys = Both(*jax.random.split(jax.random.key(1)))
-        acting = parts.parts.acting(parts.parts.init(keys))
         window = made_up_window(0, 3, parts.env.observation_size, batch=64)
         recall = functools.partial(parts.team.recall, mode=Mode.REPLAY)
         program = jax.make_jaxpr(recall)(
             policy,
-            acting,
+            acting(parts),
             window.observation[:, :1],
             window.begins[:, :1],
             window.kept,
