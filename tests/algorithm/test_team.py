@@ -1,14 +1,30 @@
 """The team: who can influence whom, what silence costs, and how memory is rebuilt."""
 
+import itertools
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import acting, algorithm, assert_close, jit, play_keys, scattered, tape
+from core_cases import (
+    acting,
+    algorithm,
+    assert_close,
+    assert_same,
+    hear,
+    is_same,
+    jit,
+    play_keys,
+    scattered,
+    tape,
+)
 from jax.extend.core import jaxprs_in_params
 
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Both, Mode
+from purejax_mgtopo.methods import MESSAGES, TOPOLOGIES
 
 TASK = "toy_follow_holder"  # N = 3
 
@@ -148,3 +164,95 @@ def test_recall_acts_as_the_rollout_did(method, latency):
     played, recalled = jit(both)(policy, jax.random.key(4))
     assert_close(recalled, played, rtol=1e-5, atol=1e-6)
     assert np.std(np.asarray(played), axis=0).min() > 1e-3
+
+
+GRID = list(itertools.product(TOPOLOGIES, MESSAGES))
+"""Every rule with every interpreter."""
+
+
+def part_of(template, tree):
+    """Those leaves of `tree` that `template` has as well, by their paths."""
+    known = dict(jax.tree_util.tree_leaves_with_path(tree))
+    return jax.tree_util.tree_map_with_path(lambda path, _: known[path], template)
+
+
+def two_actions(made, lead, mode=Mode.ROLLOUT):
+    """What a team does at the first two steps of an episode, for a batch of them."""
+
+    def act(policy, acting, first, second):
+        numbers, carry = tape(made, lead, 0.5), made.team.initial_carry(lead)
+        one, carry = made.team.step(policy, acting, first, carry, numbers, mode)
+        two, _ = made.team.step(policy, acting, second, carry, numbers, mode)
+        return one.action, two.action
+
+    return act
+
+
+def forced(monkeypatch, made, openness):
+    """The rule's decisions replaced by one for all edges."""
+    gate = made.team.rule.gate
+
+    def decide(*inputs):
+        gates, carry = gate(*inputs)
+        return replace(gates, decision=jnp.full_like(gates.decision, openness)), carry
+
+    monkeypatch.setattr(made.team.rule, "gate", decide)
+
+
+def observations(made, lead, seed):
+    shape = (*lead, made.env.num_agents, made.env.observation_size)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def silent(messages, latency, policy):
+    """A team of the same interpreter that nobody talks in, and its share of the policy's parameters."""
+    made = algorithm(f"none+{messages}", TASK, message__latency=latency)
+    return made, part_of(jax.eval_shape(made.team.init, jax.random.key(0)), policy)
+
+
+@pytest.mark.parametrize("lead", [(), (64,)])
+@pytest.mark.parametrize("latency", [0, 1])
+@pytest.mark.parametrize(("topology", "messages"), GRID)
+def test_closing_all_edges_is_exactly_silence(monkeypatch, topology, messages, latency, lead):
+    """A bias that is heard where nothing is, zeros that stand for no message; bit for bit, whatever is sent."""
+    made, policy, gates, _ = parts(f"{topology}+{messages}", message__latency=latency)
+    forced(monkeypatch, made, 0.0)
+    steps = [observations(made, lead, seed) for seed in (5, 6)]
+    act = jit(two_actions(made, lead))
+    closed = act(policy, gates, *steps)
+    alone, own = silent(messages, latency, policy)
+    assert_same(closed, jit(two_actions(alone, lead))(own, Both(), *steps))
+    for j in range(made.env.num_agents):
+        others = np.arange(made.env.num_agents) != j
+        elsewhere = [x.at[..., j, :].multiply(-3.0) for x in steps]
+        for before, after in zip(closed, act(policy, gates, *elsewhere), strict=True):
+            assert_same(after[..., others, :], before[..., others, :])
+            assert not is_same(after[..., j, :], before[..., j, :])
+
+
+@pytest.mark.parametrize("lead", [(), (64,)])
+@pytest.mark.parametrize(("topology", "messages"), [pair for pair in GRID if pair[0] != "none"])
+def test_with_latency_the_first_step_is_exactly_silent_over_open_edges(
+    monkeypatch, topology, messages, lead
+):
+    """Nothing was sent before it, which is not the same as a message of zeros: an LSTM has biases."""
+    made, policy, gates, _ = parts(f"{topology}+{messages}", message__latency=1)
+    forced(monkeypatch, made, 1.0)
+    first, second = (observations(made, lead, seed) for seed in (5, 6))
+    act = jit(two_actions(made, lead))
+    opened = act(policy, gates, first, second)
+    alone, own = silent(messages, 1, policy)
+    expected = jit(two_actions(alone, lead))(own, Both(), first, second)
+    assert_same(opened[0], expected[0])
+    assert not is_same(opened[1], expected[1])
+    if messages == "lstm":
+        params, nothing = policy.interpreter, jnp.zeros_like(first)
+        edges = jnp.ones((*lead, made.env.num_agents, made.env.num_agents - 1))
+        assert np.all(hear(made.team.interpreter, params, first, edges, nothing) != 0)
+    # As when a window is replayed that begins with an episode, whatever lies before it.
+    window = jnp.stack([second, first], axis=-3).reshape(-1, 2, *first.shape[-2:])
+    begins = jnp.broadcast_to(jnp.asarray([0.0, 1.0]), window.shape[:2])
+    numbers = tape(made, window.shape[:2], 0.5)
+    recall = partial(made.team.recall, mode=Mode.REPLAY)
+    recalled = jit(recall)(policy, gates, window, begins, Both(), numbers)
+    assert_close(recalled.action.reshape(opened[0].shape), opened[0], rtol=1e-5, atol=1e-6)
