@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from core_cases import (
     LEARNED,
+    NOTHING,
+    PLAYED,
     RULES,
     algorithm,
     assert_close,
@@ -18,10 +20,12 @@ from core_cases import (
     learn,
     outer,
     plain,
+    play_keys,
 )
 
 from purejax_mgtopo.algorithm import algorithm as algorithm_module
 from purejax_mgtopo.algorithm.algorithm import MEASURES
+from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Both, Mode, Streams
 
@@ -30,7 +34,7 @@ K, HORIZON = 2, 25
 
 @functools.cache
 def two_iterations(method):
-    """The warm-up and two iterations as one program: (start, first, second), metrics."""
+    """The warm-up and two iterations as one program: (start, first, second), measures."""
     made = algorithm(method)
 
     def run(key):
@@ -38,12 +42,12 @@ def two_iterations(method):
 
         def iterate(carry, _):
             state, clock = carry
-            state, metrics, _ = made.iterate(state, clock, Both())
-            return (state, clock.advanced(K)), (state, metrics)
+            state, measures, _ = made.iterate(state, clock, NOTHING)
+            return (state, clock.advanced(K)), (state, measures)
 
-        _, (states, metrics) = jax.lax.scan(iterate, (start, clock), None, length=2)
+        _, (states, measures) = jax.lax.scan(iterate, (start, clock), None, length=2)
         first, second = (jax.tree.map(lambda x, i=i: x[i], states) for i in range(2))
-        return (start, first, second), metrics
+        return (start, first, second), measures
 
     return made, jit(run)
 
@@ -51,18 +55,18 @@ def two_iterations(method):
 @functools.cache
 def outcome(method, seed=0):
     made, run = two_iterations(method)
-    states, metrics = run(jax.random.key(seed))
-    return made, states, metrics
+    states, measures = run(jax.random.key(seed))
+    return made, states, measures
 
 
 @pytest.mark.parametrize("messages", ["lstm", "commnet"])
 @pytest.mark.parametrize("topology", RULES)
 def test_every_pair_runs_and_moves_what_it_should(topology, messages):
     """A result that is dropped, a rule that never learns, NaN, a replay that is not written."""
-    made, (start, first, second), metrics = outcome(f"{topology}+{messages}")
+    made, (start, first, second), measures = outcome(f"{topology}+{messages}")
     assert all(np.isfinite(leaf).all() for leaf in plain(second))
     for name in ("train_return", "edge_rate", "gate_entropy", "critic_loss", "policy_loss"):
-        assert np.isfinite(metrics[name]).all()
+        assert np.isfinite(measures[name]).all()
     for before, after in ((start, first), (first, second)):
         assert not is_same(before.learner.critic, after.learner.critic)
         assert not is_same(before.learner.policy.head, after.learner.policy.head)
@@ -70,14 +74,14 @@ def test_every_pair_runs_and_moves_what_it_should(topology, messages):
         unread = (topology, messages) == ("none", "lstm")
         interpreters = (x.learner.policy.interpreter for x in (before, after))
         assert is_same(*interpreters) == unread
-        assert is_same(before.parts.rule.gates, after.parts.rule.gates) == (topology not in LEARNED)
-        assert is_same(before.target.acting.rule, after.target.acting.rule) == (
-            topology not in LEARNED
-        )
+        gates = (made.parts.acting(x.parts) for x in (before, after))
+        assert is_same(*gates) == (topology not in LEARNED)
+        assert is_same(before.target.acting, after.target.acting) == (topology not in LEARNED)
+        rules = before.parts.rule, after.parts.rule
         if topology == "meta":
-            assert not is_same(before.parts.rule.eta, after.parts.rule.eta)
+            assert not is_same(*(rule.eta for rule in rules))
         if topology in ("meta", "reinforce"):
-            assert not is_same(before.parts.rule.baseline.params, after.parts.rule.baseline.params)
+            assert not is_same(*(rule.baseline.params for rule in rules))
         assert not is_same(before.target.critic, after.target.critic)
         assert_same(before.streams, after.streams)
         assert not is_same(before.trajectory.reward, after.trajectory.reward)
@@ -87,9 +91,11 @@ def test_every_pair_runs_and_moves_what_it_should(topology, messages):
     assert written == [2, 2 + K, 2 + 2 * K]  # of three warm-up episodes the last is tau(0)
     assert_same(first.replay.reward[2], start.trajectory.reward)
     rate = {"none": 0.0, "full": 1.0}.get(topology)
-    assert rate is None or np.all(metrics["edge_rate"] == rate)
-    assert set(metrics) == {*MEASURES, *made.parts.measures}
-    for told in metrics.values():
+    assert rate is None or np.all(measures["edge_rate"] == rate)
+    rule = made.team.rule
+    assert made.measures == (*MEASURES, *rule.measures, *rule.outer_measures)
+    assert set(measures) == set(made.measures)
+    for told in measures.values():
         assert (told.shape, told.dtype) == ((2,), np.float32)
         assert np.isfinite(told).all()
 
@@ -135,10 +141,12 @@ def update_by_parts(made, state, clock):
     replay = made.replay.add(state.replay, clock.stored, tau)
     window = made.replay.sample(replay, clock.stored + 1, keys.replay)
     learner, critic_loss = made.maddpg.update_critic(
-        state.learner, state.target, window, keys.targeting
+        state.learner, state.target, window, Both(keys.target_gate, keys.target_channel)
     )
     acting = Both(state.parts.rule.gates)
-    learner, gradient, _ = made.maddpg.update_policy(learner, acting, window, keys.replaying)
+    learner, gradient, _ = made.maddpg.update_policy(
+        learner, acting, window, Both(keys.replay_gate, keys.replay_channel)
+    )
     rule, *_ = learn(made.team.rule, state.parts.rule, tau, gradient.rule)
     acting = Both(rule.gates)
     target = made.maddpg.track(state.target, learner, acting)
@@ -154,7 +162,7 @@ def update_by_parts(made, state, clock):
 @functools.cache
 def unrolled():
     """K updates of the first iteration, one call each: the states before and after each."""
-    made, (start, first, _), metrics = outcome("meta+lstm")
+    made, (start, first, _), measures = outcome("meta+lstm")
     update = jit(functools.partial(update_by_parts, made))
     states, losses, clock = [start], [], made.start_clock()
     for _ in range(K):
@@ -163,19 +171,20 @@ def unrolled():
         losses.append(loss)
         clock = clock.advanced()
     taus = jax.tree.map(lambda *x: jnp.stack(x), *(state.trajectory for state in states))
-    return made, states, taus, losses, first, metrics
+    return made, states, taus, losses, first, measures
 
 
 def test_an_iteration_equals_an_unrolled_loop():
     """The order of lines 5 to 13, keys and clock of each update, which trajectories eta sees."""
-    made, states, taus, losses, first, metrics = unrolled()
-    steps = inner_steps(made.rule, states[0].parts.rule, taus)
-    rule, *_ = jit(functools.partial(outer, made.team.rule))(steps, states[-1].parts.rule, taus)
+    made, states, taus, losses, first, measures = unrolled()
+    before, after = states[0].parts.rule, states[-1].parts.rule
+    steps = inner_steps(made.team.rule, before, taus)
+    rule, *_ = jit(functools.partial(outer, made.team.rule))(before, after, taus, steps)
     assert_close(first, states[-1].replace(parts=Both(rule)), rtol=1e-4, atol=1e-5)
-    assert not is_same(rule.eta, states[0].parts.rule.eta)
-    np.testing.assert_allclose(metrics["critic_loss"][0], np.mean(losses), rtol=1e-4)
+    assert not is_same(rule.eta, before.eta)
+    np.testing.assert_allclose(measures["critic_loss"][0], np.mean(losses), rtol=1e-4)
     returns = np.asarray(taus.reward)[1:].sum(-1)
-    np.testing.assert_allclose(metrics["train_return"][0], returns.mean(), rtol=1e-4)
+    np.testing.assert_allclose(measures["train_return"][0], returns.mean(), rtol=1e-4)
 
 
 def test_the_replayed_gates_equal_those_of_the_run():
@@ -187,7 +196,8 @@ def test_the_replayed_gates_equal_those_of_the_run():
     for k in range(K):
         tau = jax.tree.map(lambda x, k=k: x[k], taus)
         gates, nu, _, _ = step(start.eta, gates, nu, tau)
-    assert_close((gates, nu), (first.parts.rule.gates, first.parts.rule.nu), rtol=1e-5, atol=1e-6)
+    ended = first.parts.rule
+    assert_close((gates, nu), (ended.gates, ended.nu), rtol=1e-5, atol=1e-6)
     moved = max(np.abs(a - b).max() for a, b in zip(plain(gates), plain(start.gates), strict=True))
     assert moved > 1e-3
 
@@ -199,7 +209,7 @@ def test_a_fresh_first_trajectory_uses_no_key_of_the_initialisation(monkeypatch)
     used = []
 
     def spy(env, team, policy, acting, keys, *rest):
-        used.extend((keys.reset, keys.gate, keys.exploration))
+        used.extend(getattr(keys, name) for name in PLAYED)
         return start.trajectory
 
     monkeypatch.setattr(algorithm_module, "rollout", spy)
@@ -207,8 +217,8 @@ def test_a_fresh_first_trajectory_uses_no_key_of_the_initialisation(monkeypatch)
     for episode in range(3):
         made._first_trajectory(start, clock.replace(episode=jnp.asarray(episode)))
     parents = jax.random.split(start.streams.initial, 4)
-    forbidden = [*parents, *(key for parent in parents for key in jax.random.split(parent, 10))]
-    assert len(used) == 9
+    forbidden = [*parents, *(key for parent in parents for key in jax.random.split(parent, 20))]
+    assert len(used) == 3 * len(PLAYED) == 12
     assert not {tuple(x) for x in plain(used)} & {tuple(x) for x in plain(forbidden)}
 
 
@@ -219,16 +229,18 @@ def test_play_uses_each_key_for_one_purpose():
 
     @jit
     def play(keys):
-        acting = Both(start.parts.rule.gates)
-        return rollout(
-            made.env, made.team, start.learner.policy, acting, keys, Mode.ROLLOUT, exploration=0.2
-        )
+        acting = made.parts.acting(start.parts)
+        return rollout(made.env, made.team, start.learner.policy, acting, keys, Mode.ROLLOUT, 0.2)
 
-    keys = Streams.split(jax.random.key(0))
+    keys = play_keys(jax.random.key(0))
     tau = play(keys)
-    for name in ("reset", "gate", "exploration"):
+    for name in keys.__dataclass_fields__:
         other = play(keys.replace(**{name: jax.random.key(1)}))
+        if name not in PLAYED or name == "channel":  # no interpreter of the tables has noise
+            assert_same(other, tau)
+            continue
         assert is_same(other.moving, tau.moving) == (name != "reset")  # a toy: no dynamics
+        assert not is_same(other.action, tau.action)
         if name != "reset":
             assert is_same(other.gates.decision, tau.gates.decision) == (name != "gate")
 
@@ -243,8 +255,7 @@ def test_an_update_gives_each_of_its_keys_to_one_consumer(monkeypatch):
         real = getattr(owner, name)
 
         def spy(*args, **named):
-            keys = [x for given_ in (*args, *named.values()) for x in _keys_in(given_)]
-            given[consumer] = [*given.get(consumer, ()), *keys]
+            given[consumer] = [*given.get(consumer, ()), *_keys_of((args, named))]
             return real(*args, **named)
 
         monkeypatch.setattr(owner, name, spy)
@@ -254,30 +265,33 @@ def test_an_update_gives_each_of_its_keys_to_one_consumer(monkeypatch):
     watched(made.replay, "sample", "replay")
     watched(made.maddpg, "update_critic", "critic")
     watched(made.maddpg, "update_policy", "policy")
+    watched(made.team.rule, "learn", "rule")
+    watched(made.team.interpreter, "learn", "interpreter")
     watched(algorithm_module, "rollout", "play")
-    watched(made.parts, "learn", "parts")
-    jax.eval_shape(made.iterate, start, made.start_clock(), Both())
+    jax.eval_shape(made.iterate, start, made.start_clock(), NOTHING)
     (keys,) = streams
     expected = {
-        "replay": [keys.replay],
-        "critic": [keys.target_gate, keys.target_channel],
-        "policy": [keys.replay_gate, keys.replay_channel],
-        "parts": [keys.rule_learning, keys.interpreter_learning],
-        "play": [getattr(keys, name) for name in Streams.__dataclass_fields__],
+        "replay": ["replay"],
+        "critic": ["target_gate", "target_channel"],
+        "policy": ["replay_gate", "replay_channel"],
+        "rule": ["rule_learning"],
+        "interpreter": ["interpreter_learning"],
     }
+    # All are handed to a rollout, which reads those of `PLAYED`: see the test before.
+    (played,) = given.pop("play")
+    assert played is keys
     assert {name: [id(key) for key in found] for name, found in given.items()} == {
-        name: [id(key) for key in found] for name, found in expected.items()
+        name: [id(getattr(keys, stream)) for stream in found] for name, found in expected.items()
     }
+    used = [*PLAYED, *(stream for found in expected.values() for stream in found)]
+    assert sorted([*used, "initial", "first_trajectory"]) == sorted(Streams.__dataclass_fields__)
 
 
-def _keys_in(given):
-    """The random keys that a consumer is handed as such: alone, for two parts, or as an episode's streams."""
-    if isinstance(given, Both):
-        given = (given.rule, given.interpreter)
-        return [x for x in given if _is_key(x)]
-    if isinstance(given, Streams):
-        return [getattr(given, name) for name in Streams.__dataclass_fields__]
-    return [given] if _is_key(given) else []
+def _keys_of(arguments):
+    """The keys, or bundles of all of them, among what is handed to a consumer; a context has one."""
+    leaves = jax.tree.leaves(arguments, is_leaf=lambda x: isinstance(x, Streams))
+    leaves = [x.key if isinstance(x, Context) else x for x in leaves]
+    return [x for x in leaves if isinstance(x, Streams) or _is_key(x)]
 
 
 def _is_key(x):

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_same, is_same, jit, rule_tape, scattered
+from core_cases import algorithm, assert_same, is_same, jit, scattered, tape
 
 from purejax_mgtopo.algorithm.algorithm import LearnerState
 from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_episodes, evaluation_shapes
@@ -31,8 +31,7 @@ def evaluated(seed):
         episodes = [evaluation_episodes(made, state, mode) for mode in MODES]
         observation = episodes[1].observation[:, :-1]
         carry = made.team.initial_carry(observation.shape[:2])
-        tape = observation[..., :1].repeat(AGENTS - 1, -1) * 0  # greedy gates do not read it
-        numbers = rule_tape(made, tape)
+        numbers = tape(made, observation.shape[:2])  # greedy gates do not read them
         again, _ = made.team.step(
             policy, Both(gates), observation, carry, numbers, Mode.EVAL_GREEDY
         )
@@ -43,10 +42,12 @@ def evaluated(seed):
     return run(policy, gates), lambda: run(policy, gates)
 
 
-def test_an_evaluation_has_the_shapes_that_are_announced():
-    told = evaluated(0)[0][1]
-    assert {name: x.shape for name, x in told.items()} == evaluation_shapes(AGENTS)
-    assert all(x.dtype == np.float32 for x in told.values())
+def test_an_evaluation_has_the_shapes_that_it_tells_beforehand():
+    """A chunk without one has zeros in these shapes; the host does not look at them."""
+    told, shapes = evaluated(0)[0][1], evaluation_shapes(AGENTS)
+    assert set(told) == set(shapes)
+    for name, shape in shapes.items():
+        assert (told[name].shape, told[name].dtype) == (shape, np.float32)
 
 
 def test_evaluation_is_the_same_at_every_call():
@@ -83,12 +84,12 @@ def test_gates_are_sampled_or_greedy():
 
 def test_the_numbers_are_means_over_episodes():
     (sampled, greedy), numbers, _ = evaluated(0)[0]
-    for episodes, mean in (
-        (sampled, numbers["return_sampled"]),
-        (greedy, numbers["return_greedy"]),
-    ):
+    for episodes, mean in ((sampled, numbers["return_sampled"]), (greedy, numbers["return_greedy"])):
         np.testing.assert_allclose(mean, np.asarray(episodes.reward).sum(1).mean(), rtol=1e-5)
     np.testing.assert_allclose(numbers["edge_rate"], np.mean(sampled.gates.decision), rtol=1e-6)
-    np.testing.assert_allclose(
-        numbers["edge_rate_greedy"], np.mean(greedy.gates.decision), rtol=1e-6
-    )
+    np.testing.assert_allclose(numbers["edge_rate_greedy"], np.mean(greedy.gates.decision), rtol=1e-6)
+    pairs, opened = np.asarray(numbers["pair_rate"]), np.asarray(sampled.gates.decision)
+    for i in range(AGENTS):
+        senders = [j for j in range(AGENTS) if j != i]
+        np.testing.assert_allclose(pairs[i, senders], opened[:, :, i].mean((0, 1)), rtol=1e-6)
+        assert pairs[i, i] == 0

@@ -8,22 +8,23 @@ import numpy as np
 import optax
 import pytest
 from core_cases import (
+    acting,
     algorithm,
     assert_close,
+    both,
     is_same,
     is_zero,
     jit,
     made_up_window,
     plain,
-    rule_tape,
-    same_keys,
     scattered,
     size,
+    tape,
 )
 from oracles import learning
 
 from purejax_mgtopo.algorithm.maddpg import Targets
-from purejax_mgtopo.algorithm.types import Both, Mode
+from purejax_mgtopo.algorithm.types import Mode
 
 TASK, AGENTS = "toy_follow_holder", 3
 
@@ -33,18 +34,17 @@ def parts(method="full", **changes):
     """An algorithm, its learner and gates without zero biases, other targets, a window."""
     made = algorithm(method, TASK, **changes)
     learner = jit(made.maddpg.init)(jax.random.key(0))
-    state = jit(made.team.rule.init)(jax.random.key(1))
-    acting = Both(scattered(made.team.rule.acting(state), 3))
+    gates = scattered(acting(made), 3)
     learner = learner.replace(
         policy=scattered(learner.policy, 1, 0.1), critic=scattered(learner.critic, 2, 0.1)
     )
     target = Targets(
         policy=scattered(learner.policy, 4, 0.1),
-        acting=scattered(acting, 5),
+        acting=scattered(gates, 5),
         critic=scattered(learner.critic, 6, 0.1),
     )
     window = made_up_window(7, AGENTS, made.env.observation_size, made.parts.memory)
-    return made, learner, acting, target, window
+    return made, learner, gates, target, window
 
 
 def critic_by_hand(params, observation, action, xp=np):
@@ -73,8 +73,8 @@ def test_counterfactual_values_equal_one_call_for_each_agent():
     rng = np.random.default_rng(0)
     proposal = rng.uniform(-1, 1, window.action.shape).astype(np.float32)
     critic = made.maddpg.critic
-    values = jit(lambda *inputs: critic.counterfactual(learner.critic, *inputs))(
-        window.observation[:, 0], window.action, jnp.asarray(proposal)
+    values = jit(critic.counterfactual)(
+        learner.critic, window.observation[:, 0], window.action, jnp.asarray(proposal)
     )
     assert values.shape == (AGENTS, len(window.reward))
     for i in range(AGENTS):
@@ -89,12 +89,12 @@ def test_the_target_bootstraps_everywhere_with_target_networks():
     made, _, _, target, window = parts()
     team, seen = made.team, window.observation[:, 1]
     carry = team.initial_carry((len(seen),))
-    tape = rule_tape(made, jnp.zeros((len(seen), *made.team.rule.tape_shape)))
+    numbers = tape(made, (len(seen),))
     action = jit(
-        lambda policy: team.step(policy, target.acting, seen, carry, tape, Mode.TARGET)[0].action
+        lambda policy: team.step(policy, target.acting, seen, carry, numbers, Mode.TARGET)[0].action
     )(target.policy)
     value = critic_by_hand(target.critic, np.asarray(seen), np.asarray(action))
-    actual = jit(made.maddpg.td_target)(target, window, same_keys(jax.random.key(0)))
+    actual = jit(made.maddpg.td_target)(target, window, both(jax.random.key(0)))
     np.testing.assert_allclose(
         actual, np.asarray(window.reward) + 0.95 * value, rtol=1e-4, atol=1e-5
     )
@@ -113,13 +113,13 @@ def test_the_td_loss_is_the_mean_squared_error_at_the_transitions_start():
 @pytest.mark.parametrize("method", ["full", "commnet"])
 def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(method):
     """Eq. 2: a gradient through others' new actions, a cut in messages, the penalty's weight."""
-    made, learner, acting, _, window = parts(method)
+    made, learner, gates, _, window = parts(method)
     team, seen = made.team, window.observation[:, 0]
     carry = team.initial_carry((len(seen),))
-    tape = rule_tape(made, jnp.zeros((len(seen), *made.team.rule.tape_shape)))
+    numbers = tape(made, (len(seen),))
 
     def loop(policy):
-        step, _ = team.step(policy, acting, seen, carry, tape, Mode.REPLAY)
+        step, _ = team.step(policy, gates, seen, carry, numbers, Mode.REPLAY)
         total = 1e-3 * jnp.mean(step.unsquashed**2)
         for i in range(AGENTS):
             columns = [step.action[:, j] if j == i else window.action[:, j] for j in range(AGENTS)]
@@ -129,19 +129,19 @@ def test_the_policy_gradient_equals_a_loop_in_which_others_act_from_the_buffer(m
 
     expected = jit(jax.value_and_grad(loop))(learner.policy)
     actual = jit(jax.value_and_grad(made.maddpg.policy_loss))(
-        learner.policy, acting, learner.critic, window, same_keys(jax.random.key(0))
+        learner.policy, gates, learner.critic, window, both(jax.random.key(0))
     )
     assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_sender_learns_from_its_receivers_action():
     """The derivative of a_0 reaches the encoders of agents 1 and 2 over the channel."""
-    made, learner, acting, _, window = parts("full+commnet")
+    made, learner, gates, _, window = parts("full+commnet")
     seen = window.observation[0, 0]
 
     def first(policy):
-        tape = rule_tape(made, jnp.zeros(made.team.rule.tape_shape))
-        step, _ = made.team.step(policy, acting, seen, made.team.initial_carry(), tape, Mode.REPLAY)
+        carry = made.team.initial_carry()
+        step, _ = made.team.step(policy, gates, seen, carry, tape(made), Mode.REPLAY)
         return jnp.sum(step.action[0])
 
     gradient = jit(jax.grad(first))(learner.policy)
@@ -153,9 +153,9 @@ def test_a_sender_learns_from_its_receivers_action():
 
 def test_polyak_moves_every_target_by_its_rate():
     """Swapped arguments, a forgotten network, a rate of one."""
-    made, learner, acting, target, _ = parts("stgs")
-    after = jit(made.maddpg.track)(target, learner, acting)
-    online = Targets(policy=learner.policy, acting=acting, critic=learner.critic)
+    made, learner, gates, target, _ = parts("stgs")
+    after = jit(made.maddpg.track)(target, learner, gates)
+    online = Targets(policy=learner.policy, acting=gates, critic=learner.critic)
     assert_close(after, jax.tree.map(lambda t, o: t + 0.01 * (o - t), target, online))
     for name in ("policy", "acting", "critic"):
         assert not is_same(getattr(after, name), getattr(target, name))
@@ -165,13 +165,13 @@ def test_polyak_moves_every_target_by_its_rate():
 @pytest.mark.parametrize("which", ["critic", "policy"])
 def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
     """A clip leaf by leaf or element by element, or none; a small gradient blown up; the wrong learning rate."""
-    made, learner, acting, target, window = parts(
+    made, learner, gates, target, window = parts(
         learner__critic_learning_rate=0.02,
         learner__policy_learning_rate=0.01,
         learner__gradient_clip=limit,
     )
     window = window.replace(reward=100 * window.reward)
-    key = same_keys(jax.random.key(0))
+    key = both(jax.random.key(0))
     critic = jax.tree.map(lambda x: 3 * x, learner.critic)
     learner = learner.replace(critic=critic)
     if which == "critic":
@@ -180,9 +180,9 @@ def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
         after, _ = jit(made.maddpg.update_critic)(learner, target, window, key)
     else:
         gradient = jit(jax.grad(made.maddpg.policy_loss))(
-            learner.policy, acting, learner.critic, window, key
+            learner.policy, gates, learner.critic, window, key
         )
-        after, _, _ = jit(made.maddpg.update_policy)(learner, acting, window, key)
+        after, _, _ = jit(made.maddpg.update_policy)(learner, gates, window, key)
     norm = size(gradient)
     assert 0.5 < norm < 1e4
     clipped = jax.tree.map(lambda g: g * min(1, limit / norm), gradient)
@@ -197,13 +197,13 @@ def test_updates_clip_the_global_norm_and_step_with_adam(which, limit):
 
 def test_an_update_of_one_leaves_the_other_alone():
     """Reach at the level of whole updates: optimisers included."""
-    made, learner, acting, target, window = parts("stgs")
-    key = same_keys(jax.random.key(0))
+    made, learner, gates, target, window = parts("stgs")
+    key = both(jax.random.key(0))
     after, _ = jit(made.maddpg.update_critic)(learner, target, window, key)
     assert is_same(after.policy, learner.policy)
     assert is_same(after.policy_optimizer, learner.policy_optimizer)
     assert not is_same(after.critic, learner.critic)
-    after, gate_gradient, _ = jit(made.maddpg.update_policy)(learner, acting, window, key)
+    after, gate_gradient, _ = jit(made.maddpg.update_policy)(learner, gates, window, key)
     assert is_same(after.critic, learner.critic)
     assert is_same(after.critic_optimizer, learner.critic_optimizer)
     assert not is_same(after.policy, learner.policy)

@@ -6,19 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, assert_same, jit, made_up_trajectory
+from core_cases import (
+    NOTHING,
+    algorithm,
+    assert_same,
+    jit,
+    made_up_trajectory,
+    play_keys,
+    sizes,
+    small,
+)
 from scipy.stats import chisquare
 
 from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.replay import Replay, on_grid
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.topology.fixed import Full
-from purejax_mgtopo.algorithm.types import Both, Mode, Sizes, Streams
-from purejax_mgtopo.config import Experiment, LearnerConfig
+from purejax_mgtopo.algorithm.topology.fixed import Nobody
+from purejax_mgtopo.algorithm.types import Mode
 
 HORIZON, CAPACITY, EPISODES = 25, 4, 3
-SIZES = Sizes(3, 4, 2)
 CODE = HORIZON  # the reward of step t of episode e, CODE e + t, says where a transition comes from
 
 
@@ -29,24 +36,27 @@ def episodes(task):
     policy = jit(made.team.init)(jax.random.key(0))
 
     def play(key):
-        keys = Streams.split(key)
-        return rollout(made.env, made.team, policy, Both(), keys, Mode.ROLLOUT, exploration=1.0)
+        return rollout(
+            made.env, made.team, policy, NOTHING, play_keys(key), Mode.ROLLOUT, exploration=1.0
+        )
 
     taus = jit(jax.vmap(play))(jax.random.split(jax.random.key(1), EPISODES))
     place = CODE * jnp.arange(EPISODES)[:, None] + jnp.arange(HORIZON)
     return made.env, taus.replace(reward=place.astype(float))
 
 
-def make(env, transitions, batch, memory, precision="float32"):
-    """A replay for parts that remember so many steps."""
-    settings = LearnerConfig(
-        replay_transitions=transitions,
-        batch_size=min(batch, transitions),
-        replay_precision=precision,
+def replay_of(env, transitions, batch, memory=0, precision="float32"):
+    """A replay for parts that remember so many steps; unlike a run, it may draw more than it holds."""
+    experiment = small(
+        learner__batch_size=1,
+        learner__replay_transitions=transitions,
+        learner__replay_precision=precision,
     )
-    parts = Parts(Full(Experiment(), SIZES), ObservationLSTM(Experiment(), SIZES))
-    parts.memory = memory
-    replay = Replay(env, settings, parts)
+    widths = sizes(env.num_agents, env.observation_size)
+    interpreter = ObservationLSTM(experiment, widths)
+    interpreter.memory = memory
+    replay = Replay(env, experiment.learner, Parts(Nobody(experiment, widths), interpreter))
+    assert (replay.memory, replay.batch_size) == (memory, 1)
     replay.batch_size = batch
     return replay
 
@@ -54,7 +64,7 @@ def make(env, transitions, batch, memory, precision="float32"):
 @functools.cache
 def filled(task, memory, batch=1500):
     env, taus = episodes(task)
-    replay = make(env, CAPACITY * HORIZON, batch, memory)
+    replay = replay_of(env, CAPACITY * HORIZON, batch, memory)
     ring = replay.init()
     for e in range(EPISODES):
         ring = replay.add(ring, jnp.asarray(e), jax.tree.map(lambda x, e=e: x[e], taus))
@@ -144,7 +154,7 @@ def test_training_acts_on_the_grid_that_the_replay_stores():
 
 def test_half_precision_blurs_no_more_than_it_says():
     env, taus = episodes("navigation_N3_l2")
-    replay = make(env, CAPACITY * HORIZON, 500, 0, "float16")
+    replay = replay_of(env, CAPACITY * HORIZON, 500, precision="float16")
     ring = replay.init()
     for e in range(EPISODES):
         ring = replay.add(ring, jnp.asarray(e), jax.tree.map(lambda x, e=e: x[e], taus))
@@ -161,7 +171,7 @@ def test_half_precision_blurs_no_more_than_it_says():
 def test_a_batched_write_is_a_slice_as_long_as_seeds_share_the_clock(clock_axis, slices):
     """A scatter is a loop over seeds, or atomics; the second case shows it would be seen."""
     env, taus = episodes("toy_crossed_goals")
-    replay = make(env, CAPACITY * HORIZON, 4, 0)
+    replay = replay_of(env, CAPACITY * HORIZON, 4)
     rings = jax.tree.map(lambda x: jnp.stack([x] * EPISODES), replay.init())
     clock = jnp.zeros((EPISODES,) if clock_axis == 0 else (), jnp.int32)
     add = jit(jax.vmap(replay.add, in_axes=(0, clock_axis, 0)))
@@ -172,14 +182,14 @@ def test_a_batched_write_is_a_slice_as_long_as_seeds_share_the_clock(clock_axis,
 
 def test_a_ring_holds_whole_episodes():
     env, _ = episodes("toy_crossed_goals")
-    assert make(env, 100, 4, 0).capacity == 4
-    assert make(env, 124, 4, 0).capacity == 4
-    assert make(env, 7, 4, 0).capacity == 1
+    assert replay_of(env, 100, 4).capacity == 4
+    assert replay_of(env, 124, 4).capacity == 4
+    assert replay_of(env, 7, 4).capacity == 1
 
 
 def test_adding_is_pure():
     env, _ = episodes("toy_crossed_goals")
-    replay = make(env, 100, 4, 0)
+    replay = replay_of(env, 100, 4)
     ring = replay.init()
     tau = made_up_trajectory(0, HORIZON, 2, env.observation_size)
     tau = tau.replace(moving=jnp.ones((HORIZON + 1, 2)), fixed=jnp.zeros(0))

@@ -1,5 +1,7 @@
 """Shapes and names that everything else builds on."""
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import jax
@@ -45,14 +47,29 @@ def test_the_clock_advances_both_counters():
 
 def test_the_tables_of_names_hold_exactly_the_objects():
     """A method that the command line lists and that nobody wrote, or the other way round."""
-    for table, kind in ((TOPOLOGIES, Rule), (MESSAGES, Interpreter)):
-        assert all(issubclass(load(table, name), kind) for name in table)
-        assert all(entry.name == name and entry.about for name, entry in table.items())
-    assert all(hasattr(load(CRITICS, name), "counterfactual") for name in CRITICS)
+    for table, kind, folder in ((TOPOLOGIES, Rule, "topology"), (MESSAGES, Interpreter, "messages")):
+        listed = {load(table, name) for name in table}
+        assert len(listed) == len(table)
+        assert all(issubclass(part, kind) and not part.__abstractmethods__ for part in listed)
+        assert listed == set(written(kind, folder))
+    for name in CRITICS:
+        assert {"init", "value", "counterfactual"} <= set(dir(load(CRITICS, name)))
+    for table in (TOPOLOGIES, MESSAGES, CRITICS):
+        assert all(entry.name == name for name, entry in table.items())
     for method in METHODS.values():
         assert method.topology in TOPOLOGIES
         assert method.messages in MESSAGES
-    assert len({method.style for method in METHODS.values()}) == len(set(map(id, METHODS.values())))
+
+
+def written(kind, folder):
+    """The parts that can be asked for in a folder: those that are not what others are built on."""
+    package = importlib.import_module(f"purejax_mgtopo.algorithm.{folder}")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for part in vars(importlib.import_module(module.name)).values():
+            if not isinstance(part, type) or part.__module__ != module.name:
+                continue
+            if issubclass(part, kind) and part.__name__ != "EdgeGates":
+                yield part
 
 
 def test_names_come_without_jax():

@@ -11,16 +11,15 @@ import numpy as np
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.edges import index_distance
 from purejax_mgtopo.algorithm.part import Context, Moment
 from purejax_mgtopo.algorithm.types import (
     Both,
     Clock,
-    Edges,
     Gates,
     Mode,
     Seen,
     Sizes,
+    Streams,
     Trajectory,
     Window,
 )
@@ -50,10 +49,12 @@ def jit(function: Any) -> Any:
 
 RULES = ("none", "full", "reinforce", "stgs", "meta")
 LEARNED = ("reinforce", "stgs", "meta")
+NOTHING = Both()
+"""What ordinary methods have of things that both parts may have."""
 
 
 def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any) -> Experiment:
-    """A tiny configuration; ``changes`` are dotted names with ``__`` for the dot."""
+    """A tiny experiment; ``changes`` are dotted names with ``__`` for the dot."""
     base = Experiment(
         task=task,
         seeds=1,
@@ -91,8 +92,9 @@ def _init(method: str, task: str) -> Any:
 
 @functools.cache
 def iterate(method: str = "meta", task: str = "toy_crossed_goals") -> Any:
-    """`Algorithm.iterate`, compiled."""
-    return jit(algorithm(method, task).iterate)
+    """`Algorithm.iterate` of a method whose seeds share nothing, compiled: state and measures."""
+    made = algorithm(method, task)
+    return jit(lambda state, clock: made.iterate(state, clock, NOTHING)[:2])
 
 
 def made_up_trajectory(
@@ -107,8 +109,8 @@ def made_up_trajectory(
     edges = (*lead, steps, agents, agents - 1)
     return Trajectory(
         observation=normal(steps + 1, agents, width),
-        feature=normal(steps, agents, width),
-        message=normal(steps, agents, width),
+        feature=normal(steps, agents, 0),
+        message=normal(steps, agents, 0),
         action=jnp.asarray(rng.uniform(-1, 1, (*lead, steps, agents, 2)), float),
         reward=normal(steps),
         gates=Gates(
@@ -132,78 +134,89 @@ def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: i
     )
 
 
+def sizes(agents: int, width: int) -> Sizes:
+    """Of agents that observe so many numbers, and send and hold as many."""
+    return Sizes(agents, width, 2, width, width)
+
+
 def make_rule(experiment: Experiment, agents: int, width: int) -> Any:
-    """The rule that is named, for observations of that width."""
-    sizes = Sizes(agents, width, 2, feature=width, message=width)
-    return methods.load(methods.TOPOLOGIES, experiment.topology)(experiment, sizes)
+    """The topology rule of an experiment, for agents without a task."""
+    return methods.load(methods.TOPOLOGIES, experiment.topology)(experiment, sizes(agents, width))
 
 
-def make_interpreter(
-    experiment: Experiment, agents: int, width: int, edges: Edges = Edges.ANY
-) -> Any:
-    """The interpreter that is named, likewise."""
-    known = methods.load(methods.MESSAGES, experiment.messages)
-    return known(experiment, Sizes(agents, width, 2), edges)
+def sight(observation: jax.Array) -> Seen:
+    """What a team sees whose features and messages are its observations."""
+    near = jnp.zeros((*observation.shape[:-1], observation.shape[-2]))
+    return Seen(observation, observation, observation, observation, near)
 
 
-def seen_of(observation: jax.Array, feature: Any = None, message: Any = None) -> Seen:
-    """What there is to see with messages that arrive at once; by default, observations are sent."""
-    feature, message = (observation if x is None else x for x in (feature, message))
-    return Seen(observation, feature, message, message, index_distance(observation))
+def moment(part: Any, mode: Mode = Mode.ROLLOUT, batch: tuple[int, ...] = ()) -> Moment:
+    """A part's first step of an episode, with zeros for random numbers."""
+    return Moment(part.initial_carry(batch), jnp.zeros((*batch, *part.tape_shape)), mode)
 
 
-def gate(rule: Any, gates: Any, observation: jax.Array, tape: jax.Array, mode: Mode) -> Gates:
-    """The decisions of a rule that remembers nothing."""
-    return rule.gate(gates, seen_of(observation), Moment((), tape, mode))[0]
+def tape(made: Algorithm, lead: tuple[int, ...] = (), value: float = 0.0) -> Both:
+    """The same number in place of all random ones."""
+    return made.parts.each(lambda part: jnp.full((*lead, *part.tape_shape), value))
 
 
-def hear(
-    interpreter: Any, params: Any, observation: jax.Array, edges: jax.Array, delivered: Any = None
-) -> Any:
-    """What an interpreter that remembers nothing makes of messages that arrive."""
-    moment = Moment((), jnp.zeros((*observation.shape[:-2], 0)), Mode.ROLLOUT)
-    encoded = interpreter.encode(params, (), observation, moment)
-    seen = seen_of(observation, encoded.feature, encoded.message)
-    if delivered is not None:
-        seen = seen.replace(delivered=delivered)
-    return interpreter.hear(params, (), seen, Gates(edges, edges), moment).z
+def both(key: jax.Array) -> Both:
+    """Keys for both parts."""
+    return Both(*jax.random.split(key))
 
 
-def context(gradient: Any = ()) -> Context:
-    """What the paper's rules may learn from: the policy loss's gradient, and nothing that they ask for."""
-    nothing: Any = None
+def acting(made: Algorithm, seed: int = 1) -> Both:
+    """What the parts of an algorithm start to act with."""
+    return made.parts.acting(jit(made.parts.init)(both(jax.random.key(seed))))
+
+
+def context(policy_gradient: Any = ()) -> Context:
+    """As much of a context as the rules of the tables read."""
+    clock = Clock(jnp.zeros((), int), jnp.zeros((), int))
+    rest: dict[str, Any] = dict.fromkeys(("window", "seen", "act", "value"))
     return Context(
         key=jax.random.key(0),
-        clock=Clock(jnp.zeros((), int), jnp.zeros((), int)),
+        clock=clock,
         progress=jnp.zeros(()),
-        window=nothing,
-        policy_gradient=gradient,
+        policy_gradient=policy_gradient,
         shared=(),
-        seen=nothing,
-        act=nothing,
-        value=nothing,
+        **rest,
     )
 
 
-def learn(rule: Any, state: Any, trajectory: Trajectory, gradient: Any = ()) -> Any:
-    """One update after a trajectory."""
-    return rule.learn(state, trajectory, context(gradient))
+def learn(rule: Any, state: Any, trajectory: Trajectory, policy_gradient: Any = ()) -> Any:
+    """One update after a trajectory, by a rule that needs no more of the context: state, measures, trace."""
+    return rule.learn(state, trajectory, context(policy_gradient))
 
 
-def outer(rule: Any, trace: Any, state: Any, trajectories: Trajectory) -> Any:
-    """One update after K inner ones."""
-    return rule.outer((), state, state, trajectories, trace)
+def outer(rule: Any, before: Any, state: Any, trajectories: Trajectory, trace: Any) -> Any:
+    """The update after K inner ones of a rule that shares nothing: state, measures, update."""
+    return rule.outer((), before, state, trajectories, trace)
 
 
-def same_keys(key: jax.Array) -> Both:
-    """One key for two parts, of which one uses no random numbers."""
-    return Both(key, key)
+def hear(
+    interpreter: Any,
+    params: Any,
+    observation: jax.Array,
+    edges: jax.Array,
+    delivered: jax.Array | None = None,
+) -> Any:
+    """What an interpreter without memory or parameters of its own makes of messages; by default this step's."""
+    now = moment(interpreter, Mode.REPLAY, observation.shape[:-2])
+    encoded = interpreter.encode(params, (), observation, now)
+    arrives = encoded.message if delivered is None else delivered
+    near = jnp.zeros((*observation.shape[:-1], observation.shape[-2]))
+    seen = Seen(observation, encoded.feature, encoded.message, arrives, near)
+    return interpreter.hear(params, (), seen, Gates(edges, edges), now).z
 
 
-def rule_tape(made: Algorithm, numbers: jax.Array) -> Both:
-    """The rule's random numbers, for an interpreter that uses none."""
-    lead = numbers.shape[: numbers.ndim - len(made.team.rule.tape_shape)]
-    return Both(numbers, jnp.zeros((*lead, *made.team.interpreter.tape_shape)))
+PLAYED = ("reset", "exploration", "gate", "channel")
+"""The streams that a rollout reads."""
+
+
+def play_keys(key: jax.Array) -> Streams:
+    """The keys of one episode."""
+    return Streams.split(key)
 
 
 def scattered(tree: Any, seed: int, scale: float = 0.3) -> Any:
@@ -255,7 +268,7 @@ def size(tree: Any) -> float:
 
 
 def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
-    """What the inner updates over tau(0), ..., tau(K-1), from `state` on, tell the outer one."""
+    """The traces of the inner updates over tau(0), ..., tau(K-1), from `state` on."""
     steps = []
     for k in range(trajectories.reward.shape[0] - 1):
         tau = jax.tree.map(lambda x, k=k: x[k], trajectories)

@@ -7,20 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_cases import (
+    acting,
     algorithm,
     assert_close,
     hear,
     jit,
     made_up_window,
-    make_interpreter,
-    rule_tape,
     scattered,
+    sizes,
     small,
+    tape,
 )
 from oracles import learning
 
 from purejax_mgtopo.algorithm.kernels.packed import make_plan
-from purejax_mgtopo.algorithm.types import Both, Edges, Mode
+from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
+from purejax_mgtopo.algorithm.types import Edges, Mode
 
 BATCH, WIDTH = 70, 3
 TASKS = {3: "navigation_N3_l1", 5: "navigation_N5_l1"}
@@ -34,22 +36,24 @@ def edges_of(agents, rate, seed=0):
     return edges
 
 
-def interpreter_of(experiment, agents, selective=True):
-    """One that takes decisions for data, or not."""
-    return make_interpreter(experiment, agents, WIDTH, Edges.DATA if selective else Edges.ANY)
+def make(agents, edges=Edges.DATA, **changes):
+    """An interpreter that may skip what it does not receive, or (with `Edges.ANY`) may not."""
+    return ObservationLSTM(small(task=TASKS[agents], **changes), sizes(agents, WIDTH), edges)
 
 
 @functools.cache
 def problem(agents, shared=False):
-    config = small(task=TASKS[agents], learner__share_parameters=shared)
-    each = {s: interpreter_of(config, agents, selective=s) for s in (True, False)}
-    params = scattered(jit(each[True].init_params)(jax.random.key(0)), 1)
+    interpreters = {
+        selective: make(agents, edges, learner__share_parameters=shared)
+        for selective, edges in ((True, Edges.DATA), (False, Edges.ANY))
+    }
+    params = scattered(jit(interpreters[True].init_params)(jax.random.key(0)), 1)
     rng = np.random.default_rng(2)
     observation = jnp.asarray(rng.normal(size=(BATCH, agents, WIDTH)), float)
     slopes = jnp.asarray(rng.normal(size=(BATCH, agents, 8)), float)
 
     def value(params, observation, edges, selective):
-        heard = hear(each[selective], params, observation, edges)
+        heard = hear(interpreters[selective], params, observation, edges)
         return jnp.sum(heard * slopes), heard
 
     run = jax.grad(value, argnums=(0, 1), has_aux=True)
@@ -103,7 +107,7 @@ def test_rows_equal_a_plain_loop_over_what_was_received():
 @pytest.mark.parametrize("agents", TASKS)
 def test_a_single_row_skips_steps_without_another_result(agents):
     """A step skipped that somebody reads, a state that is not kept, the order of the senders."""
-    interpreter = interpreter_of(small(task=TASKS[agents]), agents)
+    interpreter = make(agents)
     with jax.enable_x64(True):
         _, params, observation = problem(agents)
         edges = jnp.asarray(edges_of(agents, 0.4))
@@ -124,7 +128,7 @@ def test_a_single_row_skips_steps_without_another_result(agents):
 
 def test_episodes_side_by_side_share_the_kernel():
     """As evaluations play them: a step that is left out or not by each row would give each a kernel of its own."""
-    interpreter = interpreter_of(small(task=TASKS[5]), 5)
+    interpreter = make(5)
     params = interpreter.init_params(jax.random.key(0))
     observation, edges = jnp.ones((BATCH, 5, WIDTH)), jnp.ones((BATCH, 5, 4))
 
@@ -165,23 +169,34 @@ def test_the_learner_packs_what_it_recalls():
     for method, loops in (("meta", True), ("stgs", False)):
         parts = algorithm(method, TASKS[3], **sizes)
         policy = parts.team.init(jax.random.key(0))
-        gates = parts.team.rule.init(jax.random.key(1)).gates
         window = made_up_window(0, 3, parts.env.observation_size, batch=64)
         recall = functools.partial(parts.team.recall, mode=Mode.REPLAY)
-        tape = rule_tape(parts, jnp.full((64, 1, *parts.team.rule.tape_shape), 0.5))
         program = jax.make_jaxpr(recall)(
-            policy, Both(gates), window.observation[:, :1], window.begins[:, :1], Both(), tape
+            policy,
+            acting(parts),
+            window.observation[:, :1],
+            window.begins[:, :1],
+            window.kept,
+            tape(parts, (64, 1), 0.5),
         )
         assert ("while" in str(program)) == loops
 
 
-@pytest.mark.parametrize(("backend", "loops"), [("cpu", True), ("gpu", False)])
-def test_only_a_cpu_packs(monkeypatch, backend, loops):
-    """Whatever the seed axis is: that is a means, and must not decide what a seed computes."""
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    config = small(task=TASKS[3])
-    interpreter = interpreter_of(config, 3)
-    params = interpreter.init_params(jax.random.key(0))
-    observation, edges = jnp.ones((BATCH, 3, WIDTH)), jnp.ones((BATCH, 3, 2))
-    program = jax.make_jaxpr(functools.partial(hear, interpreter))(params, observation, edges)
-    assert ("while" in str(program)) == loops
+def test_seeds_that_are_vmapped_read_the_same():
+    """Not a fast way, as every loop runs for as long as the longest; but no other result, and no other derivative."""
+    with jax.enable_x64(True):
+        _, params, observation = problem(3)
+        several = jax.tree.map(lambda x: jnp.stack([x, 1.5 * x, -x]), params)
+        edges = jnp.stack([jnp.asarray(edges_of(3, rate, seed=9)) for rate in (0.2, 0.5, 0.9)])
+
+        def run(edges_are):
+            interpreter = make(3, edges_are)
+
+            def value(params, edges):
+                return jnp.sum(jnp.sin(hear(interpreter, params, observation, edges)))
+
+            return jit(jax.vmap(jax.value_and_grad(value)))(several, edges)
+
+        packed, masked = run(Edges.DATA), run(Edges.ANY)
+        assert_close(packed, masked, rtol=1e-10, atol=1e-12)
+        assert len(set(np.asarray(packed[0]).tolist())) == 3

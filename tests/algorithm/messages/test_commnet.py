@@ -1,27 +1,27 @@
 """CommNet: hand values, equivariance, silence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import hear, jit, make_interpreter, scattered, small
+from core_cases import hear, jit, scattered, sizes, small
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
+from purejax_mgtopo.algorithm.messages.commnet import CommNet
 from purejax_mgtopo.algorithm.types import Edges
 
 WIDTH, HIDDEN = 3, 8
 
 
-def make(agents, shared=True, **changes):
+def make(agents, shared=True, edges=Edges.ANY, **changes):
     experiment = small("commnet", learner__share_parameters=shared, **changes)
-    return make_interpreter(experiment, agents, WIDTH)
+    return CommNet(experiment, sizes(agents, WIDTH), edges)
 
 
 def run(net, params, observation, edges, delivered=None):
-    def call(params, observation, edges, delivered):
-        return hear(net, params, observation, edges, delivered)
-
-    return np.asarray(jit(call)(params, observation, edges, delivered))
+    return np.asarray(jit(functools.partial(hear, net))(params, observation, edges, delivered))
 
 
 def drawn(agents, seed=0, batch=()):
@@ -103,11 +103,12 @@ def test_alone_equals_hearing_nobody(shared):
     net = make(3, shared)
     params = parameters(net)
     observation, _ = drawn(3)
-    silent = make(3, shared)
-    silent.edges = Edges.NEVER
-    alone = hear(silent, params, observation, jnp.ones((3, 2)))
+    closed, alone = jnp.zeros((3, 2)), make(3, shared, Edges.NEVER)
+    silence = run(net, params, observation, closed)
+    assert "heard" not in parameters(alone)
+    del params["heard"]
     np.testing.assert_allclose(
-        alone, run(net, params, observation, jnp.zeros((3, 2))), rtol=1e-6, atol=1e-7
+        run(alone, params, observation, closed), silence, rtol=1e-6, atol=1e-7
     )
 
 

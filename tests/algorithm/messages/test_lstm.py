@@ -1,5 +1,6 @@
 """The message LSTM equals one that runs over the selected senders only."""
 
+import functools
 import itertools
 
 import flax.linen as nn
@@ -7,31 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import hear, jit, make_interpreter, scattered, small
+from core_cases import hear, jit, scattered, sizes, small
 from oracles import learning
 
-from purejax_mgtopo.algorithm.types import Edges
+from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
+from purejax_mgtopo.algorithm.part import Moment
+from purejax_mgtopo.algorithm.types import Edges, Mode
 
 AGENTS, WIDTH, HIDDEN = 4, 3, 8
 MASKS = np.array(list(itertools.product((0.0, 1.0), repeat=AGENTS - 1)), np.float32)
 
 
+def make(edges=Edges.ANY, **changes):
+    return ObservationLSTM(small(**changes), sizes(AGENTS, WIDTH), edges)
+
+
 def problem(shared):
     """An interpreter, its parameters, observations, and every mask for every agent: [8, N, N-1]."""
-    interpreter = make_interpreter(small(learner__share_parameters=shared), AGENTS, WIDTH)
+    interpreter = make(learner__share_parameters=shared)
     params = scattered(jit(interpreter.init_params)(jax.random.key(0)), 1)
     # Each agent's rows come in another order, so that no two agents have the same mask at once.
     edges = np.stack([np.roll(MASKS, i, axis=0) for i in range(AGENTS)], axis=1)
     rng = np.random.default_rng(2)
     observation = rng.normal(size=(len(MASKS), AGENTS, WIDTH)).astype(np.float32)
     return interpreter, params, jnp.asarray(observation), jnp.asarray(edges)
-
-
-def aggregate(interpreter):
-    def call(params, observation, edges):
-        return hear(interpreter, params, observation, edges)
-
-    return call
 
 
 def weights(params, agent, shared):
@@ -49,7 +49,7 @@ def selected(observation, edges, agent):
 def test_every_mask_equals_an_explicit_gather(shared):
     """A closed edge that still moves the cell, a wrong order, another agent's weights."""
     interpreter, params, observation, edges = problem(shared)
-    heard = jit(aggregate(interpreter))(params, observation, edges)
+    heard = jit(functools.partial(hear, interpreter))(params, observation, edges)
     observation, edges = np.asarray(observation), np.asarray(edges)
     for b, i in np.ndindex(len(MASKS), AGENTS):
         expected = learning.lstm_over(
@@ -63,7 +63,7 @@ def test_every_mask_equals_an_explicit_gather(shared):
 def test_it_equals_flax_with_the_same_weights():
     """A third party's cell: gates in another order, a bias added twice."""
     interpreter, params, observation, edges = problem(shared=False)
-    heard = jit(aggregate(interpreter))(params, observation, edges)
+    heard = jit(functools.partial(hear, interpreter))(params, observation, edges)
     cell = nn.OptimizedLSTMCell(HIDDEN)
 
     def flax_weights(agent):
@@ -92,7 +92,7 @@ def test_it_equals_flax_with_the_same_weights():
 def test_nothing_flows_back_to_senders_that_were_not_heard():
     """The derivative of i's output in o_j is zero exactly where the edge is closed, and i's own."""
     interpreter, params, observation, edges = problem(shared=False)
-    call = aggregate(interpreter)
+    call = functools.partial(hear, interpreter)
 
     def one(observation, edges):
         return jax.jacrev(lambda o: jnp.sum(call(params, o, edges), axis=-1))(observation)
@@ -106,7 +106,7 @@ def test_nothing_flows_back_to_senders_that_were_not_heard():
 def test_a_decision_carries_a_derivative():
     """The straight-through rule lives on this: d output / d edge, also where the edge is closed."""
     interpreter, params, observation, edges = problem(shared=False)
-    call = aggregate(interpreter)
+    call = functools.partial(hear, interpreter)
 
     def total(edges):
         return jnp.sum(jnp.square(call(params, observation, edges) + 1.0))
@@ -118,15 +118,24 @@ def test_a_decision_carries_a_derivative():
 @pytest.mark.parametrize("shared", [False, True])
 def test_alone_equals_hearing_nobody(shared):
     interpreter, params, observation, edges = problem(shared)
-    silence = jit(aggregate(interpreter))(params, observation, jnp.zeros_like(edges))
-    interpreter.edges = Edges.NEVER
-    assert hear(interpreter, params, observation, edges) is None  # which stands for zeros
+    silence = jit(functools.partial(hear, interpreter))(params, observation, jnp.zeros_like(edges))
+    alone = make(Edges.NEVER, learner__share_parameters=shared)
+    assert alone.init_params(jax.random.key(0)) == ()
+    assert hear(alone, (), observation, jnp.zeros_like(edges)) is None  # which stands for zeros
     assert not np.any(silence)
 
 
+def test_the_feature_and_the_message_are_the_observation():
+    """Rules that read features (IC3Net, ATOC) read something."""
+    interpreter, params, observation, _ = problem(shared=False)
+    assert (interpreter.feature_size, interpreter.message_size) == (WIDTH, WIDTH)
+    encoded = interpreter.encode(params, (), observation, Moment((), observation, Mode.ROLLOUT))
+    np.testing.assert_array_equal(encoded.feature, observation)
+    np.testing.assert_array_equal(encoded.message, observation)
+
+
 def test_agents_start_with_weights_of_their_own_and_a_forget_bias_of_one():
-    interpreter = make_interpreter(small(learner__hidden=64), AGENTS, WIDTH)
-    params = jit(interpreter.init_params)(jax.random.key(0))["params"]
+    params = jit(make(learner__hidden=64).init_params)(jax.random.key(0))["params"]
     kernels = np.asarray(params["kernel"])
     assert len(np.unique(kernels.reshape(AGENTS, -1), axis=0)) == AGENTS
     # LeCun normal, each part by its own rows: as two layers would start.

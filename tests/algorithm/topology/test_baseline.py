@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from core_cases import assert_close, jit, made_up_trajectory, scattered, size, small
+from core_cases import assert_close, jit, made_up_trajectory, scattered, size, sizes, small
 from oracles import learning
 
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, Moments, n_step_return
-from purejax_mgtopo.algorithm.types import Sizes
 
 STEPS, AGENTS, WIDTH = 6, 2, 3
 
@@ -47,7 +46,7 @@ def test_moments_of_a_constant_are_finite():
 
 
 def problem(**changes):
-    baseline = Baseline(small(baseline__n_step=2, **changes), Sizes(AGENTS, WIDTH, 2))
+    baseline = Baseline(small(baseline__n_step=2, **changes), sizes(AGENTS, WIDTH))
     state = jit(baseline.init)(jax.random.key(0))
     state = state.replace(params=scattered(state.params, 1))
     return baseline, state, made_up_trajectory(2, STEPS, AGENTS, WIDTH)

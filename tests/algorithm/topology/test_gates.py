@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import LEARNED, gate, is_zero, jit, make_rule, scattered, size, small
+from core_cases import LEARNED, is_zero, jit, make_rule, scattered, sight, size, small
 from oracles import learning
 from scipy.stats import binomtest
 
+from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.gates import entropy, log_probability
 from purejax_mgtopo.algorithm.types import Mode
 
@@ -23,7 +24,7 @@ def gated(method, mode, draws=DRAWS, **changes):
     everywhere = jnp.broadcast_to(observation, (draws, AGENTS, WIDTH))
 
     def decide(gates, tape):
-        return gate(rule, gates, everywhere, tape, mode)
+        return rule.gate(gates, sight(everywhere), Moment((), tape, mode))[0]
 
     return decide, gates, observation, tape
 

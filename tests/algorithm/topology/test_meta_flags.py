@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import jit, made_up_trajectory, make_rule, scattered, small
+from core_cases import jit, made_up_trajectory, scattered, sizes, small
+
+from purejax_mgtopo.algorithm.topology.meta import MetaGradient
 
 AGENTS, WIDTH, STEPS, K = 2, 3, 4, 2
 FLAGS = {
@@ -17,7 +19,7 @@ APPROXIMATE = ("stop_input_gradient", "stop_denominator")
 
 
 def problem(**changes):
-    rule = make_rule(small(gates__learning_rate=0.05, **changes), AGENTS, WIDTH)
+    rule = MetaGradient(small(gates__learning_rate=0.05, **changes), sizes(AGENTS, WIDTH))
     state = jit(rule.init)(jax.random.key(1))
     eta, gates = scattered(state.eta, 1), scattered(state.gates, 2)
     nu = jax.tree.map(lambda x: jnp.full_like(x, 0.01), gates)

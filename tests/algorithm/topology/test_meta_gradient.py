@@ -12,16 +12,17 @@ from core_cases import (
     is_zero,
     jit,
     made_up_trajectory,
-    make_rule,
     outer,
     plain,
     scattered,
     size,
+    sizes,
     small,
 )
 from oracles import learning
 
 from purejax_mgtopo.algorithm.kernels.meta_backward import meta_gradient
+from purejax_mgtopo.algorithm.topology.meta import MetaGradient
 
 AGENTS, WIDTH, STEPS, K = 2, 3, 4, 2
 
@@ -32,7 +33,7 @@ CASES = {
 
 
 def make(**changes):
-    return make_rule(small(gates__learning_rate=0.05, **changes), AGENTS, WIDTH)
+    return MetaGradient(small(gates__learning_rate=0.05, **changes), sizes(AGENTS, WIDTH))
 
 
 @functools.cache
@@ -127,8 +128,9 @@ def test_going_back_over_the_steps_taken_gives_the_gradient(case):
     with jax.enable_x64(True):
         eta, gates, nu, taus, advantages = problem()
         steps = inner_steps(rule, start().replace(eta=eta, gates=gates, nu=nu), taus)
-        back = functools.partial(meta_gradient, rule._scored_step, rule._weights(K))
-        actual = jit(back)(eta, steps, taus, advantages)
+        weights = rule._weights(K)
+        back = jit(functools.partial(meta_gradient, rule._scored_step))
+        actual = back(weights, eta, steps, taus, advantages)
         value, gradient = objective(**changes)(eta, gates, nu, taus, advantages)
         assert size(gradient[0]) > 1e-3
         assert_close(actual, (value, gradient[0]), rtol=1e-9, atol=1e-12)
@@ -218,6 +220,17 @@ def test_the_cosine_with_reinforce_is_that_of_the_two_gradients():
         np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
 
+def test_the_cosine_is_zero_where_a_gradient_is():
+    """And not NaN, which would pass for a seed that has left the finite numbers."""
+    rule = make()
+    eta, gates, _, taus, advantages = problem()
+    cosine = jit(rule.reinforce_cosine)
+    silent = jax.tree.map(jnp.zeros_like, eta)
+    assert cosine(silent, gates, first(taus), advantages[0]) == 0
+    assert cosine(eta, gates, first(taus), jnp.zeros(STEPS)) == 0
+    assert cosine(eta, gates, first(taus), advantages[0]) != 0
+
+
 def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
     """tau(K) under theta_c(K), the eta before its update, the advantage of the updated baseline."""
     with jax.enable_x64(True):
@@ -226,7 +239,7 @@ def test_an_outer_update_reports_the_cosine_on_its_last_trajectory():
         begun = start().replace(eta=eta, gates=gates, nu=nu)
         ended = begun.replace(gates=scattered(gates, 7, scale=1.0))
         steps = inner_steps(rule, begun, taus)
-        new, measures, _ = jit(functools.partial(outer, rule))(steps, ended, taus)
+        new, measures, _ = jit(functools.partial(outer, rule))(begun, ended, taus, steps)
         last = jax.tree.map(lambda x: x[-1], taus)
         raw = baseline_advantage(rule, new.baseline.params, last)
         moments = new.baseline.moments

@@ -11,7 +11,6 @@ from core_cases import (
     RULES,
     assert_close,
     assert_same,
-    gate,
     inner_steps,
     is_same,
     jit,
@@ -20,10 +19,15 @@ from core_cases import (
     make_rule,
     outer,
     scattered,
+    sight,
+    sizes,
     small,
 )
 from oracles import learning
 
+from purejax_mgtopo.algorithm.part import Moment
+from purejax_mgtopo.algorithm.topology.meta import MetaGradient
+from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
 from purejax_mgtopo.algorithm.types import Mode
 
 AGENTS, WIDTH, STEPS = 2, 3, 5
@@ -37,7 +41,7 @@ PRICED = {"gates__learning_rate": 0.05, "gates__edge_cost": 0.1}
 
 
 def reinforce(**changes):
-    rule = make_rule(small("reinforce", **PRICED, **changes), AGENTS, WIDTH)
+    rule = Reinforce(small("reinforce", **PRICED, **changes), sizes(AGENTS, WIDTH))
     state = jit(rule.init)(jax.random.key(0))
     return rule, state.replace(gates=scattered(state.gates, 1), nu=scattered(state.nu, 2, 0.0))
 
@@ -63,7 +67,7 @@ def test_the_advantage_in_place_of_etas_output_gives_reinforce():
     """The two rules may differ in nothing but where the weight comes from."""
     with jax.enable_x64(True):
         rule, state = reinforce()
-        meta = make_rule(small("meta", **PRICED), AGENTS, WIDTH)
+        meta = MetaGradient(small("meta", **PRICED), sizes(AGENTS, WIDTH))
         meta_state = jit(meta.init)(jax.random.key(5)).replace(gates=state.gates, nu=state.nu)
         tau = made_up_trajectory(3, STEPS)
 
@@ -87,7 +91,7 @@ def test_reinforce_opens_the_edge_that_pays_and_closes_the_one_that_costs():
 
     def update(state, key):
         tape = jax.random.uniform(key, (STEPS * 5, *rule.tape_shape))
-        gates = gate(rule, state.gates, seen, tape, Mode.ROLLOUT)
+        gates, _ = rule.gate(state.gates, sight(seen), Moment((), tape, Mode.ROLLOUT))
         reward = gates.decision[:, 0, 0] - gates.decision[:, 1, 0]
         tau = made_up_trajectory(0, STEPS * 5).replace(
             observation=observation, reward=reward, gates=gates
@@ -113,7 +117,7 @@ def biased(gates, logit):
 def test_the_entropy_term_alone_raises_entropy():
     """The wrong sign of beta, or of eta's ascent; rewards and values are zero, hence advantages."""
     config = small("meta", gates__learning_rate=1.0, meta__learning_rate=2e-2, meta__entropy=1.0)
-    rule = make_rule(config, AGENTS, WIDTH)
+    rule = MetaGradient(config, sizes(AGENTS, WIDTH))
     start = jit(rule.init)(jax.random.key(0))
     baseline = start.baseline.replace(params=jax.tree.map(jnp.zeros_like, start.baseline.params))
     nu = jax.tree.map(jnp.ones_like, start.gates)  # so that steps grow with what eta says
@@ -128,7 +132,7 @@ def test_the_entropy_term_alone_raises_entropy():
         state, _, one = learn(rule, begin, first, start.gates)
         state, _, two = learn(rule, state, second, start.gates)
         steps = jax.tree.map(lambda *x: jnp.stack(x), one, two)
-        after, *_ = outer(rule, steps, state, taus)
+        after, *_ = outer(rule, begin, state, taus, steps)
         return (after.eta, after.eta_optimizer), rule.mean_entropy(state.gates, first)
 
     eta = start.eta, start.eta_optimizer
@@ -162,8 +166,7 @@ def test_straight_through_steps_down_the_policy_loss():
 def test_only_straight_through_looks_at_the_policy_gradient(method):
     rule = make_rule(small(method), AGENTS, WIDTH)
     state = jit(rule.init)(jax.random.key(0))
-    tau, update = made_up_trajectory(0), jit(partial(learn, rule))
-    acting = rule.acting(state)
+    tau, update, acting = made_up_trajectory(0), jit(partial(learn, rule)), rule.acting(state)
     one, *_ = update(state, tau, jax.tree.map(jnp.zeros_like, acting))
     other, *_ = update(state, tau, jax.tree.map(jnp.ones_like, acting))
     if method == "stgs":
@@ -207,7 +210,7 @@ def test_an_outer_update_learns_from_the_trajectories_after_the_first(method):
 
     expected = by_parts(taus)
     steps = inner_steps(rule, state, taus)
-    actual, *_ = jit(partial(outer, rule))(steps, after, taus)
+    actual, *_ = jit(partial(outer, rule))(state, after, taus, steps)
     assert_close(actual.baseline.params, expected.baseline.params, atol=1e-6)
     assert_same(actual.gates, after.gates)
     if method == "meta":
