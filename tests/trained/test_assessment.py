@@ -17,7 +17,7 @@ import pytest
 from stand_ins import train
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.types import Streams
+from purejax_mgtopo.algorithm.types import Both, Streams
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import RunError
@@ -72,9 +72,16 @@ def assessed(run: Path) -> Assessment:
 
 def forced(policy: Policy, logit: float) -> Policy:
     """The same networks with gates that are nearly always open, or closed."""
-    bias = policy.arrays["gates/2/bias"]
-    arrays = {**policy.arrays, "gates/2/bias": jnp.full_like(bias, logit)}
-    return dataclasses.replace(policy, arrays=arrays)
+    acting = policy.networks.acting
+    gates = biased(acting.rule, lambda bias: jnp.full_like(bias, logit))
+    networks = policy.networks._replace(acting=acting.replace(rule=gates))
+    return dataclasses.replace(policy, networks=networks)
+
+
+def biased(gates: Any, change: Any) -> Any:
+    """Gates whose last layer has another bias."""
+    last = gates["params"]["Dense_2"]
+    return {"params": {**gates["params"], "Dense_2": {**last, "bias": change(last["bias"])}}}
 
 
 @pytest.mark.parametrize(("condition", "logit"), [("greedy", None), ("cut", -1e6), ("open", 1e6)])
@@ -88,7 +95,7 @@ def test_agrees_with_stepping_the_environment_by_the_exported_policy(
 
     def play(key: jax.Array) -> Any:
         def step(state: Any, _: None) -> Any:
-            action, topology, _ = policy(env.observe(state))
+            action, topology, _, _ = policy(env.observe(state))
             state, timestep = env.step(state, action)
             return state, (timestep.reward, topology.sum() / 6, env.measures(state))
 
@@ -117,15 +124,14 @@ def changed(of_policy: Any = None, of_gates: Any = None) -> Any:
 
     def load(*args: Any) -> Any:
         trained = load_trained(*args)
-        learned, rule = trained.networks.learner, trained.networks.rule
+        learned, parts = trained.networks.learner, trained.networks.parts
         if of_policy is not None:
             spoilt = jax.tree.map(lambda leaf: leaf * by_seed(of_policy, leaf), learned.policy)
             learned = learned.replace(policy=spoilt)
         if of_gates is not None:
-            last = rule.gates["params"]["Dense_2"]
-            last = {**last, "bias": last["bias"] + by_seed(of_gates, last["bias"])}
-            rule = rule.replace(gates={"params": {**rule.gates["params"], "Dense_2": last}})
-        networks = trained.networks.replace(learner=learned, rule=rule)
+            gates = biased(parts.rule.gates, lambda bias: bias + by_seed(of_gates, bias))
+            parts = parts.replace(rule=parts.rule.replace(gates=gates))
+        networks = trained.networks.replace(learner=learned, parts=parts)
         return dataclasses.replace(trained, networks=networks)
 
     return load
@@ -169,7 +175,7 @@ def test_episodes_are_neither_those_of_training_nor_of_its_evaluations() -> None
         tuple(data.tolist()) for data in np.asarray(jax.random.key_data(episode_keys(20210, 50)))
     }
     bare = jax.random.key(20210)
-    for taken in (bare, *(jax.random.fold_in(bare, 2**31 + k) for k in (0, 1))):
+    for taken in (bare, *(jax.random.fold_in(bare, 2**31 + k) for k in (0, 1, 3))):
         assert not fresh & children(taken)
 
 
@@ -178,9 +184,7 @@ def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> Non
     algorithm = Algorithm(config.experiment)
     shapes = jax.eval_shape(algorithm.team.init, jax.eval_shape(lambda: jax.random.key(0)))
     policies = jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 0.1, np.float32), shapes)
-    networks: Any = SimpleNamespace(
-        learner=SimpleNamespace(policy=policies), rule=SimpleNamespace(gates=())
-    )
+    networks: Any = SimpleNamespace(learner=SimpleNamespace(policy=policies), parts=Both())
     trained = Trained(
         tmp_path, config.experiment, config.means, algorithm, (4, 5), networks, episode=2
     )
