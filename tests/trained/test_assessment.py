@@ -33,8 +33,8 @@ from purejax_mgtopo.trained.assess import (
     write_table,
 )
 from purejax_mgtopo.trained.export import export
-from purejax_mgtopo.trained.load import Trained, load_trained
-from purejax_mgtopo.trained.policy import Policy, load_policy
+from purejax_mgtopo.trained.load import TrainedRun, load_trained
+from purejax_mgtopo.trained.policy import ExportedTeam, load_policy
 from purejax_mgtopo.training.recipe import load_recipe
 
 RUNS = Path(__file__).parents[2] / "runs"
@@ -70,7 +70,7 @@ def assessed(run: Path) -> Assessment:
     return assess(run, episodes=40, episode_seed=7)
 
 
-def forced(policy: Policy, logit: float) -> Policy:
+def forced(policy: ExportedTeam, logit: float) -> ExportedTeam:
     """The same networks with gates that are nearly always open, or closed."""
     bias = policy.arrays["gates/2/bias"]
     arrays = {**policy.arrays, "gates/2/bias": jnp.full_like(bias, logit)}
@@ -181,7 +181,7 @@ def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> Non
     networks: Any = SimpleNamespace(
         learner=SimpleNamespace(policy=policies), rule=SimpleNamespace(gates=())
     )
-    trained = Trained(
+    trained = TrainedRun(
         tmp_path, config.experiment, config.means, algorithm, (4, 5), networks, episode=2
     )
     monkeypatch.setattr(assessment, "load_trained", lambda *args: trained)

@@ -26,9 +26,9 @@ from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import policy
 from purejax_mgtopo.trained.export import arrays_of, export, header_of
-from purejax_mgtopo.trained.load import Trained, load_trained
+from purejax_mgtopo.trained.load import TrainedRun, load_trained
 from purejax_mgtopo.trained.play import play_episode
-from purejax_mgtopo.trained.policy import Policy, load_policy, pack
+from purejax_mgtopo.trained.policy import ExportedTeam, load_policy, pack
 
 TOPOLOGIES = ("none", "full", "reinforce", "stgs", "meta")
 TINY = {
@@ -58,7 +58,7 @@ def scattered(shapes: Any, seed: int) -> Any:
     )
 
 
-def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
+def made_up(folder: Path, seed: int = 0, **changes: Any) -> TrainedRun:
     """A run that never trained: random networks of seed 4."""
     (folder / "config.json").write_text("{}")
     settings = {name.replace("__", "."): value for name, value in changes.items()}
@@ -69,16 +69,16 @@ def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
     networks: Any = SimpleNamespace(
         learner=SimpleNamespace(policy=learned), rule=SimpleNamespace(gates=gates)
     )
-    return Trained(folder, algorithm.config, Means(), algorithm, (4,), networks, episode=2)
+    return TrainedRun(folder, algorithm.config, Means(), algorithm, (4,), networks, episode=2)
 
 
-def through_a_file(trained: Trained) -> Policy:
+def through_a_file(trained: TrainedRun) -> ExportedTeam:
     path = trained.folder / "policy.npz"
     path.write_bytes(pack(header_of(trained, 4), arrays_of(trained, trained.networks)))
     return load_policy(path)
 
 
-def observations(trained: Trained, steps: int, batch: int = 5, seed: int = 9) -> list[jax.Array]:
+def observations(trained: TrainedRun, steps: int, batch: int = 5, seed: int = 9) -> list[jax.Array]:
     env = trained.algorithm.env
     shape = (steps, batch, env.num_agents, env.observation_size)
     return list(jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32))
