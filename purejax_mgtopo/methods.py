@@ -26,7 +26,7 @@ SPARE_LINES = ("-", _DASH, _MIX)
 
 
 @dataclass(frozen=True)
-class Entry:
+class AxisEntry:
     """A member of an axis."""
 
     name: str
@@ -50,7 +50,7 @@ class Method:
     style: Style
 
 
-def _table(*entries: Entry) -> dict[str, Entry]:
+def _table(*entries: AxisEntry) -> dict[str, AxisEntry]:
     return {entry.name: entry for entry in entries}
 
 
@@ -59,21 +59,21 @@ _MESSAGES = "purejax_mgtopo.algorithm.messages"
 _CRITICS = "purejax_mgtopo.algorithm.critics"
 
 TOPOLOGIES = _table(
-    Entry(
+    AxisEntry(
         "none", "nobody receives anything; plain MADDPG-style learning", f"{_RULES}.fixed:Nobody"
     ),
-    Entry("full", "everybody receives from everybody", f"{_RULES}.fixed:Full"),
-    Entry(
+    AxisEntry("full", "everybody receives from everybody", f"{_RULES}.fixed:Full"),
+    AxisEntry(
         "reinforce",
         "edge gates learned by REINFORCE with a learned baseline (Eq. 4)",
         f"{_RULES}.reinforce:Reinforce",
     ),
-    Entry(
+    AxisEntry(
         "stgs",
         "edge gates learned through straight-through Gumbel-softmax",
         f"{_RULES}.straight_through:StraightThrough",
     ),
-    Entry(
+    AxisEntry(
         "meta",
         "edge gates learned by a meta-learned update rule (Eqs. 5-9)",
         f"{_RULES}.meta:MetaGradient",
@@ -81,12 +81,12 @@ TOPOLOGIES = _table(
 )
 
 MESSAGES = _table(
-    Entry(
+    AxisEntry(
         "lstm",
         "an LSTM reads the received observations (the paper's policy)",
         f"{_MESSAGES}.lstm:ObservationLSTM",
     ),
-    Entry(
+    AxisEntry(
         "commnet",
         "hidden states are averaged and exchanged for several rounds (Sukhbaatar et al. 2016)",
         f"{_MESSAGES}.commnet:CommNet",
@@ -94,7 +94,7 @@ MESSAGES = _table(
 )
 
 CRITICS = _table(
-    Entry(
+    AxisEntry(
         "mlp",
         "a multilayer perceptron of all observations and actions (the paper's critic)",
         f"{_CRITICS}.mlp:MLPCritic",
@@ -115,7 +115,7 @@ ALIASES = {"maddpg": "none"}
 METHODS |= {alias: METHODS[name] for alias, name in ALIASES.items()}
 
 
-def load(table: Mapping[str, Entry], name: str) -> Any:
+def load(table: Mapping[str, AxisEntry], name: str) -> Any:
     """The class behind a name."""
     module, _, attribute = table[name].path.partition(":")
     return getattr(importlib.import_module(module), attribute)

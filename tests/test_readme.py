@@ -12,7 +12,7 @@ import pytest
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.config import Experiment, override
-from purejax_mgtopo.methods import METHODS, TOPOLOGIES, Entry
+from purejax_mgtopo.methods import METHODS, TOPOLOGIES, AxisEntry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,9 +30,9 @@ def test_the_example_rule_is_short_and_runs(
     assert len(lines) <= 20
     (tmp_path / "my_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    line = re.search(r"Then `Entry\((.*?)\)`", README)
+    line = re.search(r"Then `AxisEntry\((.*?)\)`", README)
     assert line is not None
-    coin = Entry(*(word.strip().strip('"') for word in line[1].split(", ")))
+    coin = AxisEntry(*(word.strip().strip('"') for word in line[1].split(", ")))
     monkeypatch.setitem(TOPOLOGIES, "coin", coin)
     small = {
         "topology": "coin",

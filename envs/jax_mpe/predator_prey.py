@@ -74,7 +74,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     Prey: `prey` says who moves them, deterministically unless it is `random`: `shipped`, networks
     trained against predators in self-play and frozen, which exist for N = 3 and N = 6; **any other
-    N falls back to** `scripted`, a hand-made rule (`jax_mpe.prey.Scripted`); `random`; or the path
+    N falls back to** `scripted`, a hand-made rule (`jax_mpe.prey.ScriptedPrey`); `random`; or the path
     of a prey file. Prey observe [M, 4 + 2 L + 2 (N + M - 1) + 2 (M - 1)]: own velocity and
     position, then by index and relative to it all landmarks, all predators, the other prey, and
     last the other prey's velocities.

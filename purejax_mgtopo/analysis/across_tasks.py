@@ -26,7 +26,7 @@ from purejax_mgtopo.analysis.statistics import (
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScoreScale:
     """What counts as 0 and as 1 on one task. Raises ValueError unless both are finite and differ."""
 
     low: float
@@ -41,7 +41,7 @@ class Scale:
         return (np.asarray(scores, dtype=np.float64) - self.low) / (self.high - self.low)
 
 
-def observed_scale(methods: Sequence[ArrayLike], tails: float = 0.05) -> Scale:
+def observed_scale(methods: Sequence[ArrayLike], tails: float = 0.05) -> ScoreScale:
     """A scale from the scores themselves, where no reference is known.
 
     Args:
@@ -56,7 +56,7 @@ def observed_scale(methods: Sequence[ArrayLike], tails: float = 0.05) -> Scale:
     if not scores:
         raise ValueError("no method to take a scale from")
     ends = [np.quantile(values, (tails, 1 - tails)) for values in scores]
-    return Scale(float(min(low for low, _ in ends)), float(max(high for _, high in ends)))
+    return ScoreScale(float(min(low for low, _ in ends)), float(max(high for _, high in ends)))
 
 
 def performance_profile(
@@ -73,7 +73,7 @@ def performance_profile(
     Section 4.2). Its area between 0 and 1 is the mean of scores that lie there.
 
     Args:
-        scores: one array [S_task] per task, on a common scale (see `Scale`).
+        scores: one array [S_task] per task, on a common scale (see `ScoreScale`).
         thresholds: tau [L].
     Returns: point, low and high, each [L]; the last two NaN where a task has one seed.
     Raises ValueError for no task, or an empty, non-finite or not 1-D task or thresholds.

@@ -20,7 +20,7 @@ RETURN_LABEL = "episodic team return (sampled gates)"
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """Where one run ended, over its finite seeds."""
 
     task: str
@@ -68,7 +68,7 @@ def try_to_draw(
         return None
 
 
-def summarise(method: str, run: RunData) -> Summary:
+def summarise(method: str, run: RunData) -> RunSummary:
     """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
     nothing = Interval(np.nan, np.nan, np.nan)
     final, edges = nothing, np.nan
@@ -79,7 +79,7 @@ def summarise(method: str, run: RunData) -> Summary:
         band = curve_interval(run.return_sampled[healthy, -1:])
         final = Interval(*(float(line[0]) for line in band))
         edges = float(interquartile_mean(run.edge_rate[healthy, -1]))
-    return Summary(
+    return RunSummary(
         task=run.experiment.task,
         method=method,
         final_return=final,

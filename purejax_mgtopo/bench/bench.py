@@ -33,8 +33,8 @@ from purejax_mgtopo.bench.tables import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-Part = Literal["environments", "training", "matmul", "compile", "scaling"]
-PARTS: tuple[Part, ...] = get_args(Part)
+BenchPart = Literal["environments", "training", "matmul", "compile", "scaling"]
+PARTS: tuple[BenchPart, ...] = get_args(BenchPart)
 META_TASKS = ("navigation_N3_l3", "navigation_N6_l6")
 INSTALL = "pip install 'purejax_mgtopo[bench]'"
 
@@ -43,7 +43,7 @@ INSTALL = "pip install 'purejax_mgtopo[bench]'"
 class BenchSettings:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
-    parts: tuple[Part, ...] = PARTS
+    parts: tuple[BenchPart, ...] = PARTS
     """What to measure: environments against JaxMARL, training against PyTorch, training against the
     machine's rate of float32 matmul, compile times, and seeds and devices against throughput."""
     seconds: float = 5.0

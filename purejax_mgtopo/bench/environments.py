@@ -44,7 +44,7 @@ TASKS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class Throughput:
     """Medians over repeats, in environment steps per second; None where JaxMARL is not installed.
 
     Attributes:
@@ -72,7 +72,7 @@ def measure(
     *,
     seconds: float = 0.5,
     repeats: int = 5,
-) -> list[Row]:
+) -> list[Throughput]:
     """Measure on the default device.
 
     Args:
@@ -85,7 +85,7 @@ def measure(
     return [_row(task, num_envs, seconds, repeats) for task in tasks for num_envs in num_envs_list]
 
 
-def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Row:
+def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Throughput:
     env = jax_mpe.make(task)
     sides = {
         "ours": _jumanji_loop(jax_mpe.BatchAutoReset(env)),
@@ -103,7 +103,7 @@ def _row(task: str, num_envs: int, seconds: float, repeats: int) -> Row:
             rates[name].append(num_envs * run.steps / run())
     median = {name: statistics.median(values) for name, values in rates.items()}
     theirs = median.get("jaxmarl")
-    return Row(
+    return Throughput(
         task=task,
         num_envs=num_envs,
         ours=median["ours"],

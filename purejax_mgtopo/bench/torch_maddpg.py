@@ -41,7 +41,7 @@ HIDDEN, BATCH, CAPACITY, WARMUP = 128, 256, 4000, 40
 NOISE, ACTION_PENALTY = 0.2, 1e-3
 
 
-class Navigation:
+class TorchNavigation:
     """One environment in NumPy. Vectors are complex numbers, which halves the calls."""
 
     def __init__(self, task: str, seed: int = 0) -> None:
@@ -121,7 +121,7 @@ class Learner:
     act: Callable[[Any], Any]  # observations [N, O] to actions [N, 2]
     update: Callable[[], None]  # one step on critic and on policies, then the targets
 
-    def __init__(self, env: Navigation, seed: int = 0) -> None:
+    def __init__(self, env: TorchNavigation, seed: int = 0) -> None:
         self.env = env
         n, o = env.num_agents, env.observation_size
         self.generator = torch.Generator().manual_seed(seed)
@@ -173,7 +173,7 @@ def _descend(parameters: Any, adam: Any, loss: Any) -> None:
 class Tuned(Learner):
     """Networks as stacked tensors."""
 
-    def __init__(self, env: Navigation, seed: int = 0) -> None:
+    def __init__(self, env: TorchNavigation, seed: int = 0) -> None:
         super().__init__(env, seed)
         n, o = env.num_agents, env.observation_size
         self.policy = _layers([o, HIDDEN, HIDDEN, 2], (n,), self.generator)
@@ -213,7 +213,7 @@ class Tuned(Learner):
 class Plain(Learner):
     """Networks as modules."""
 
-    def __init__(self, env: Navigation, seed: int = 0) -> None:
+    def __init__(self, env: TorchNavigation, seed: int = 0) -> None:
         super().__init__(env, seed)
         n, o = env.num_agents, env.observation_size
 
@@ -265,7 +265,7 @@ def measure(task: str, style: str, seconds: float, seed: int = 0) -> dict[str, f
     """Train on one thread: episodes/s, and mean returns of the first and of the last tenth."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    learner = STYLES[style](Navigation(task, seed), seed)
+    learner = STYLES[style](TorchNavigation(task, seed), seed)
     for _ in range(WARMUP):
         learner.play()
     for _ in range(10):  # the first updates pay for memory

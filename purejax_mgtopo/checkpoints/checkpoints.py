@@ -182,8 +182,8 @@ class Checkpoints:
         waiting = threading.Thread(target=finish, daemon=True)
         waiting.start()
         while True:
-            told = processes.gather([waiting.is_alive(), bool(failed)])
-            if not told[:, 0].any() or told[:, 1].any():
+            gathered = processes.gather([waiting.is_alive(), bool(failed)])
+            if not gathered[:, 0].any() or gathered[:, 1].any():
                 return
             time.sleep(0.01)
 
@@ -299,8 +299,8 @@ class Checkpoints:
         }
 
     def _check_settings(self, meta: Mapping[str, Any]) -> None:
-        if told := of_another_format(self.folder, meta):
-            raise CheckpointError(told)
+        if problem := of_another_format(self.folder, meta):
+            raise CheckpointError(problem)
         ours = flatten(self._population.config.experiment) | {
             "wave": dataclasses.asdict(self._wave)
         }

@@ -21,15 +21,15 @@ NoCache = Annotated[
     Switch,
     arg(help="Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."),
 ]
-Method = Annotated[
+MethodName = Annotated[
     str | None,
     arg(
         metavar="NAME",
         help='A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it.',
     ),
 ]
-Run = Annotated[Positional[Path], arg(metavar="DIR", help="The run's folder.")]
-Runs = Annotated[
+RunFolder = Annotated[Positional[Path], arg(metavar="DIR", help="The run's folder.")]
+RunFolders = Annotated[
     Positional[tuple[Path, ...]],
     arg(
         metavar="DIR...",

@@ -7,16 +7,16 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from purejax_mgtopo.cli.flags import Debug, Runs
+from purejax_mgtopo.cli.flags import Debug, RunFolders
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Status:
+class StatusCommand:
     """How far runs are: task, method, episodes, return, edges, speed, time left."""
 
-    runs: Runs
+    runs: RunFolders
     debug: Debug = False
 
     def do(self) -> int:
@@ -35,10 +35,10 @@ class Status:
 
 
 @dataclass(frozen=True)
-class WandbRebuild:
+class WandbRebuildCommand:
     """Write the W&B mirror of runs anew from their records, as new W&B runs."""
 
-    runs: Runs
+    runs: RunFolders
     debug: Debug = False
 
     def do(self) -> int:
@@ -56,7 +56,7 @@ class WandbRebuild:
 
 
 @dataclass(frozen=True)
-class WandbDashboard:
+class WandbDashboardCommand:
     """Save a W&B view of the project: curves by method, edges, meta-learning health, the machine."""
 
     entity: Annotated[str | None, arg(metavar="NAME")] = None

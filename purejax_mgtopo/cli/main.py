@@ -14,10 +14,16 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import subcommand
 
-from purejax_mgtopo.cli.following import Status, WandbDashboard, WandbRebuild
-from purejax_mgtopo.cli.others import Bench, Methods, Prey, Tasks
-from purejax_mgtopo.cli.results import Evaluate, Export, Report, Verify, Watch
-from purejax_mgtopo.cli.running import Fit, Resume, Sweep, Train
+from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
+from purejax_mgtopo.cli.others import BenchCommand, MethodsCommand, PreyCommand, TasksCommand
+from purejax_mgtopo.cli.results import (
+    EvaluateCommand,
+    ExportCommand,
+    ReportCommand,
+    VerifyCommand,
+    WatchCommand,
+)
+from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, TrainCommand
 from purejax_mgtopo.config import Experiment, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 
@@ -25,22 +31,22 @@ PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 COMMANDS: dict[str, Any] = {
-    "train": Train,
-    "sweep": Sweep,
-    "resume": Resume,
-    "verify": Verify,
-    "fit": Fit,
-    "watch": Watch,
-    "evaluate": Evaluate,
-    "export": Export,
-    "report": Report,
-    "status": Status,
-    "wandb-rebuild": WandbRebuild,
-    "wandb-dashboard": WandbDashboard,
-    "prey": Prey,
-    "tasks": Tasks,
-    "methods": Methods,
-    "bench": Bench,
+    "train": TrainCommand,
+    "sweep": SweepCommand,
+    "resume": ResumeCommand,
+    "verify": VerifyCommand,
+    "fit": FitCommand,
+    "watch": WatchCommand,
+    "evaluate": EvaluateCommand,
+    "export": ExportCommand,
+    "report": ReportCommand,
+    "status": StatusCommand,
+    "wandb-rebuild": WandbRebuildCommand,
+    "wandb-dashboard": WandbDashboardCommand,
+    "prey": PreyCommand,
+    "tasks": TasksCommand,
+    "methods": MethodsCommand,
+    "bench": BenchCommand,
 }
 """Each is a dataclass: its fields are the flags, its docstrings the help, and `do` does it and gives the exit code."""
 
@@ -88,7 +94,7 @@ def parse(argv: Sequence[str]) -> Any:
         if kind is None:  # --help of the whole
             return tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         default = {}
-        method = _flag(argv, "--method") if kind in (Train, Fit) else None
+        method = _flag(argv, "--method") if kind in (TrainCommand, FitCommand) else None
         if method is not None:  # the preset becomes the default that the other flags refine
             default["default"] = kind(experiment=with_method(Experiment(), method))
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.

@@ -15,7 +15,7 @@ from purejax_mgtopo.prey.settings import PreySettings
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TasksCommand:
     """List the tasks: agents, width of an observation, what each is about."""
 
     debug: Debug = False
@@ -42,7 +42,7 @@ class Tasks:
 
 
 @dataclass(frozen=True)
-class Methods:
+class MethodsCommand:
     """List the methods: topology rules, message interpreters, critics, and the presets."""
 
     debug: Debug = False
@@ -89,7 +89,7 @@ class Methods:
 
 
 @dataclass(frozen=True)
-class Prey:
+class PreyCommand:
     """Train prey for predator-prey tasks in self-play, freeze the best, measure it."""
 
     out: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -104,7 +104,7 @@ class Prey:
 
 
 @dataclass(frozen=True)
-class Bench:
+class BenchCommand:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
     settings: Annotated[BenchSettings, arg(name="")] = field(default_factory=BenchSettings)

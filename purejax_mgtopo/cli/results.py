@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from purejax_mgtopo.cli.flags import Debug, EpisodeSeed, Run, Runs, Switch
+from purejax_mgtopo.cli.flags import Debug, EpisodeSeed, RunFolder, RunFolders, Switch
 from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Verify:
+class VerifyCommand:
     """Check every checkpoint of a run: each file, and each array against its digest."""
 
-    run: Run
+    run: RunFolder
     debug: Debug = False
 
     def do(self) -> int:
@@ -45,10 +45,10 @@ class Verify:
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchCommand:
     """Play an episode of a run's trained networks; write it as a picture and an animation."""
 
-    run: Run
+    run: RunFolder
     seed: Annotated[int | None, arg(metavar="INT")] = None
     """Which of its seeds; by default the first."""
     greedy: Switch = False
@@ -81,7 +81,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class EvaluateCommand:
     """Play fresh episodes with trained networks: returns, and what their communication is worth."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -127,10 +127,10 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportCommand:
     """Write a trained seed as a small file, which `purejax_mgtopo.load_policy` turns into a function."""
 
-    run: Run
+    run: RunFolder
     seed: Annotated[int, arg(metavar="INT")]
     """Which of its seeds."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -150,10 +150,10 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportCommand:
     """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
 
-    runs: Runs
+    runs: RunFolders
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """By default report.html in DIR, or where you are if there are several."""
     no_episodes: Switch = False

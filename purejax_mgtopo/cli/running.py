@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from purejax_mgtopo.cli.flags import Debug, Distributed, Method, NoCache, Switch
+from purejax_mgtopo.cli.flags import Debug, Distributed, MethodName, NoCache, Switch
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError
 
@@ -25,12 +25,12 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Train:
+class TrainCommand:
     """Train one method on one task, many seeds in one program. Every setting is a flag."""
 
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder for the results; must not hold a run yet. Required."""
-    method: Method = None
+    method: MethodName = None
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
     distributed: Distributed = False
@@ -56,7 +56,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepCommand:
     """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
@@ -98,7 +98,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Resume:
+class ResumeCommand:
     """Go on with an interrupted run where it stopped, bit for bit."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -124,10 +124,10 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitCommand:
     """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
 
-    method: Method = None
+    method: MethodName = None
     memory: Annotated[float | None, arg(metavar="GB")] = None
     """Memory of one device, 10^9 bytes; by default what this machine has."""
     no_burst: Switch = False

@@ -68,11 +68,11 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     done = sum(part.seeds for part in waves[:wave]) * experiment.episodes
     done += waves[min(wave, len(waves) - 1)].seeds * episode
     left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
-    told = [e for e in _of(events, "evaluation") if e.get("wave", 0) == wave]
+    evaluations = [e for e in _of(events, "evaluation") if e.get("wave", 0) == wave]
     saved = [int(e["episode"]) for e in _of(events, "checkpoint") if e.get("wave", 0) == wave]
     latest = chunks[-1] if chunks else {}
-    returns = told[-1].get("return_sampled") if told else latest.get("train_return")
-    edges = _evaluated_edges(told[-1]) if told else latest.get("edge_rate")
+    returns = evaluations[-1].get("return_sampled") if evaluations else latest.get("train_return")
+    edges = _evaluated_edges(evaluations[-1]) if evaluations else latest.get("edge_rate")
     return RunState(
         folder=folder,
         experiment=experiment,
@@ -114,7 +114,7 @@ def status_table(states: Sequence[RunState]) -> Table:
         table.add_row(
             experiment.task,
             experiment.method,
-            _told(state),
+            _state_words(state),
             str(experiment.seeds),
             f"{state.wave + 1}/{state.waves}" if state.waves > 1 else "",
             f"{state.episode:,}/{experiment.episodes:,}",
@@ -172,7 +172,7 @@ def _rate(chunks: Sequence[dict[str, Any]]) -> float:
     return episodes / seconds if seconds else math.nan
 
 
-def _told(state: RunState) -> str:
+def _state_words(state: RunState) -> str:
     if state.state == "failed":
         return f"failed: {' '.join(state.error.split())[:60]}"
     if state.state in ("running?", "interrupted"):

@@ -14,7 +14,7 @@ from rich.table import Table
 from purejax_mgtopo.training.progress import duration
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.analysis.curves import Summary
+    from purejax_mgtopo.analysis.curves import RunSummary
     from purejax_mgtopo.analysis.statistics import Interval
     from purejax_mgtopo.population.fit import Fit
     from purejax_mgtopo.trained.assess import Assessment
@@ -35,7 +35,7 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def summary_table(summaries: Sequence[Summary]) -> Table:
+def summary_table(summaries: Sequence[RunSummary]) -> Table:
     """Task x method: final return with its interval over seeds, edge rate, minutes."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("task", "method"):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Mode = Literal["online", "offline"]
+MirrorMode = Literal["online", "offline"]
 Say = Callable[[str], None]
 
 _CLOUD = {"api.wandb.ai", "api.forge.coreweave.com"}
@@ -22,7 +22,7 @@ def disabled() -> bool:
     return off or os.environ.get("WANDB_MODE", "").lower() == "disabled"
 
 
-def choose_mode(setting: str, say: Say) -> Mode | None:
+def choose_mode(setting: str, say: Say) -> MirrorMode | None:
     """Where to write, from our setting, W&B's own (WANDB_MODE, `wandb offline`) and whether there are credentials.
 
     W&B's `disabled` and `offline` win over everything. It is never asked to go online without credentials: it would

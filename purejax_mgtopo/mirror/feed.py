@@ -30,7 +30,7 @@ from purejax_mgtopo.records.record import EVENTS
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """What is logged at one step."""
 
     step: int
@@ -41,54 +41,54 @@ class Feed:
     """The rows that a run's records hold and that have not been taken yet.
 
     Args:
-        told: the last step that the mirror has already; -1 for none.
+        since: the last step that the mirror has already; -1 for none.
         alone: this process hears of every seed.
     """
 
-    def __init__(self, folder: Path, config: Config, told: int = -1, alone: bool = True) -> None:
+    def __init__(self, folder: Path, config: Config, since: int = -1, alone: bool = True) -> None:
         self._folder, self._alone = folder, alone
         self._experiment = experiment = config.experiment
         waves = split_into_waves(experiment, config.means.lanes or experiment.seeds)
         self._last_wave = waves[-1].index
         self._before = self._last_wave * experiment.episodes
         """Episodes of the waves before the last."""
-        self._told = told
+        self._step = since
         self._offset = 0
         self._parts: dict[int, dict[int, Evaluation]] = {}
         """By episode, then by first seed."""
-        self._seeds_told: dict[int, int] = {}
-        """The last episode told of a seed."""
+        self._seed_steps: dict[int, int] = {}
+        """The last episode logged of a seed."""
         self._loaded = False
 
     @property
     def step(self) -> int:
         """The last step taken."""
-        return self._told
+        return self._step
 
     def add(self, evaluation: Evaluation) -> None:
         """An evaluation just made; it need not be on disk yet."""
         self._load()
         self._parts.setdefault(evaluation.episode, {})[int(evaluation.seeds[0])] = evaluation
 
-    def take(self) -> Iterator[Entry]:
+    def take(self) -> Iterator[LogEntry]:
         """Rows of the chunks that are new in the records."""
         self._load()
         for event in self._new_events():
             if event.get("event") != "chunk":
                 continue
             step = overall_episode(event, self._experiment)
-            if step <= self._told:
+            if step <= self._step:
                 continue
             row = progress_row(event, self._experiment)
             if self._alone and event.get("wave", 0) == self._last_wave:
                 whole = self._whole(int(event["episode"]))
                 row |= {} if whole is None else evaluation_row(whole, self._experiment)
-            self._told = step
-            yield Entry(step, row)
+            self._step = step
+            yield LogEntry(step, row)
         if self._alone:
-            self._forget(self._told - self._before)
+            self._forget(self._step - self._before)
 
-    def take_rest(self) -> Iterator[Entry]:
+    def take_rest(self) -> Iterator[LogEntry]:
         """When all processes are done: evaluations that could not join their chunks' rows, as rows of their own."""
         if self._alone:
             return
@@ -96,18 +96,18 @@ class Feed:
         for episode in sorted(self._parts):
             whole = self._whole(episode)
             if whole is not None:
-                self._told += 1
-                yield Entry(self._told, evaluation_row(whole, self._experiment))
+                self._step += 1
+                yield LogEntry(self._step, evaluation_row(whole, self._experiment))
 
-    def take_seed(self, seed: int, told: int) -> Iterator[Entry]:
-        """Rows of one seed that are new since episode `told`; call before `take`, which forgets."""
+    def take_seed(self, seed: int, since: int) -> Iterator[LogEntry]:
+        """Rows of one seed that are new since episode `since`; call before `take`, which forgets."""
         self._load()
-        told = max(told, self._seeds_told.get(seed, -1))
+        since = max(since, self._seed_steps.get(seed, -1))
         for episode in sorted(self._parts):
             own = [part for part in self._parts[episode].values() if seed in part.seeds]
-            if episode > told and own:
-                self._seeds_told[seed] = episode
-                yield Entry(episode, seed_row(own[0], seed))
+            if episode > since and own:
+                self._seed_steps[seed] = episode
+                yield LogEntry(episode, seed_row(own[0], seed))
 
     def final(self) -> Evaluation | None:
         """The last evaluation of all seeds, from the records."""
@@ -123,9 +123,9 @@ class Feed:
         return whole if len(whole.seeds) == self._experiment.seeds else None
 
     def _forget(self, episode: int) -> None:
-        """Let go of evaluations that were told; with thousands of seeds they are large."""
-        for told in [e for e in self._parts if e <= episode and self._whole(e) is not None]:
-            del self._parts[told]
+        """Let go of evaluations that were logged; with thousands of seeds they are large."""
+        for logged in [e for e in self._parts if e <= episode and self._whole(e) is not None]:
+            del self._parts[logged]
 
     def _load(self) -> None:
         """Evaluations from before this process: of earlier waves, or of the same one until its checkpoint.

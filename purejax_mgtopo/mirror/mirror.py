@@ -22,8 +22,8 @@ from typing import Any
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.mirror.access import Mode, Say, choose_mode, disabled, import_wandb
-from purejax_mgtopo.mirror.feed import Entry, Feed
+from purejax_mgtopo.mirror.access import MirrorMode, Say, choose_mode, disabled, import_wandb
+from purejax_mgtopo.mirror.feed import Feed, LogEntry
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -87,7 +87,7 @@ class WandbMirror:
     """
 
     def __init__(
-        self, folder: Path, config: Config, say: Say, mode: Mode, anew: bool = False
+        self, folder: Path, config: Config, say: Say, mode: MirrorMode, anew: bool = False
     ) -> None:
         self._folder, self._config, self._say, self._mode = folder, config, say, mode
         self._anew = anew
@@ -128,7 +128,7 @@ class WandbMirror:
             self._keep(name)
         self._run = self._start(name)
         alone = self._anew or processes.count() == 1
-        self._feed = Feed(self._folder, self._config, told=self._run.step - 1, alone=alone)
+        self._feed = Feed(self._folder, self._config, since=self._run.step - 1, alone=alone)
         experiment = self._config.experiment
         first = experiment.first_seed
         count = min(self._config.means.wandb_per_seed, experiment.seeds)
@@ -144,7 +144,7 @@ class WandbMirror:
         wandb = import_wandb()
         experiment, means = self._config.experiment, self._config.means
         document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
-        told = {
+        origin = {
             key: document.get(key) for key in ("versions", "device", "git", "started", "command")
         }
         title = f"{experiment.task}/{experiment.method}"
@@ -170,7 +170,7 @@ class WandbMirror:
             job_type=experiment.method,
             name=title if seed is None else f"{title}/{seed}",
             tags=tags if seed is None else [*tags, "seed"],
-            config={**asdict(experiment), **asdict(means), "method": experiment.method, **told}
+            config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
                 **{
@@ -254,7 +254,7 @@ def recipe_name(folder: Path) -> str | None:
     return None
 
 
-def _log(run: Any, entries: Iterable[Entry]) -> None:
+def _log(run: Any, entries: Iterable[LogEntry]) -> None:
     for entry in entries:
         row = {name: _for_wandb(value) for name, value in entry.row.items()}
         run.log(row, step=entry.step, commit=True)  # each row at once: a kill loses none

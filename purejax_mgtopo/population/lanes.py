@@ -90,11 +90,11 @@ def over_lanes(
             return whole(jax.lax.scan(create, None, jnp.arange(count))[1])
 
         def advance(lanes: Any, i: Array) -> tuple:
-            part, told = together(take(lanes, i))
-            return put(lanes, part, i), told
+            part, reports = together(take(lanes, i))
+            return put(lanes, part, i), reports
 
-        told: Any
-        lanes, told = jax.lax.scan(advance, lanes, jnp.arange(count))
-        return lanes, whole(told)
+        reports: Any
+        lanes, reports = jax.lax.scan(advance, lanes, jnp.arange(count))
+        return lanes, whole(reports)
 
     return apply

@@ -87,11 +87,11 @@ class Population:
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
         with matmul_precision(self.config.means.precision):
-            lanes, shared, told = self._advance(state.lanes, state.clock, state.shared)
+            lanes, shared, by_lane = self._advance(state.lanes, state.clock, state.shared)
         # Counted here: adding two numbers on the device would be one more program.
         experiment = self.config.experiment
         clock = jax.tree.map(np.asarray, state.clock).advanced(experiment.chunk_episodes)
-        report = self._report(told, int(clock.episode), wave or self.waves[0])
+        report = self._chunk_report(by_lane, int(clock.episode), wave or self.waves[0])
         return PopulationState(self._everywhere(clock), shared, lanes), report
 
     def abstract(self) -> PopulationState:
@@ -139,10 +139,10 @@ class Population:
             measures: Measures
             (seed, ended), measures = jax.lax.scan(iterate, (lane.seed, clock), length=length)
             # Asked once, because parameters that are not finite stay so: asking means a pass over all that is learned.
-            return self._told(_alive(lane, seed), _mean_over_time(measures), ended)
+            return self._end_chunk(_alive(lane, seed), _mean_over_time(measures), ended)
 
-        lanes, told = self._together(chunk, in_place=True)(lanes)
-        return lanes, shared, told
+        lanes, by_lane = self._together(chunk, in_place=True)(lanes)
+        return lanes, shared, by_lane
 
     def _advance_together(
         self, lanes: LaneState, clock: Clock, shared: Both
@@ -177,14 +177,14 @@ class Population:
         (lanes, ended, shared), measures = jax.lax.scan(iterate, start, length=length)
 
         def tell(lane_and_measures: tuple[LaneState, Measures]) -> tuple[tuple, LaneReport]:
-            lane, told = self._told(*lane_and_measures, ended)
-            return (lane, lane_and_measures[1]), told
+            lane, report = self._end_chunk(*lane_and_measures, ended)
+            return (lane, lane_and_measures[1]), report
 
         both = (lanes, _mean_over_time(measures))
-        (lanes, _), told = self._together(tell, in_place=True)(both)
-        return lanes, shared, told
+        (lanes, _), by_lane = self._together(tell, in_place=True)(both)
+        return lanes, shared, by_lane
 
-    def _told(
+    def _end_chunk(
         self, lane: LaneState, training: Measures, clock: Clock
     ) -> tuple[LaneState, LaneReport]:
         """A lane at the end of a chunk, evaluated if it is time to, and what it tells."""
@@ -210,11 +210,11 @@ class Population:
         experiment = self.config.experiment
         return (episode % experiment.evaluation.every == 0) | (episode >= experiment.episodes)
 
-    def _report(self, told: LaneReport, episode: int, wave: Wave) -> ChunkReport:
-        """`told` without idle lanes; of several processes, this one's part."""
-        lanes = _local(told.finite, lambda shard: np.arange(self.lanes)[shard.index])
+    def _chunk_report(self, by_lane: LaneReport, episode: int, wave: Wave) -> ChunkReport:
+        """The lanes' reports without idle lanes; of several processes, this one's part."""
+        lanes = _local(by_lane.finite, lambda shard: np.arange(self.lanes)[shard.index])
         ours = lanes < wave.seeds
-        local: Any = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], told)
+        local: Any = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], by_lane)
         evaluates = self._evaluates(episode)
         since = dict(local.since_evaluation)
         since["train_edge_rate"] = since.pop("edge_rate")

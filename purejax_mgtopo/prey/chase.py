@@ -44,9 +44,9 @@ class Chase(NamedTuple):
     """Share of the prey's steps within the arena."""
     team_return: Float[np.ndarray, " S"]
 
-    def told(self) -> dict[str, list[float]]:
+    def intervals(self) -> dict[str, list[float]]:
         """Mean over seeds with its 95 % interval, ready for JSON."""
-        return {name: _told(values) for name, values in self._asdict().items()}
+        return {name: _interval(values) for name, values in self._asdict().items()}
 
 
 def chase(settings: PreySettings, prey: str, tell: Callable[[int], None]) -> Chase:
@@ -89,10 +89,10 @@ def hunt(settings: PreySettings, prey: str) -> list[float]:
         return jnp.sum(jax.lax.scan(step, env.reset(key)[0], length=env.horizon)[1])
 
     keys = jax.random.split(jax.random.key(SEED), EPISODES)
-    return _told(np.asarray(jax.jit(jax.vmap(episode))(keys), float))
+    return _interval(np.asarray(jax.jit(jax.vmap(episode))(keys), float))
 
 
-def _told(values: NDArray[np.float64]) -> list[float]:
+def _interval(values: NDArray[np.float64]) -> list[float]:
     """Mean with its 95 % interval, ready for JSON."""
     one: Interval = stratified_bootstrap([values], lambda drawn: drawn[0].mean(axis=-1))
     return [round(float(x), 4) for x in (one.point, one.low, one.high)]

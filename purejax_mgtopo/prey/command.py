@@ -19,8 +19,6 @@ from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.prey.settings import PreySettings
 
-Say = Callable[[str], None]
-
 
 def prey_command(settings: PreySettings, out: Path) -> int:
     """Train, pick, write `out`, then measure and write it again with the figures.
@@ -39,7 +37,7 @@ def prey_command(settings: PreySettings, out: Path) -> int:
     return 0
 
 
-def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
+def make_prey(settings: PreySettings, out: Path, say: Callable[[str], None]) -> Table:
     """All of `prey_command` but the arguments' checks; also from Python, once JAX is configured."""
     import jax_mpe
     import numpy as np
@@ -52,10 +50,10 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
 
     pairs = Pairs(settings)
 
-    def tell(episode: int, told: PairMetrics) -> None:
+    def tell(episode: int, metrics: PairMetrics) -> None:
         say(
             f"self-play {episode:,} of {settings.episodes:,}: contacts an episode "
-            f"{np.mean(told.contacts):.2f}, prey inside {np.mean(told.inside):.0%}"
+            f"{np.mean(metrics.contacts):.2f}, prey inside {np.mean(metrics.inside):.0%}"
         )
 
     trained = pairs.train(tell)
@@ -85,7 +83,7 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
     figures, hunted = {}, {}
     for name, kind in (("this", str(out)), ("scripted", "scripted"), ("random", "random")):
         tell_name = partial(_tell_chase, say, name)
-        figures[name] = chase(settings, kind, tell_name).told()
+        figures[name] = chase(settings, kind, tell_name).intervals()
         hunted[name] = hunt(settings, kind)
     story["chase"] = {
         "what": "predators trained from scratch with topology none, then watched without "
@@ -102,7 +100,7 @@ def make_prey(settings: PreySettings, out: Path, say: Say) -> Table:
     return _table(figures, hunted)
 
 
-def _tell_chase(say: Say, name: str, episode: int) -> None:
+def _tell_chase(say: Callable[[str], None], name: str, episode: int) -> None:
     say(f"predators chasing {name} prey: {episode:,} episodes")
 
 
@@ -116,13 +114,13 @@ def _table(figures: dict[str, dict[str, list[float]]], hunted: dict[str, list[fl
     }
     for heading in (*headings.values(), "contacts with straight hunters"):
         table.add_column(heading, justify="right")
-    for name, told in figures.items():
-        values = (*(told[key] for key in headings), hunted[name])
+    for name, measured in figures.items():
+        values = (*(measured[key] for key in headings), hunted[name])
         table.add_row(name, *("{:.2f} [{:.2f}, {:.2f}]".format(*value) for value in values))
     return table
 
 
-def _progress() -> Say:
+def _progress() -> Callable[[str], None]:
     start = time.monotonic()
 
     def say(line: str) -> None:

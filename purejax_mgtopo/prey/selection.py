@@ -56,8 +56,8 @@ def cross_play(duel: Duel, predators: Policy, prey: Policy) -> CrossPlay:
 
     def watch(one: Policy, other: Policy, straight: bool) -> tuple[Array, Array]:
         play = partial(duel.play, one, other, straight=straight)
-        told = jax.vmap(lambda keys: duel.measure(play(keys)))(keys)
-        return jnp.mean(told.contacts), jnp.mean(told.inside)
+        metrics = jax.vmap(lambda keys: duel.measure(play(keys)))(keys)
+        return jnp.mean(metrics.contacts), jnp.mean(metrics.inside)
 
     def meet(pair: Array) -> tuple[Array, Array]:
         one = jax.tree.map(lambda x: x[pair // seeds], predators)

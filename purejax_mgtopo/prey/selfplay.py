@@ -301,10 +301,10 @@ class Pairs:
         pairs = self._init(jax.device_put(jax.vmap(jax.random.key)(seeds), sharding))
         clock = self.duel.start_clock()
         for _ in range(self.settings.episodes // self.settings.chunk):
-            pairs, told = self._advance(pairs, clock)
+            pairs, metrics = self._advance(pairs, clock)
             clock = clock.advanced(self.settings.chunk)
-            told = jax.tree.map(lambda x: np.asarray(x)[: self.settings.seeds], told)
-            tell(int(clock.episode), told)
+            metrics = jax.tree.map(lambda x: np.asarray(x)[: self.settings.seeds], metrics)
+            tell(int(clock.episode), metrics)
         return jax.tree.map(lambda x: x[: self.settings.seeds], pairs)
 
     def _chunk(self, pair: PairState, clock: Clock) -> tuple[PairState, PairMetrics]:

@@ -22,7 +22,7 @@ from purejax_mgtopo.algorithm.topology.baseline import n_step_return
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
 from purejax_mgtopo.errors import ConfigError
-from purejax_mgtopo.report.model import Learned
+from purejax_mgtopo.report.model import LearnedAdvantage
 from purejax_mgtopo.trained.play import Episode, play_episode
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Advantages:
         constant = (own == 0).all(axis=0) | (shared == 0).all()
         return np.where(constant, np.nan, np.mean(shared * own, axis=0))
 
-    def summary(self, agent: int = 0) -> Learned:
+    def summary(self, agent: int = 0) -> LearnedAdvantage:
         """For the report: the lines of one receiver, the resemblance of all."""
-        return Learned(
+        return LearnedAdvantage(
             seed=self.seed,
             agent=agent,
             reinforce=standardised(self.reinforce),
@@ -185,8 +185,8 @@ def draw_advantages(episodes: Sequence[Advantages], agent: int = 0) -> Figure:
             axes.plot(reinforce, color="#0072B2", ls="--", lw=1.4, label="REINFORCE")
             axes.plot(learned[:, agent, column], color="#D55E00", lw=1.6, label="learned eta")
             sender = column + (column >= agent)
-            told = alike[agent, column]
-            note = "" if np.isnan(told) else f", correlation {told:+.2f}"
+            correlation = alike[agent, column]
+            note = "" if np.isnan(correlation) else f", correlation {correlation:+.2f}"
             axes.set_title(f"{agent} \u2190 {sender}{note}", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)

@@ -74,7 +74,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Row:
+class IntervalRow:
     """One method in a chart of intervals. `seeds` are drawn as dots."""
 
     label: str
@@ -126,11 +126,11 @@ def line_chart(
     lowest = min(float(np.min(s.band.point)) for s in series)
     if lowest < low:
         parts.append(f'<text class="note" x="2" y="{height - 4}">starts at {number(lowest)}</text>')
-    told = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
-    return _svg(height, title, told, parts)
+    description = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
+    return _svg(height, title, description, parts)
 
 
-def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
+def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
     """One row per method: its seeds as dots, their interquartile mean, and its interval."""
     pitch, top = 48, 4
     height = top + pitch * len(rows) + BOTTOM
@@ -172,8 +172,8 @@ def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
             at = f"translate({across(interval.point):.1f} {y}) scale(1.5)"
             parts.append(f'<path class="dot" d="{row.look.shape}" transform="{at}"/>')
         parts.append("</g>")
-    told = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
-    return _svg(height, title, told, parts)
+    description = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
+    return _svg(height, title, description, parts)
 
 
 def heat_map(rates: NDArray, *, title: str) -> Markup:
@@ -204,10 +204,10 @@ def heat_map(rates: NDArray, *, title: str) -> Markup:
                 f'rx="3" fill-opacity="{0.04 + 0.96 * rate:.3f}"/><text class="{tone}" x="{x + side / 2}" '
                 f'y="{y + side / 2 + 4}" text-anchor="middle"{small}>{100 * rate:.0f}</text></g>'
             )
-    told = "; ".join(
+    description = "; ".join(
         f"{i} hears {j} in {rates[i, j]:.0%}" for i in range(n) for j in range(n) if i != j
     )
-    return _svg(height, title, told, parts, width)
+    return _svg(height, title, description, parts, width)
 
 
 def focus(series: Sequence[Series]) -> tuple[float, float]:
@@ -308,11 +308,11 @@ def _points(x: NDArray, y: NDArray) -> str:
 
 
 def _svg(
-    height: float, title: str, told: str, parts: Sequence[str], width: float = WIDTH
+    height: float, title: str, description: str, parts: Sequence[str], width: float = WIDTH
 ) -> Markup:
     name = f"chart{next(_ids)}"
     head = (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d">'
-        f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(told)}</desc>'
+        f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(description)}</desc>'
     )
     return Markup(head + "".join(parts) + "</svg>")

@@ -28,7 +28,7 @@ from purejax_mgtopo.analysis.statistics import (
 from purejax_mgtopo.config import Config, flatten
 from purejax_mgtopo.records.record import CONFIG, SWEEP, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
-from purejax_mgtopo.report.model import Across, Aggregate, Comparison, Curve, Origin, Run
+from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
 
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
 
@@ -89,7 +89,7 @@ def compare(runs: Iterable[Run]) -> tuple[Comparison, ...]:
     by_task: dict[str, list[Run]] = {}
     for run in runs:
         by_task.setdefault(run.task, []).append(run)
-    return tuple(_comparison(task, _told_apart(own)) for task, own in by_task.items())
+    return tuple(_comparison(task, _distinct(own)) for task, own in by_task.items())
 
 
 def across(comparisons: Sequence[Comparison]) -> Across | None:
@@ -165,10 +165,10 @@ def _matrix(scores: Sequence[Any], compare: Any) -> tuple[tuple[Interval | None,
     return tuple(tuple(row) for row in cells)
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _distinct(runs: Sequence[Run]) -> list[Run]:
     """Runs of one method carry what tells their folders apart."""
     names = [run.method for run in runs]
-    told = []
+    named = []
     for run in runs:
         alike = [Path(r.folder).resolve().parts for r in runs if r.method == run.method]
         if len(alike) > 1:
@@ -177,14 +177,14 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
             own = Path(run.folder).resolve().parts
             what = "/".join(own[start : len(own) - end]) or run.folder
             run = replace(run, method=f"{run.method} ({what})")
-        told.append(run)
+        named.append(run)
     # A method's folder may by chance be called like another told apart.
-    if len({run.method for run in told}) < len(names):
-        told = [
+    if len({run.method for run in named}) < len(names):
+        named = [
             replace(run, method=f"{name} ({run.folder})")
             for name, run in zip(names, runs, strict=True)
         ]
-    return told
+    return named
 
 
 def _common(paths: Sequence[Sequence[str]]) -> int:
@@ -195,12 +195,12 @@ def _common(paths: Sequence[Sequence[str]]) -> int:
     )
 
 
-def _curve(episodes: NDArray, values: NDArray) -> Curve | None:
+def _curve(episodes: NDArray, values: NDArray) -> MetricCurve | None:
     shown = np.unique(np.linspace(0, len(episodes) - 1, min(POINTS, len(episodes))).astype(int))
     healthy = finite_seeds(values)[0] if len(episodes) else np.zeros(0, bool)
     if not healthy.any():
         return None
-    return Curve(episodes[shown].astype(float), curve_interval(values[healthy][:, shown]))
+    return MetricCurve(episodes[shown].astype(float), curve_interval(values[healthy][:, shown]))
 
 
 def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import standing_seeds
-from purejax_mgtopo.report.model import Claim, Learned, Replay, Run, Thing, Watched
+from purejax_mgtopo.report.model import ClaimTrack, LearnedAdvantage, Playback, Run, Thing, Watched
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.trained.load import Trained
+    from purejax_mgtopo.trained.load import TrainedRun
 
 EPISODE_SEED = 1  # the same start for every method, so that they can be compared
 UNITS = 1000  # of half an arena: finer than a pixel of the largest picture
@@ -60,13 +60,13 @@ def _nothing(run: Run, reason: str) -> Watched:
     return Watched(task=run.task, method=run.method, reason=reason)
 
 
-def _replay(trained: Trained, seed: int, standing: str) -> Replay:
+def _replay(trained: TrainedRun, seed: int, standing: str) -> Playback:
     from purejax_mgtopo.trained.play import play_episode
 
     precision = trained.means.precision
     episode = play_episode(trained.algorithm, trained.of(seed), EPISODE_SEED, precision=precision)
     things, claims = _scene(trained.algorithm.env, episode.states, episode.actions)
-    return Replay(
+    return Playback(
         seed=seed,
         standing=standing,
         things=things,
@@ -76,7 +76,9 @@ def _replay(trained: Trained, seed: int, standing: str) -> Replay:
     )
 
 
-def _scene(task: Any, states: Any, actions: NDArray) -> tuple[tuple[Thing, ...], tuple[Claim, ...]]:
+def _scene(
+    task: Any, states: Any, actions: NDArray
+) -> tuple[tuple[Thing, ...], tuple[ClaimTrack, ...]]:
     """What the task looks like; agents on a ring where nobody knows, so that edges can be seen."""
     from jax_mpe.drawables import scene
 
@@ -97,7 +99,8 @@ def _scene(task: Any, states: Any, actions: NDArray) -> tuple[tuple[Thing, ...],
         for disc in seen.discs
     )
     claims = tuple(
-        Claim(agent=i, places=_quantised(claim.track, scale)) for i, claim in enumerate(seen.claims)
+        ClaimTrack(agent=i, places=_quantised(claim.track, scale))
+        for i, claim in enumerate(seen.claims)
     )
     return things, claims
 
@@ -119,7 +122,7 @@ def _quantised(track: NDArray, scale: float) -> NDArray:
     return places[:1] if (places == places[0]).all() else places
 
 
-def _learned(trained: Trained, seed: int) -> Learned:
+def _learned(trained: TrainedRun, seed: int) -> LearnedAdvantage:
     from purejax_mgtopo.report.analyses import episode_advantages
 
     precision = trained.means.precision

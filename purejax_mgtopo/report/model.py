@@ -15,7 +15,7 @@ from purejax_mgtopo.records.record import Status
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricCurve:
     """The course of a quantity: its interquartile mean over seeds with a pointwise 95 % interval."""
 
     episodes: NDArray
@@ -50,7 +50,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimTrack:
     """A place that an agent names by its action, tied to the agent by a line."""
 
     agent: int
@@ -59,7 +59,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Playback:
     """An episode to watch."""
 
     seed: int
@@ -67,7 +67,7 @@ class Replay:
     """Why this seed: best, median or worst."""
     things: tuple[Thing, ...]
     """The N agents first."""
-    claims: tuple[Claim, ...]
+    claims: tuple[ClaimTrack, ...]
     masks: NDArray
     """[T, N, N] 0 or 1; row i hears column j."""
     rewards: NDArray
@@ -95,8 +95,8 @@ class Run:
     finals: NDArray
     """[S] returns at the last evaluation, of finite seeds."""
     edge_rate: float
-    returns: Curve | None
-    edges: Curve | None
+    returns: MetricCurve | None
+    edges: MetricCurve | None
     pairs: NDArray | None
     """[N, N] open rate by receiver and sender at the last evaluation, mean over seeds."""
     settings: tuple[tuple[str, Any], ...]
@@ -144,7 +144,7 @@ class Across:
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedAdvantage:
     """How eta of one run judges decisions in an episode, beside REINFORCE (paper, Figure 4, right)."""
 
     seed: int
@@ -166,13 +166,13 @@ class Watched:
 
     task: str
     method: str
-    replays: tuple[Replay, ...] = ()
-    learned: Learned | None = None
+    replays: tuple[Playback, ...] = ()
+    learned: LearnedAdvantage | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportContent:
     """Everything on the page."""
 
     title: str

@@ -17,15 +17,15 @@ from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
-from purejax_mgtopo.report.charts import Look, Row, Series
+from purejax_mgtopo.report.charts import IntervalRow, Look, Series
 from purejax_mgtopo.report.model import (
     Across,
     Comparison,
-    Curve,
-    Learned,
+    LearnedAdvantage,
+    MetricCurve,
     Origin,
-    Replay,
-    Report,
+    Playback,
+    ReportContent,
     Watched,
 )
 from purejax_mgtopo.report.words import (
@@ -53,7 +53,7 @@ _COLOURS = {
 }
 
 
-def render(report: Report) -> str:
+def render(report: ReportContent) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("purejax_mgtopo.report", ""),
@@ -97,7 +97,7 @@ def render(report: Report) -> str:
     )
 
 
-def looks_of(report: Report) -> dict[str, Look]:
+def looks_of(report: ReportContent) -> dict[str, Look]:
     """How each method is drawn, as in the figures."""
     methods = list(dict.fromkeys(run.method for run in report.runs))
     return {
@@ -109,7 +109,7 @@ def looks_of(report: Report) -> dict[str, Look]:
 def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
     """Returns at the last evaluation: seeds, interquartile means, intervals."""
     rows = [
-        Row(
+        IntervalRow(
             label=run.method,
             look=looks[run.method],
             interval=run.final,
@@ -129,7 +129,7 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
         Series(run.method, looks[run.method], curve.episodes, curve.band)
         for run in comparison.runs
         for curve in (getattr(run, name),)
-        if isinstance(curve, Curve)
+        if isinstance(curve, MetricCurve)
     ]
     if not lines:
         return Markup("<p>No evaluation yet.</p>")
@@ -145,7 +145,7 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
 
 def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
     """Normalised scores over all tasks."""
-    rows = [Row(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
+    rows = [IntervalRow(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
     return charts.interval_chart(
         rows, title="normalised score over all tasks", x_label="normalised return"
     )
@@ -162,7 +162,7 @@ def profile_chart(across: Across, looks: dict[str, Look]) -> Markup:
     )
 
 
-def learned_charts(learned: Learned) -> list[tuple[str, Markup]]:
+def learned_charts(learned: LearnedAdvantage) -> list[tuple[str, Markup]]:
     """One picture per sender: what REINFORCE, the learned and the initial eta make of each step."""
     steps = np.arange(len(learned.reinforce), dtype=float)
     pictures = []
@@ -175,14 +175,14 @@ def learned_charts(learned: Learned) -> list[tuple[str, Markup]]:
         ]
         lines = [Series(label, look, steps, _bare(line)) for label, look, line in values]
         alike = learned.resemblance[learned.agent, column]
-        told = "constant" if math.isnan(alike) else f"correlation {_correlation(alike)}"
+        words = "constant" if math.isnan(alike) else f"correlation {_correlation(alike)}"
         title = f"normalised advantages of {learned.agent} hearing {sender}"
         everything = np.concatenate([line for _, _, line in values])
         room = 0.1 + 1.05 * float(np.abs(everything).max())
         picture = charts.line_chart(
             lines, title=title, x_label="step", height=160, limits=(-room, room)
         )
-        pictures.append((f"{learned.agent} hears {sender}: {told}", picture))
+        pictures.append((f"{learned.agent} hears {sender}: {words}", picture))
     return pictures
 
 
@@ -192,7 +192,7 @@ def replay_json(watched: Sequence[Watched]) -> str:
     return json.dumps(replays, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _replay(watched: Watched, replay: Replay) -> dict[str, Any]:
+def _replay(watched: Watched, replay: Playback) -> dict[str, Any]:
     columns = 1 << np.arange(replay.masks.shape[1], dtype=np.int64)
     reach = [
         int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in replay.things
@@ -225,7 +225,7 @@ def _replay(watched: Watched, replay: Replay) -> dict[str, Any]:
     }
 
 
-def _origins(report: Report) -> list[tuple[Origin, list[str]]]:
+def _origins(report: ReportContent) -> list[tuple[Origin, list[str]]]:
     """Runs by what made them: the runs of a sweep share a command, a commit and a machine."""
     groups: dict[Origin, list[str]] = {}
     for run in report.runs:

@@ -15,7 +15,7 @@ from purejax_mgtopo.report.collect import (
     read_run,
     read_sweeps,
 )
-from purejax_mgtopo.report.model import Comparison, Report, Run, Watched
+from purejax_mgtopo.report.model import Comparison, ReportContent, Run, Watched
 
 FILE_NAME = "report.html"
 
@@ -57,7 +57,7 @@ def build_report(
     *,
     episodes: bool = True,
     say: Callable[[str], None] = lambda line: None,
-) -> Report:
+) -> ReportContent:
     """The report's content. Raises RunError where there is no run that can be read."""
     runs: list[Run] = []
     data: dict[str, RunData] = {}
@@ -76,7 +76,7 @@ def build_report(
     tasks = ", ".join(comparison.task for comparison in comparisons)
     questions = tuple(dict.fromkeys(str(s["question"]) for s in sweeps if s.get("question")))
     watched = _watched(comparisons, data, say) if episodes else ()
-    return Report(
+    return ReportContent(
         title=questions[0] if questions else f"Which method does best on {tasks}?",
         questions=questions,
         commands=tuple(dict.fromkeys(str(s["command"]) for s in sweeps if s.get("command"))),

@@ -64,38 +64,38 @@ def _sentence(leads: str, methods: Sequence[str], row: Sequence[Interval | None]
 
 def caveats(comparisons: Sequence[Comparison]) -> list[str]:
     """What a reader must know before believing the ranking."""
-    told = []
+    lines = []
     runs = [run for comparison in comparisons for run in comparison.runs]
     open_runs = [run for run in runs if not run.finished]
     if open_runs:
         are = (
             "is not finished; it stands" if len(open_runs) == 1 else "are not finished; they stand"
         )
-        told.append(
+        lines.append(
             f"{len(open_runs)} of {len(runs)} runs {are} with the last evaluation, so the ranking is provisional."
         )
     for comparison in comparisons:
         lengths = {run.episode for run in comparison.runs if len(run.finals)}
         if len(lengths) > 1:
-            told.append(
+            lines.append(
                 f"On {comparison.task} the runs are compared after different numbers of episodes "
                 f"({number(min(lengths))} to {number(max(lengths))})."
             )
     fewest = min((len(run.finals) for run in runs if len(run.finals)), default=0)
     if fewest == 1:
-        told.append("A single seed shows no spread: its methods carry no intervals.")
+        lines.append("A single seed shows no spread: its methods carry no intervals.")
     elif fewest in _COVERAGE:
-        told.append(
+        lines.append(
             f"With {fewest} seeds a nominal 95 % interval covers the truth in about "
             f"{_COVERAGE[fewest]} % of experiments; read it as too narrow."
         )
     lost = sum(len(run.lost) for run in runs)
     if lost:
-        told.append(
+        lines.append(
             f"{lost} seed{'s' if lost > 1 else ''} left the finite numbers and "
             f"{'are' if lost > 1 else 'is'} left out; see Runs."
         )
-    return told
+    return lines
 
 
 def standing(run: Run) -> str:

@@ -110,7 +110,7 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ConditionSummary:
     """One condition: interquartile means over the finite seeds, with their 95 % bootstrap intervals."""
 
     condition: str
@@ -168,7 +168,7 @@ def assess(
     )
 
 
-def summarise(assessment: Assessment) -> list[Summary]:
+def summarise(assessment: Assessment) -> list[ConditionSummary]:
     """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
     if not assessment.finite.any():
         return []
@@ -178,7 +178,7 @@ def summarise(assessment: Assessment) -> list[Summary]:
         return stratified_bootstrap([values])
 
     return [
-        Summary(
+        ConditionSummary(
             condition=condition,
             episodic_return=interval(outcome.episodic_return[:, c]),
             difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),

@@ -10,8 +10,8 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.record import CONFIG
 from purejax_mgtopo.trained.assess import frozen_seeds
-from purejax_mgtopo.trained.load import Trained, load_trained
-from purejax_mgtopo.trained.policy import Header, Networks, pack
+from purejax_mgtopo.trained.load import TrainedRun, load_trained
+from purejax_mgtopo.trained.policy import ActingNetworks, Header, pack
 
 POLICIES = "policies"
 
@@ -44,7 +44,7 @@ def export(folder: str | Path, seed: int, out: str | Path | None = None) -> Path
     return target
 
 
-def header_of(trained: Trained, seed: int) -> Header:
+def header_of(trained: TrainedRun, seed: int) -> Header:
     """What the file says about one seed's networks."""
     experiment, env = trained.experiment, trained.algorithm.env
     return Header(
@@ -60,10 +60,10 @@ def header_of(trained: Trained, seed: int) -> Header:
     )
 
 
-def networks_of(trained: Trained, seed: int) -> Networks:
+def networks_of(trained: TrainedRun, seed: int) -> ActingNetworks:
     """All that one seed's team acts with."""
     learned = trained.of(seed)
-    return Networks(learned.learner.policy, trained.algorithm.parts.acting(learned.parts))
+    return ActingNetworks(learned.learner.policy, trained.algorithm.parts.acting(learned.parts))
 
 
 def _commit(folder: Path) -> str | None:

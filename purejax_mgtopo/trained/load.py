@@ -44,7 +44,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """Trained seeds of one run."""
 
     folder: Path
@@ -65,7 +65,7 @@ class Trained:
         return jax.tree.map(lambda x: x[lane], self.networks)
 
 
-def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trained:
+def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> TrainedRun:
     """The networks of a run's seeds (by default all that have a checkpoint), from the latest sound ones.
 
     Only the networks of those seeds are read from disk. Raises RunError where there is no sound checkpoint, and
@@ -97,7 +97,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         np.stack([found[seed].leaf(name, shape) for seed in chosen])
         for name, shape in zip(names, shapes, strict=True)
     ]
-    return Trained(
+    return TrainedRun(
         folder=folder,
         experiment=config.experiment,
         means=config.means,
@@ -125,8 +125,8 @@ def _read_wave(path: Path, names: Sequence[str], seeds: Sequence[int] | None) ->
     """The seeds of one checkpoint, those in `seeds` (None: all) with arrays. Raises BadCheckpoint, and RunError
     if another version wrote it."""
     meta = read_meta(path)
-    if told := of_another_format(path.parent, meta):
-        raise RunError(told)
+    if problem := of_another_format(path.parent, meta):
+        raise RunError(problem)
     first, count, episode = meta["wave"]["first_seed"], meta["wave"]["seeds"], meta["episode"]
     asked = [seed for seed in range(first, first + count) if seeds is None or seed in seeds]
     lanes = {seed: _Lane(episode, None) for seed in range(first, first + count)}

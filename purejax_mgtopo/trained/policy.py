@@ -35,8 +35,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
-from purejax_mgtopo.algorithm.team import Policy as Parameters
-from purejax_mgtopo.algorithm.team import Team
+from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.errors import RunError
@@ -69,22 +68,22 @@ class Header:
         experiment = override(Experiment(), self.settings)
         return Team(experiment, Sizes(self.agents, self.observation, self.action))
 
-    def layout(self) -> Networks:
+    def layout(self) -> ActingNetworks:
         """Shape and dtype of every parameter."""
         team = self.team()
 
-        def networks() -> Networks:
+        def networks() -> ActingNetworks:
             keys = jax.random.split(jax.random.key(0), 3)
             states = team.parts.init(Both(keys[1], keys[2]))
-            return Networks(team.init(keys[0]), team.parts.acting(states))
+            return ActingNetworks(team.init(keys[0]), team.parts.acting(states))
 
         return jax.eval_shape(networks)
 
 
-class Networks(NamedTuple):
+class ActingNetworks(NamedTuple):
     """All that a team acts with."""
 
-    policy: Parameters
+    policy: Policy
     acting: Both
 
     def named(self) -> dict[str, Any]:
@@ -111,18 +110,16 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Policy:
+class ExportedTeam:
     """A team of N agents, ready to act. A pure function: `jax.jit`, `vmap` and `scan` apply to it."""
 
     header: Header
     team: Team
-    networks: Networks
+    networks: ActingNetworks
 
     def __repr__(self) -> str:
         header = self.header
-        return (
-            f"Policy({header.method} on {header.task}, {header.agents} agents, seed {header.seed})"
-        )
+        return f"ExportedTeam({header.method} on {header.task}, {header.agents} agents, seed {header.seed})"
 
     def __call__(
         self,
@@ -164,17 +161,17 @@ class Policy:
         )
 
 
-def load_policy(path: str | Path) -> Policy:
+def load_policy(path: str | Path) -> ExportedTeam:
     """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours."""
     path = Path(path)
     header, arrays = _unpack(path)
     layout = header.layout()
     leaves = [jnp.asarray(arrays[name]) for name in layout.named()]
     networks = jax.tree.unflatten(jax.tree.structure(layout), leaves)
-    return Policy(header, header.team(), networks)
+    return ExportedTeam(header, header.team(), networks)
 
 
-def pack(header: Header, networks: Networks) -> bytes:
+def pack(header: Header, networks: ActingNetworks) -> bytes:
     """A file's content; the same arguments give the same bytes. Raises ValueError for networks of another team."""
     arrays = {name: _little_endian(array) for name, array in networks.named().items()}
     _check_layout(header, arrays)

@@ -104,16 +104,16 @@ class Ledger:
         assert report.evaluation is not None and report.since_evaluation is not None
         evaluation = report.evaluation
         columns = {**evaluation, **report.since_evaluation}
-        told = Evaluation(
+        complete = Evaluation(
             episode=self.episode,
             env_steps=report.env_steps,
             seeds=np.asarray(report.seeds, np.int32),
             finite=finite,
             columns={name: np.asarray(x, np.float32) for name, x in columns.items()},
         )
-        self._record.evaluation(told)
+        self._record.evaluation(complete)
         if self._mirror is not None:
-            self._mirror.evaluation(told)
+            self._mirror.evaluation(complete)
         means = {
             name: _mean(values, finite) for name, values in evaluation.items() if values.ndim == 1
         }

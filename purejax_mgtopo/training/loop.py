@@ -164,14 +164,16 @@ class Loop:
         now, minutes = time.monotonic(), self._config.means.checkpoint.minutes
         finished = self._ledger.episode >= self._experiment.episodes
         due = not math.isnan(score) and now - self._saved >= 60 * minutes
-        told = processes.gather([stop.requested, due, score])
-        ending, due = bool(told[:, 0].any()), bool(told[0, 1])
+        gathered = processes.gather([stop.requested, due, score])
+        ending, due = bool(gathered[:, 0].any()), bool(gathered[0, 1])
         with self._tolerated():
             store.settle()
             if finished or ending or due:
                 self._record.flush()  # a checkpoint never knows of more than the records do
-                scores = told[np.isfinite(told[:, 2]), 2]  # of processes with seeds that are finite
-                store.save(state, float(np.mean(scores) if len(scores) else told[0, 2]))
+                scores = gathered[
+                    np.isfinite(gathered[:, 2]), 2
+                ]  # of processes with seeds that are finite
+                store.save(state, float(np.mean(scores) if len(scores) else gathered[0, 2]))
                 self._record.event(
                     "checkpoint",
                     wave=wave.index,

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-Clock = Callable[[], float]
+TimeSource = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class SilentReporter:
 class LineReporter:
     """One line in `every` seconds at most, besides the first and last: for logs and pipes."""
 
-    def __init__(self, stream: IO[str], every: float = 5.0, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, stream: IO[str], every: float = 5.0, clock: TimeSource = time.monotonic
+    ) -> None:
         self._stream, self._every, self._clock = stream, every, clock
         self._name, self._episodes = "", 0
         self._last: float | None = None

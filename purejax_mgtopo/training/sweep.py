@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from purejax_mgtopo.analysis.curves import Summary, summarise, try_to_draw
+from purejax_mgtopo.analysis.curves import RunSummary, summarise, try_to_draw
 from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
@@ -27,7 +27,7 @@ class SweepResult:
     """What a sweep left. Ctrl-C ends it in the run `interrupted`; later ones were not begun."""
 
     folder: Path
-    summaries: tuple[Summary, ...]
+    summaries: tuple[RunSummary, ...]
     figure: Path | None
     interrupted: RunResult | None
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from purejax_mgtopo.training.progress import Clock, duration
+from purejax_mgtopo.training.progress import TimeSource, duration
 
 PATIENCE = 300.0  # seconds, at least: a first compilation may take minutes
 FACTOR = 20.0  # times the longest step so far
@@ -32,8 +32,8 @@ class Watchdog:
         say: Callable[[str], None],
         *,
         patience: float = PATIENCE,
-        clock: Clock = time.monotonic,
-        cpu_clock: Clock = time.process_time,
+        clock: TimeSource = time.monotonic,
+        cpu_clock: TimeSource = time.process_time,
         poll: float | None = 1.0,
     ) -> None:
         self._say, self._patience, self._poll = say, patience, poll

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purejax_mgtopo.analysis.across_tasks import (
-    Scale,
+    ScoreScale,
     improvement_across_tasks,
     observed_scale,
     performance_profile,
@@ -19,13 +19,15 @@ from purejax_mgtopo.analysis.statistics import (
 
 
 def test_scale_by_hand():
-    np.testing.assert_allclose(Scale(-30, -10)([-30, -10, -15, 0, -40]), [0, 1, 0.75, 1.5, -0.5])
+    np.testing.assert_allclose(
+        ScoreScale(-30, -10)([-30, -10, -15, 0, -40]), [0, 1, 0.75, 1.5, -0.5]
+    )
 
 
 def test_observed_scale_is_the_extremes_or_ignores_tails():
     methods = [np.arange(101.0), np.arange(101.0) + 50]
-    assert observed_scale(methods, tails=0) == Scale(0, 150)
-    assert observed_scale(methods) == Scale(5, 145)
+    assert observed_scale(methods, tails=0) == ScoreScale(0, 150)
+    assert observed_scale(methods) == ScoreScale(5, 145)
     wild = [np.append(methods[0], -1e9), methods[1]]
     assert observed_scale(wild).low == pytest.approx(5, abs=1.1)
 
@@ -137,8 +139,8 @@ def test_intervals_cover_the_truth_at_the_stated_rate(seeds):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Scale(1, 1), "low < high"),
-        (lambda: Scale(0, np.inf), "finite"),
+        (lambda: ScoreScale(1, 1), "low < high"),
+        (lambda: ScoreScale(0, np.inf), "finite"),
         (lambda: observed_scale([]), "no method"),
         (lambda: observed_scale([[1.0, 1.0]]), "low < high"),
         (lambda: observed_scale([[1.0]], tails=0.5), "tails"),

@@ -23,7 +23,7 @@ def as_complex(vectors: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_numpy_environment_is_the_oracle(task: str) -> None:
-    env = torch_maddpg.Navigation(task)
+    env = torch_maddpg.TorchNavigation(task)
     random = np.random.default_rng(1)
     for episode in range(50):
         # A narrow arena, so that agents collide in many states.
@@ -49,12 +49,12 @@ def test_the_numpy_environment_is_the_oracle(task: str) -> None:
 
 def test_only_navigation_exists_in_pytorch() -> None:
     with pytest.raises(ValueError, match="toy_public"):
-        torch_maddpg.Navigation("toy_public")
+        torch_maddpg.TorchNavigation("toy_public")
 
 
 def test_an_episode_lands_in_the_replay_as_the_oracle_plays_it() -> None:
     pytest.importorskip("torch")
-    learner = torch_maddpg.Tuned(torch_maddpg.Navigation("navigation_N3_l3"))
+    learner = torch_maddpg.Tuned(torch_maddpg.TorchNavigation("navigation_N3_l3"))
     total = learner.play()
     seen = learner.observations[0].numpy().astype(float)
     velocity, position = seen[0, :, None, :2], seen[0, :, None, 2:4]
@@ -74,8 +74,8 @@ def test_an_episode_lands_in_the_replay_as_the_oracle_plays_it() -> None:
 
 def test_both_styles_compute_the_same_update() -> None:
     torch = pytest.importorskip("torch")
-    tuned = torch_maddpg.Tuned(torch_maddpg.Navigation("navigation_N3_l3"), seed=0)
-    plain = torch_maddpg.Plain(torch_maddpg.Navigation("navigation_N3_l3"), seed=0)
+    tuned = torch_maddpg.Tuned(torch_maddpg.TorchNavigation("navigation_N3_l3"), seed=0)
+    plain = torch_maddpg.Plain(torch_maddpg.TorchNavigation("navigation_N3_l3"), seed=0)
 
     def paired(stacked, modules):
         """Tensors of `tuned` beside those of `plain`; kernels are transposed there."""

@@ -53,7 +53,7 @@ def recipe(tmp_path: Path) -> Path:
 
 def config_of(*words: str) -> Config:
     command = cli.parse(["train", "--out", "x", *words])
-    assert isinstance(command, cli.Train)
+    assert isinstance(command, cli.TrainCommand)
     return Config(command.experiment, command.means)
 
 

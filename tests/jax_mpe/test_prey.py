@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax_mpe
 import numpy as np
 import pytest
-from jax_mpe.prey import PreySizes, Scripted, digest, prey_policy, read, shipped_file, write
+from jax_mpe.prey import PreySizes, ScriptedPrey, digest, prey_policy, read, shipped_file, write
 from jax_mpe.views import nearest
 
 from tests.oracles import mpe_numpy
@@ -157,7 +157,7 @@ def test_sizes_without_shipped_networks_fall_back_to_the_script():
     for agents in (2, 4, 10, 30):
         env = jax_mpe.make(f"predator_prey_N{agents}_l1")
         assert not shipped_file(env.sizes).exists()
-        assert env.prey_policy == Scripted(env.sizes)
+        assert env.prey_policy == ScriptedPrey(env.sizes)
 
 
 @pytest.mark.parametrize("agents", [3, 6])

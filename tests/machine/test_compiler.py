@@ -8,7 +8,7 @@ from purejax_mgtopo.machine.compiler import widest_vectors
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.trained import assess as assessment
 from purejax_mgtopo.trained import play as playback
-from purejax_mgtopo.trained.load import Networks, Trained
+from purejax_mgtopo.trained.load import Networks, TrainedRun
 
 
 class Traced(Exception):
@@ -32,7 +32,7 @@ def test_training_playing_and_assessing_share_the_configured_precision(
     algorithm = Algorithm(config.experiment)
     learner = jax.eval_shape(algorithm.init, jax.random.key(0))
     networks = Networks(learner=learner.learner, parts=learner.parts)
-    trained = Trained(tmp_path, config.experiment, config.means, algorithm, (0,), networks, 10)
+    trained = TrainedRun(tmp_path, config.experiment, config.means, algorithm, (0,), networks, 10)
     monkeypatch.setattr(Algorithm, "iterate", tell)
     monkeypatch.setattr(playback, "_play", tell)
     monkeypatch.setattr(assessment, "_play", tell)

@@ -182,7 +182,7 @@ def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
 
 def test_what_was_told_is_not_told_again(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("".join(chunk(0, e) for e in (10, 20, 30)))
-    feed = Feed(tmp_path, small(), told=20)
+    feed = Feed(tmp_path, small(), since=20)
     assert [entry.step for entry in feed.take()] == [30]
 
 

@@ -186,9 +186,9 @@ def test_frozen_prey_act_as_the_trained(duel, tmp_path):
 
 def test_intervals_of_a_chase():
     values = np.array([1.0, 2.0, 3.0, 4.0])
-    told = Chase(values, values, values, values).told()
-    assert set(told) == {"contacts", "captures", "inside", "team_return"}
-    point, low, high = told["contacts"]
+    measured = Chase(values, values, values, values).intervals()
+    assert set(measured) == {"contacts", "captures", "inside", "team_return"}
+    point, low, high = measured["contacts"]
     assert point == 2.5 and 1.0 <= low < 2.5 < high <= 4.0
 
 

@@ -350,13 +350,13 @@ def test_command_line(sweep, tmp_path, capsys, monkeypatch):
 
 def test_replays_are_safe_inside_a_script_element():
     assert replay_json([]) == "[]"
-    from purejax_mgtopo.report.model import Replay, Thing, Watched
+    from purejax_mgtopo.report.model import Playback, Thing, Watched
 
     masks = np.zeros((2, 3, 3), bool)
     masks[0, 1, 2] = masks[1, 2, 0] = masks[1, 2, 1] = True
     place = np.array([[1, 2], [3, 4], [5, 6]])
     thing = Thing("</script>", "blue", "pale", "0", 10, place)
-    replay = Replay(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
+    replay = Playback(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
     text = replay_json([Watched("a", "b", (replay,))])
     assert "</script>" not in text
     (found,) = json.loads(text)

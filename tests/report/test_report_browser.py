@@ -11,7 +11,7 @@ import pytest
 from synthetic_runs import write_run, write_sweep
 
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.report.model import Claim, Learned, Replay, Thing, Watched
+from purejax_mgtopo.report.model import ClaimTrack, LearnedAdvantage, Playback, Thing, Watched
 from purejax_mgtopo.report.page import render
 from purejax_mgtopo.report.report import build_report
 
@@ -35,8 +35,8 @@ def replay(agents, standing, seed, key):
     ]
     masks = rng.uniform(size=(STEPS, agents, agents)) < 0.4
     masks[:, range(agents), range(agents)] = False
-    claims = (Claim(0, walk[:-1, 1].astype(int)),) if agents == 3 else ()
-    return Replay(seed, standing, tuple(things), claims, masks, rng.normal(-1, 0.3, STEPS))
+    claims = (ClaimTrack(0, walk[:-1, 1].astype(int)),) if agents == 3 else ()
+    return Playback(seed, standing, tuple(things), claims, masks, rng.normal(-1, 0.3, STEPS))
 
 
 def watched():
@@ -48,7 +48,7 @@ def watched():
                 replay(agents, standing, seed, 100 * t + 10 * m + seed)
                 for seed, standing in enumerate(("best", "median", "worst"))
             )
-            learned = Learned(
+            learned = LearnedAdvantage(
                 seed=1, agent=0, reinforce=rng.normal(size=STEPS),
                 learned=rng.normal(size=(STEPS, agents - 1)), initial=rng.normal(size=(STEPS, agents - 1)),
                 resemblance=rng.uniform(-1, 1, (agents, agents - 1)),

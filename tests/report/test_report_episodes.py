@@ -19,13 +19,13 @@ from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report import episodes
 from purejax_mgtopo.report.analyses import episode_advantages, standardised
 from purejax_mgtopo.report.collect import read_run, standing_seeds
-from purejax_mgtopo.trained.load import Networks, Trained
+from purejax_mgtopo.trained.load import Networks, TrainedRun
 from purejax_mgtopo.trained.play import play_episode
 
 LEARNER = LearnerConfig(hidden=8, batch_size=8, warmup_episodes=2, replay_transitions=100)
 
 
-def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path, Trained]:
+def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path, TrainedRun]:
     """A recorded run of fresh networks, handed out where checkpoints would be read."""
     config = with_method(Experiment(task=task, learner=LEARNER, meta=MetaConfig(hidden=8)), method)
     write_run(
@@ -42,7 +42,7 @@ def trained_run(folder: Path, task: str, method: str, monkeypatch) -> tuple[Path
     def load(place, seeds):
         assert place == folder
         chosen = jax.tree.map(lambda x: x[list(seeds)], networks)
-        return Trained(folder, config, Means(), algorithm, tuple(seeds), chosen, 1000)
+        return TrainedRun(folder, config, Means(), algorithm, tuple(seeds), chosen, 1000)
 
     monkeypatch.setattr("purejax_mgtopo.trained.load.load_trained", load)
     return folder, load(folder, range(4))

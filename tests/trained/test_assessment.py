@@ -33,7 +33,7 @@ from purejax_mgtopo.trained.assess import (
     write_table,
 )
 from purejax_mgtopo.trained.export import export
-from purejax_mgtopo.trained.load import Trained, load_trained
+from purejax_mgtopo.trained.load import TrainedRun, load_trained
 from purejax_mgtopo.trained.policy import Policy, load_policy
 from purejax_mgtopo.training.recipe import load_recipe
 
@@ -70,7 +70,7 @@ def assessed(run: Path) -> Assessment:
     return assess(run, episodes=40, episode_seed=7)
 
 
-def forced(policy: Policy, logit: float) -> Policy:
+def forced(policy: Policy, logit: float) -> ExportedTeam:
     """The same networks with gates that are nearly always open, or closed."""
     acting = policy.networks.acting
     gates = biased(acting.rule, lambda bias: jnp.full_like(bias, logit))
@@ -185,7 +185,7 @@ def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> Non
     shapes = jax.eval_shape(algorithm.team.init, jax.eval_shape(lambda: jax.random.key(0)))
     policies = jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 0.1, np.float32), shapes)
     networks: Any = SimpleNamespace(learner=SimpleNamespace(policy=policies), parts=Both())
-    trained = Trained(
+    trained = TrainedRun(
         tmp_path, config.experiment, config.means, algorithm, (4, 5), networks, episode=2
     )
     monkeypatch.setattr(assessment, "load_trained", lambda *args: trained)

@@ -26,9 +26,9 @@ from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import policy
 from purejax_mgtopo.trained.export import export, header_of, networks_of
-from purejax_mgtopo.trained.load import Networks, Trained, load_trained
+from purejax_mgtopo.trained.load import Networks, TrainedRun, load_trained
 from purejax_mgtopo.trained.play import play_episode
-from purejax_mgtopo.trained.policy import Policy, load_policy, pack
+from purejax_mgtopo.trained.policy import ExportedTeam, load_policy, pack
 
 TINY = {
     "task": "navigation_N3_l3",
@@ -62,7 +62,7 @@ def scattered(shapes: Any, seed: int) -> Any:
     return jax.tree.map(fill, shapes)
 
 
-def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
+def made_up(folder: Path, seed: int = 0, **changes: Any) -> TrainedRun:
     """A run that never trained: random networks of seed 4."""
     (folder / "config.json").write_text("{}")
     settings = {name.replace("__", "."): value for name, value in changes.items()}
@@ -71,20 +71,20 @@ def made_up(folder: Path, seed: int = 0, **changes: Any) -> Trained:
     learned = scattered(jax.eval_shape(algorithm.maddpg.init, key), seed)
     parts = scattered(jax.eval_shape(algorithm.parts.init, Both(key, key)), seed + 1)
     networks = jax.tree.map(lambda leaf: leaf[None], Networks(learned, parts))
-    return Trained(folder, algorithm.experiment, Means(), algorithm, (4,), networks, episode=2)
+    return TrainedRun(folder, algorithm.experiment, Means(), algorithm, (4,), networks, episode=2)
 
 
-def content_of(trained: Trained) -> bytes:
+def content_of(trained: TrainedRun) -> bytes:
     return pack(header_of(trained, 4), networks_of(trained, 4))
 
 
-def through_a_file(trained: Trained) -> Policy:
+def through_a_file(trained: TrainedRun) -> ExportedTeam:
     path = trained.folder / "policy.npz"
     path.write_bytes(content_of(trained))
     return load_policy(path)
 
 
-def observations(trained: Trained, steps: int, batch: int = 5, seed: int = 9) -> list[jax.Array]:
+def observations(trained: TrainedRun, steps: int, batch: int = 5, seed: int = 9) -> list[jax.Array]:
     env = trained.algorithm.env
     shape = (steps, batch, env.num_agents, env.observation_size)
     return list(jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32))

@@ -34,7 +34,7 @@ class PreyPolicy(Protocol):
         ...
 
 
-class Random:
+class RandomPrey:
     """Draws every action uniformly: for comparisons."""
 
     random: ClassVar[bool] = True
@@ -44,7 +44,7 @@ class Random:
 
 
 @dataclass(frozen=True)
-class Scripted:
+class ScriptedPrey:
     """Runs away from predators, by hand-made rule.
 
     Every predator at relative place d pushes with `-d / (|d|^2 + 0.01)`; beyond 60 % of the arena's
@@ -67,7 +67,7 @@ class Scripted:
         return jnp.clip(flight - wall, -1.0, 1.0)
 
 
-class Trained:
+class TrainedPrey:
     """The networks of a prey file; `arrays` are checked by `read`."""
 
     random: ClassVar[bool] = False
@@ -97,13 +97,13 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
         ValueError: in one line, if there is no such policy or file, or it does not fit.
     """
     if prey == RANDOM:
-        return Random()
+        return RandomPrey()
     path = shipped_file(sizes) if prey == SHIPPED else Path(prey)
     if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
-        return Scripted(sizes)
+        return ScriptedPrey(sizes)
     if prey != SHIPPED and path.suffix != ".npz":
         raise ValueError(
             f"unknown prey {prey!r}: it is {SHIPPED!r}, {SCRIPTED!r}, {RANDOM!r}, or a file .npz"
         )
     _, arrays = read(path, sizes)
-    return Trained(arrays)
+    return TrainedPrey(arrays)
