@@ -103,8 +103,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory):
     (package / "__init__.py").touch()
     (package / "coin.py").write_text(COIN)
     (package / "average.py").write_text(AVERAGE)
-    coin = methods.Entry("coin", "every edge open half of the time", "handmade.coin:Coin")
-    average = methods.Entry("average", "the mean of what arrives", "handmade.average:Average")
+    coin = methods.AxisEntry("coin", "every edge open half of the time", "handmade.coin:Coin")
+    average = methods.AxisEntry("average", "the mean of what arrives", "handmade.average:Average")
     with pytest.MonkeyPatch.context() as patch:
         # These programs run for milliseconds and would compile for half a minute.
         patch.setattr("purejax_mgtopo.population.population.compiler_options", core_cases._options)

@@ -34,7 +34,7 @@ from purejax_mgtopo.trained.assess import (
 )
 from purejax_mgtopo.trained.export import export
 from purejax_mgtopo.trained.load import TrainedRun, load_trained
-from purejax_mgtopo.trained.policy import Policy, load_policy
+from purejax_mgtopo.trained.policy import ExportedTeam, load_policy
 from purejax_mgtopo.training.recipe import load_recipe
 
 RUNS = Path(__file__).parents[2] / "runs"
@@ -70,7 +70,7 @@ def assessed(run: Path) -> Assessment:
     return assess(run, episodes=40, episode_seed=7)
 
 
-def forced(policy: Policy, logit: float) -> ExportedTeam:
+def forced(policy: ExportedTeam, logit: float) -> ExportedTeam:
     """The same networks with gates that are nearly always open, or closed."""
     acting = policy.networks.acting
     gates = biased(acting.rule, lambda bias: jnp.full_like(bias, logit))
