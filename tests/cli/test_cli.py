@@ -254,7 +254,7 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(
     def explode(self: object) -> int:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(cli.Methods, "do", explode)
+    monkeypatch.setattr(cli.MethodsCommand, "do", explode)
     assert cli.main(["methods"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "mgtopo: error: RuntimeError: first second (MGTOPO_DEBUG=1 shows the traceback)"
