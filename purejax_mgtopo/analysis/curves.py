@@ -1,4 +1,4 @@
-"""From records to the picture and the table of a sweep."""
+"""The picture and the table of a sweep, from its records."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def try_to_draw(
     *,
     title: str | None = None,
 ) -> Path | None:
-    """As `draw_curves`, but a picture that fails costs a line and not the run behind it."""
+    """Draw as `draw_curves` does, but a picture that fails costs a line and not the run behind it."""
     try:
         return draw_curves(runs, path, title=title)
     except Exception as error:

@@ -12,12 +12,13 @@ class PreySettings:
     """Train prey against predators in self-play, pick the best, freeze and measure it."""
 
     agents: int = 3
-    """N, the predators; the number of prey and the arena follow from it."""
+    """Number N of predators; the number of prey and the arena follow from it."""
     seeds: int = 8
     """Independent pairs of teams; one pair's prey is picked."""
     episodes: int = 20_000
-    """Of self-play, for each pair."""
+    """Episodes of self-play for each pair."""
     first_seed: int = 0
+    """Pairs are numbered from here on; each number is its pair's random seed."""
     hidden: int = 64
     """Units of each hidden layer of the prey; predators have 128, as always."""
     contact_cost: float = 10.0
@@ -31,7 +32,7 @@ class PreySettings:
     stays: float = 0.95
     """Prey must be in the arena for at least this share of their steps, or they are not picked."""
     chase_episodes: int = 5_000
-    """Training of the fresh predators that measure the picked prey; 0 measures nothing."""
+    """Training episodes of the fresh predators that measure the picked prey; 0 measures nothing."""
     chunk: int = 500
     """Episodes between two lines of progress."""
 

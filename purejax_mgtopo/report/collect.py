@@ -1,4 +1,4 @@
-"""From folders on disk to the report's model. Reads; writes nothing, and starts no JAX."""
+"""The report's model from folders on disk. Reads; writes nothing, and starts no JAX."""
 
 from __future__ import annotations
 

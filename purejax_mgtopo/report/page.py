@@ -1,4 +1,4 @@
-"""From the model to one HTML page that needs nothing but itself: pictures, style, script and data inside."""
+"""One HTML page from the report's model, which needs nothing but itself: pictures, style, script and data inside."""
 
 from __future__ import annotations
 
