@@ -90,7 +90,7 @@ class GateConfig:
     rms_epsilon: float = 1e-8
     """RMSprop's epsilon, inside the square root, so that a zero gradient has a finite second derivative."""
     edge_cost: float = 0.0
-    """Price of one open edge for one step; only the reward from which gates learn has it taken off."""
+    """Price of an open edge for one step, taken off the reward from which gates learn, and off no other."""
     entropy: float = 0.0
     """Weight of the entropy bonus of the REINFORCE rule (the meta rule has its own, meta.entropy)."""
     temperature: float = 1.0
@@ -145,9 +145,9 @@ class MetaConfig:
     stop_denominator: bool = False
     """Drop the derivative through RMSprop's denominator."""
     output_l2: float = 0.0
-    """Coefficient of a penalty on the squared output of eta."""
+    """Weight of a penalty on the squared output of eta."""
     fresh_trajectory: bool = False
-    """Sample tau(0) anew instead of reusing the previous iteration's tau(K)."""
+    """Play an iteration's first trajectory anew instead of reusing the last one of the iteration before."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
@@ -228,17 +228,17 @@ class Experiment:
     chunk_episodes: int = 100
     """Training episodes between two lines of progress: the program runs so many without a break."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
-    """The base learner: policies, critic and replay."""
+    """The base learner: centralised critic, deterministic policies, replay (paper, Eqs. 1-3, Table 2)."""
     gates: GateConfig = field(default_factory=GateConfig)
-    """The gates, and how they learn."""
+    """The gates, networks that open and close edges, and how they learn (paper, Table 2)."""
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
-    """The learned baseline, and the advantage made from it."""
+    """The learned baseline of meta and reinforce, and the advantage made from it (paper, Section 4.2, Table 1)."""
     meta: MetaConfig = field(default_factory=MetaConfig)
-    """The meta-parameters eta."""
+    """The meta-parameters eta, a network that says how gates learn (paper, Eqs. 5-9, Table 1)."""
     message: MessageConfig = field(default_factory=MessageConfig)
     """How messages travel and are read."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """The evaluations during training."""
+    """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 
     def __post_init__(self) -> None:
         for axis, name, known in (
@@ -310,7 +310,7 @@ class Means:
     wandb_project: str = "purejax_mgtopo"
     """The W&B project to write to."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    """When and how checkpoints are made."""
+    """Checkpoints: when the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     def __post_init__(self) -> None:
         require(self.devices >= 0, "devices must not be negative; 0 takes all")

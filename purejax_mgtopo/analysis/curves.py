@@ -68,7 +68,7 @@ def try_to_draw(
         return None
 
 
-def summarise(method: str, run: RunData) -> RunSummary:
+def summarise_run(method: str, run: RunData) -> RunSummary:
     """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
     nothing = Interval(np.nan, np.nan, np.nan)
     final, edges = nothing, np.nan

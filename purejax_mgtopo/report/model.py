@@ -167,7 +167,7 @@ class Watched:
 
     task: str
     method: str
-    replays: tuple[Playback, ...] = ()
+    playbacks: tuple[Playback, ...] = ()
     learned: LearnedAdvantage | None = None
     reason: str = ""
 

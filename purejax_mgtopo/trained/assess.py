@@ -168,7 +168,7 @@ def assess(
     )
 
 
-def summarise(assessment: Assessment) -> list[ConditionSummary]:
+def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
     """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
     if not assessment.finite.any():
         return []
