@@ -35,29 +35,29 @@ def is_public(path: str) -> bool:
     return not any(re.match(r"_(?!_)", part) for part in Path(path).parts)
 
 
-def inherits_words(name: str, cls: ast.ClassDef, by_name: dict[str, list[ast.ClassDef]]) -> bool:
+BY_NAME = {cls.name: cls for _, cls in classes()}  # each name once: see below
+
+
+def inherits_words(name: str, cls: ast.ClassDef) -> bool:
     """Whether a base class, looked up by its name, documents the method."""
     for base in cls.bases:
         target = base.value if isinstance(base, ast.Subscript) else base
         if getattr(target, "attr", "") == "Module":  # Flax documents `setup`
             return name == "setup"
-        for parent in by_name[getattr(target, "id", getattr(target, "attr", ""))]:
-            if parent is cls:
-                continue
-            documented = any(
-                isinstance(node, Definition) and node.name == name and ast.get_docstring(node)
-                for node in parent.body
-            )
-            if documented or inherits_words(name, parent, by_name):
-                return True
+        parent = BY_NAME.get(getattr(target, "id", getattr(target, "attr", "")))
+        if parent is None or parent is cls:
+            continue
+        documented = any(
+            isinstance(node, Definition) and node.name == name and ast.get_docstring(node)
+            for node in parent.body
+        )
+        if documented or inherits_words(name, parent):
+            return True
     return False
 
 
 def wordless(path: str, tree: ast.Module) -> Iterator[str]:
     """Public classes, functions and methods of a module that have no docstring and inherit none."""
-    by_name: dict[str, list[ast.ClassDef]] = defaultdict(list)
-    for _, cls in classes():
-        by_name[cls.name].append(cls)
     if tree.body and not ast.get_docstring(tree):
         yield f"{path}: the module"
     for node in tree.body:
@@ -71,7 +71,7 @@ def wordless(path: str, tree: ast.Module) -> Iterator[str]:
                     isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
                     and not method.name.startswith("_")
                     and not ast.get_docstring(method)
-                    and not inherits_words(method.name, node, by_name)
+                    and not inherits_words(method.name, node)
                 ):
                     yield f"{path}:{method.lineno} {node.name}.{method.name}"
 
@@ -100,8 +100,8 @@ def test_every_setting_has_its_help():
             continue
         for field, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign):
-                told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                if not told:
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if not documented:
                     missing.append(f"{node.name}.{ast.unparse(field.target)}")
     assert not missing, "\n".join(missing)
 
