@@ -326,7 +326,7 @@ class Config:
     experiment: Experiment = field(default_factory=Experiment, metadata=UNNAMED)
     """What is computed."""
     means: Means = field(default_factory=Means, metadata=UNNAMED)
-    """By what it is computed."""
+    """The means by which it is computed."""
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:

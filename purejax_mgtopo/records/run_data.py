@@ -34,7 +34,7 @@ class RunData:
     columns: Mapping[str, NDArray[np.float32]]
     """[S, E, ...] by the name of the table's column."""
     finite: NDArray[np.bool_]
-    """[S, E]; a seed whose parameters left the finite numbers stays as it was before."""
+    """[S, E] false once a seed's parameters have left the finite numbers; it stays as it was before."""
 
     def column(self, name: str) -> NDArray[np.float32]:
         """One column of the table, [S, E, ...]. Raises RunError for a column that this run's table does not have."""

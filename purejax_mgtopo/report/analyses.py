@@ -152,7 +152,7 @@ def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
 
 
 def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ..."]:
-    """Mean 0 and standard deviation 1 over the steps; a constant line becomes 0."""
+    """Lines scaled to mean 0 and standard deviation 1 over the steps; a constant one becomes 0."""
     values = np.asarray(values, float)
     centred = values - values.mean(axis=0)
     deviation = values.std(axis=0)

@@ -64,7 +64,7 @@ class Playback:
 
     seed: int
     standing: str
-    """Why this seed: best, median or worst."""
+    """Where the seed stands among all: best, median or worst."""
     things: tuple[Thing, ...]
     """All discs, the N agents first."""
     claims: tuple[ClaimTrack, ...]
