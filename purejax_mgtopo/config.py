@@ -38,26 +38,29 @@ class LearnerConfig:
     """The base learner: centralised critic, deterministic policies (paper, Eqs. 1-3, Table 2)."""
 
     discount: float = 0.95
+    """Discount factor gamma of future rewards."""
     hidden: int = 128
-    """Units of every hidden layer and of the message LSTM."""
+    """Units of every hidden layer of policy, critic, gates and baseline, and of the message LSTM."""
     batch_size: int = 256
     """Transitions drawn from the replay for each update."""
     replay_transitions: int = 100_000
-    """Capacity, stored as whole episodes; the oldest is overwritten."""
+    """Capacity of a seed's replay in transitions, stored as whole episodes; the oldest is overwritten."""
     replay_precision: Literal["float32", "float16"] = "float32"
     """How exactly positions are kept in the replay; float16 saves 1.2 MB a seed at N = 3, blurs velocities by 0.005."""
     warmup_episodes: int = 40
-    """Episodes played before the first update, all learners idle."""
+    """Episodes played before the first update, while nothing learns."""
     critic_learning_rate: float = 1e-3
+    """Learning rate of the critic (Adam)."""
     policy_learning_rate: float = 1e-3
+    """Learning rate of the policies and message networks (Adam)."""
     target_rate: float = 0.01
-    """Polyak rate of the target policy, target gates and target critic."""
+    """Polyak rate: the share of the newest parameters in the target policy, gates and critic after each update."""
     gradient_clip: float = 0.5
-    """Global-norm clip on the critic's and on the policy's gradient."""
+    """Largest global norm of the critic's and of the policy's gradient; longer ones are scaled down."""
     action_penalty: float = 1e-3
-    """Weight of the mean squared action before tanh in the policy loss."""
+    """Weight in the policy loss of the mean squared action before tanh."""
     exploration_noise: float = 0.2
-    """Standard deviation of the Gaussian added to actions in training; none in evaluation."""
+    """Standard deviation of the Gaussian noise on actions in training; there is none in evaluation."""
     share_parameters: bool = False
     """One set of policy and gate parameters for all agents, rather than one each."""
 
@@ -78,16 +81,18 @@ class LearnerConfig:
 
 @dataclass(frozen=True)
 class GateConfig:
-    """The communication networks c^i and how their parameters move (Table 2: RMSprop)."""
+    """The gates: networks c^i that open and close edges, and how they learn (paper, Table 2)."""
 
     learning_rate: float = 1e-3
+    """Learning rate of the gates (RMSprop)."""
     rms_decay: float = 0.9
+    """Decay, per update, of RMSprop's mean squared gradient."""
     rms_epsilon: float = 1e-8
-    """Inside the square root, so that a zero gradient has a finite second derivative."""
+    """RMSprop's epsilon, inside the square root, so that a zero gradient has a finite second derivative."""
     edge_cost: float = 0.0
-    """Price of one open edge for one step, in the reward that gate learning sees, only there."""
+    """Price of an open edge for one step, taken off the reward from which gates learn, and off no other."""
     entropy: float = 0.0
-    """Entropy bonus of the REINFORCE rule (the meta rule has its own, ``meta.entropy``)."""
+    """Weight of the entropy bonus of the REINFORCE rule (the meta rule has its own, meta.entropy)."""
     temperature: float = 1.0
     """Temperature of the straight-through Gumbel-softmax gates."""
 
@@ -100,15 +105,16 @@ class GateConfig:
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """The learned baseline V(o; phi) and the advantage made from it (Section 4.2, Table 1)."""
+    """The learned baseline V(o; phi) and the advantage made from it (paper, Section 4.2, Table 1)."""
 
     learning_rate: float = 1e-3
+    """Learning rate of the baseline (Adam)."""
     n_step: int = 25
-    """Rewards summed before bootstrapping; windows that pass the episode's end bootstrap there."""
+    """How many rewards are summed before bootstrapping; windows that pass the episode's end bootstrap there."""
     normalise: bool = True
     """Subtract the running mean of the advantage and divide by its running standard deviation."""
     moments_decay: float = 0.99
-    """Decay, per trajectory, of those running moments."""
+    """Decay, per trajectory, of the advantage's running mean and standard deviation."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "baseline.learning_rate must be positive")
@@ -118,27 +124,30 @@ class BaselineConfig:
 
 @dataclass(frozen=True)
 class MetaConfig:
-    """The meta-parameters eta: a backward LSTM that says how gates learn (Eqs. 5-9, Table 1)."""
+    """The meta-parameters eta: a backward LSTM that says how gates learn (paper, Eqs. 5-9, Table 1)."""
 
     learning_rate: float = 5e-5
+    """Learning rate of eta (RMSprop)."""
     gradient_clip: float = 1.0
+    """Largest global norm of the meta-gradient; a longer one is scaled down."""
     entropy: float = 0.01
-    """Beta of Eq. 8."""
+    """Weight beta of the gates' entropy in the meta-objective (Eq. 8)."""
     hidden: int = 128
+    """Units of eta's LSTM and hidden layers."""
     blend_intermediate: bool = True
     """Average the meta-gradient over all K updates (Eq. 9), not the last one alone (Eq. 8)."""
     append_decisions: bool = False
     """Feed the sampled decisions to eta as well as their probabilities."""
     reward_transform: Literal["raw", "signed_log"] = "raw"
-    """How the reward enters eta's input."""
+    """How the reward enters eta's input: as it is, or as sign(r) log(1 + |r|)."""
     stop_input_gradient: bool = False
     """Drop the derivative through the gate probabilities in eta's input."""
     stop_denominator: bool = False
     """Drop the derivative through RMSprop's denominator."""
     output_l2: float = 0.0
-    """Coefficient of a penalty on the squared output of eta."""
+    """Weight of a penalty on the squared output of eta."""
     fresh_trajectory: bool = False
-    """Sample tau(0) anew instead of reusing the previous iteration's tau(K)."""
+    """Play an iteration's first trajectory anew instead of reusing the last one of the iteration before."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
@@ -151,11 +160,11 @@ class MessageConfig:
     """How messages travel and are read."""
 
     latency: Literal[0, 1] = 0
-    """0 delivers a message in the step it was sent, 1 in the next step."""
+    """Steps that a message takes: 0 delivers it in the step it was sent, 1 in the next."""
     rounds: int = 2
-    """Exchanges of hidden states within one step (CommNet)."""
+    """Exchanges of hidden states within one step (commnet only)."""
     aggregate: Literal["mean", "sum"] = "mean"
-    """Average of the senders' hidden states, or their sum (CommNet)."""
+    """Whether a receiver takes the average of the senders' hidden states or their sum (commnet only)."""
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "message.rounds must be at least 1")
@@ -168,7 +177,9 @@ class EvaluationConfig:
     every: int = 500
     """Training episodes between evaluations."""
     episodes: int = 100
+    """Episodes in each evaluation of a seed."""
     seed: int = 20_210
+    """Random seed of the evaluation episodes: every evaluation, of every seed, plays the same ones."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "evaluation.every must be at least 1")
@@ -180,11 +191,11 @@ class CheckpointConfig:
     """When the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     minutes: float = 5.0
-    """Between checkpoints, at least; one is made at the next evaluation, and when a run stops or ends."""
+    """Minutes between checkpoints, at least: one is made at the next evaluation, and when a run stops or ends."""
     keep: int = 2
-    """How many of the latest to keep; the one with the best return stays besides."""
+    """How many of the latest checkpoints to keep; the one with the best return stays besides."""
     on_error: Literal["stop", "continue"] = "stop"
-    """When one cannot be written (a full disk): end the run, or say so and train on."""
+    """What to do when a checkpoint cannot be written (a full disk): stop the run, or say so and continue."""
 
     def __post_init__(self) -> None:
         require(self.minutes >= 0, "checkpoint.minutes must not be negative")
@@ -199,29 +210,35 @@ class Experiment:
     """
 
     task: str = "navigation_N3_l3"
-    """Its name, as `mgtopo tasks` lists it, or another size by the grammar given there."""
+    """The task's name, as `mgtopo tasks` lists it, or another size by the grammar given there."""
     topology: str = "meta"
-    """Axis A: who receives from whom, and how that is learned."""
+    """Topology rule: who receives from whom, and how that is learned (see `mgtopo methods`)."""
     messages: str = "lstm"
-    """Axis B: what is sent and how what arrives is read."""
+    """Message interpreter: what is sent, and how what arrives is read (see `mgtopo methods`)."""
     critic: str = "mlp"
-    """Axis C: what judges the actions of all agents together."""
+    """Critic: what judges the actions of all agents together (see `mgtopo methods`)."""
     seeds: int = 8
-    """How many independent runs, all in one program."""
+    """How many seeds to train: independent repetitions, all in one program."""
     first_seed: int = 0
-    """The seeds are first_seed, first_seed + 1, ...; none depends on which others run."""
+    """The lowest seed; the others follow it, and none depends on which others run."""
     episodes: int = 50_000
-    """Training episodes per seed, one update each; the warm-up comes before them."""
+    """Training episodes per seed, an update after each; the warm-up comes before them."""
     updates_per_iteration: int = 10
-    """K: updates of the gates for every update of eta and of the baseline."""
+    """K, the updates of the gates for every update of eta and of the baseline."""
     chunk_episodes: int = 100
-    """Episodes the program advances before the host hears from it."""
+    """Training episodes between two lines of progress: the program runs so many without a break."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """The base learner: centralised critic, deterministic policies, replay (paper, Eqs. 1-3, Table 2)."""
     gates: GateConfig = field(default_factory=GateConfig)
+    """The gates, networks that open and close edges, and how they learn (paper, Table 2)."""
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    """The learned baseline of meta and reinforce, and the advantage made from it (paper, Section 4.2, Table 1)."""
     meta: MetaConfig = field(default_factory=MetaConfig)
+    """The meta-parameters eta, a network that says how gates learn (paper, Eqs. 5-9, Table 1)."""
     message: MessageConfig = field(default_factory=MessageConfig)
+    """How messages travel and are read."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 
     def __post_init__(self) -> None:
         for axis, name, known in (
@@ -255,36 +272,39 @@ class Experiment:
 
     @property
     def iterations_per_chunk(self) -> int:
+        """Iterations of K updates in a chunk."""
         return self.chunk_episodes // self.updates_per_iteration
 
     @property
     def chunks(self) -> int:
+        """Chunks in the whole training of a seed."""
         return self.episodes // self.chunk_episodes
 
 
 @dataclass(frozen=True)
 class Means:
-    """By what an experiment is computed, and what is kept of it: devices, memory, precision, checkpoints, W&B."""
+    """The means by which an experiment is computed, and what is kept: devices, memory, precision, checkpoints, W&B."""
 
     seed_axis: Literal["auto", "vmap", "map"] = "auto"
-    """vmap batches seeds (accelerators); map runs them in turn, on one device per core (CPU)."""
+    """How seeds share a device: vmap in batches, map in turn; auto is vmap on accelerators, map on CPUs."""
     devices: int = 0
-    """How many devices share the seeds; 0 takes all (on CPU: one per core)."""
+    """How many devices share the seeds; 0 or auto takes all (on a CPU: one for each core)."""
     lanes: int = 0
-    """Seeds in the program at a time; more seeds run in waves, one after the other. 0 (auto) takes what fits."""
+    """Seeds trained at a time; if there are more, they run in waves. 0 or auto takes what fits (`mgtopo fit`)."""
     microbatch: int = 0
-    """Under vmap, seeds of a device that advance together: fewer need less memory. 0 (auto) takes what fits."""
+    """Seeds of a device that advance together under vmap: fewer need less memory. 0 or auto takes what fits."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """How exactly float32 matrices are multiplied where the device has a choice; auto is its default (GPU: tf32)."""
     deterministic: bool = False
-    """On a GPU, only operations that give the same bits at every run; slower."""
+    """Use only GPU operations that give the same bits at every run; slower."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
     wandb_per_seed: int = 0
-    """Mirror so many seeds as W&B runs of their own, besides the one of all."""
+    """How many seeds to mirror as W&B runs of their own, besides the run of all seeds."""
     wandb_project: str = "purejax_mgtopo"
-    """The project in W&B."""
+    """The W&B project to write to."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """Checkpoints: when the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     def __post_init__(self) -> None:
         require(self.devices >= 0, "devices must not be negative; 0 takes all")
@@ -298,7 +318,9 @@ class Config:
     """A run: what is computed, and by what. Settings of both go by one flat namespace."""
 
     experiment: Experiment = field(default_factory=Experiment, metadata=UNNAMED)
+    """What is computed."""
     means: Means = field(default_factory=Means, metadata=UNNAMED)
+    """The means by which it is computed."""
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:

@@ -22,17 +22,17 @@ Style = tuple[str, Any, str]
 # Okabe and Ito's colour-blind-safe palette, grey for its yellow, which is unreadable on white.
 SPARE_COLOURS = (_GREEN, _PURPLE, _BLUE, _ORANGE, _SKY, _BLACK, _RED, _GREY)
 SPARE_LINES = ("-", _DASH, _MIX)
-"""For methods without a style of their own."""
+"""Lines of methods without a style of their own; `SPARE_COLOURS` are their colours."""
 
 
 @dataclass(frozen=True)
 class AxisEntry:
-    """A member of an axis."""
+    """A member of one of the axes: a topology rule, a message interpreter or a critic."""
 
     name: str
     about: str
     path: str
-    """Where its class is: ``package.module:Class``."""
+    """Where the member's class is: ``package.module:Class``."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Names of the product: each means one thing."""
+"""Words of the product: every public thing says what it is, every setting has its help, one name means one thing."""
 
 import ast
+import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,12 +13,97 @@ SOURCES = sorted(
 )
 TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in SOURCES}
 
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
 
 def classes() -> Iterator[tuple[str, ast.ClassDef]]:
     for path, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 yield path, node
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of every string that stands as a statement: docstrings, those of fields included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            if isinstance(node.value.value, str):
+                yield node.lineno, inspect.cleandoc(node.value.value)
+
+
+def is_public(path: str) -> bool:
+    return not any(re.match(r"_(?!_)", part) for part in Path(path).parts)
+
+
+BY_NAME = {cls.name: cls for _, cls in classes()}  # each name once: see below
+
+
+def inherits_words(name: str, cls: ast.ClassDef) -> bool:
+    """Whether a base class, looked up by its name, documents the method."""
+    for base in cls.bases:
+        target = base.value if isinstance(base, ast.Subscript) else base
+        if getattr(target, "attr", "") == "Module":  # Flax documents `setup`
+            return name == "setup"
+        parent = BY_NAME.get(getattr(target, "id", getattr(target, "attr", "")))
+        if parent is None or parent is cls:
+            continue
+        documented = any(
+            isinstance(node, Definition) and node.name == name and ast.get_docstring(node)
+            for node in parent.body
+        )
+        if documented or inherits_words(name, parent):
+            return True
+    return False
+
+
+def wordless(path: str, tree: ast.Module) -> Iterator[str]:
+    """Public classes, functions and methods of a module that have no docstring and inherit none."""
+    if tree.body and not ast.get_docstring(tree):
+        yield f"{path}: the module"
+    for node in tree.body:
+        if not isinstance(node, Definition) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            yield f"{path}:{node.lineno} {node.name}"
+        if isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if (
+                    isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+                    and not method.name.startswith("_")
+                    and not ast.get_docstring(method)
+                    and not inherits_words(method.name, node)
+                ):
+                    yield f"{path}:{method.lineno} {node.name}.{method.name}"
+
+
+def test_docstrings_stand_without_the_name_they_explain():
+    leaning = [
+        f"{path}:{line} {text.splitlines()[0]}"
+        for path, tree in TREES.items()
+        for line, text in docstrings(tree)
+        if re.match(r"(Of|As|Likewise|Ditto)\b", text)
+    ]
+    assert not leaning, "\n".join(leaning)
+
+
+def test_public_things_have_docstrings():
+    missing = [
+        line for path, tree in TREES.items() if is_public(path) for line in wordless(path, tree)
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_every_setting_has_its_help():
+    missing = []
+    for node in TREES["purejax_mgtopo/config.py"].body:
+        if not isinstance(node, ast.ClassDef) or node.name == "Config":
+            continue
+        for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign):
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if not documented:
+                    missing.append(f"{node.name}.{ast.unparse(field.target)}")
+    assert not missing, "\n".join(missing)
 
 
 def aliases() -> Iterator[tuple[str, str, int]]:

@@ -65,7 +65,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Scene:
-    """Attributes: half_width: of the square arena. discs: the N agents first."""
+    """What is to be drawn.
+
+    Attributes: half_width: of the square arena. discs: the N agents first.
+    """
 
     half_width: float
     discs: tuple[Disc, ...]
@@ -77,18 +80,28 @@ class Drawable(Protocol):
     """What a task must tell to be drawn; every `Scenario` does."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The task's name."""
+        ...
 
     @property
-    def num_agents(self) -> int: ...
+    def num_agents(self) -> int:
+        """Number N of agents."""
+        ...
 
     @property
-    def horizon(self) -> int: ...
+    def horizon(self) -> int:
+        """Steps in an episode."""
+        ...
 
     @property
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each array of a state, by the name of its field."""
+        ...
 
-    def scene(self, states: Any, actions: Any = None) -> Scene: ...
+    def scene(self, states: Any, actions: Any = None) -> Scene:
+        """What is to be seen of consecutive states, [M, ...] each, and of the actions between them."""
+        ...
 
 
 def bodies(

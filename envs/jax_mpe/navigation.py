@@ -92,7 +92,7 @@ class Navigation(Scenario[NavigationState]):
 
     @property
     def name(self) -> str:
-        """As `jax_mpe.make` reads it."""
+        """The task's name, as `jax_mpe.make` reads it."""
         return f"navigation_N{self.num_agents}_l{self.num_visible}"
 
     @property
@@ -169,7 +169,7 @@ class Navigation(Scenario[NavigationState]):
         return Scene(self.half_width, agents + landmarks)
 
     def _landmark_distance(self, state: NavigationState) -> Float[Array, " L"]:
-        """From each landmark to the nearest agent."""
+        """Distance from each landmark to the nearest agent."""
         squared = (squared_norm(state.landmark_position - agent) for agent in state.agent_position)
         return safe_sqrt(functools.reduce(jnp.minimum, squared))
 

@@ -131,7 +131,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     @property
     def name(self) -> str:
-        """As `jax_mpe.make` reads it."""
+        """The task's name, as `jax_mpe.make` reads it."""
         own = f"predator_prey_N{self.num_agents}_l{self.num_visible}"
         return own if self.prey == SHIPPED else f"{own}@{self.prey}"
 
@@ -142,12 +142,12 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     @property
     def num_prey(self) -> int:
-        """M."""
+        """Number M of prey."""
         return max(1, self.num_agents // 3)
 
     @property
     def num_landmarks(self) -> int:
-        """L."""
+        """Number L of landmarks."""
         return self.num_prey + 1
 
     @property
@@ -162,7 +162,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     @property
     def prey_policy(self) -> PreyPolicy:
-        """Who moves the prey."""
+        """The policy that moves the prey."""
         return prey_policy(self.prey, self.sizes)
 
     @cached_property
@@ -206,7 +206,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
         action: ArrayLike,
         prey_action: ArrayLike,
     ) -> tuple[PredatorPreyState, TimeStep[Observation]]:
-        """As `step`, with prey moved by the caller; for training them.
+        """Advance as `step` does, with prey moved by the caller; for training them.
 
         Args:
             state: where the episode stands.

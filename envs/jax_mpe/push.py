@@ -112,7 +112,7 @@ class Push(Scenario[PushState]):
 
     @property
     def name(self) -> str:
-        """As `jax_mpe.make` reads it."""
+        """The task's name, as `jax_mpe.make` reads it."""
         return f"push_N{self.num_agents}"
 
     @property
@@ -127,10 +127,12 @@ class Push(Scenario[PushState]):
 
     @property
     def agent_radius(self) -> float:
+        """Radius of an agent."""
         return _PAPER_AGENT_RADIUS.get(self.num_agents, 0.06)
 
     @property
     def ball_mass(self) -> float:
+        """Mass of the ball, in agents' masses."""
         return 2 * self.num_agents / 3
 
     @cached_property

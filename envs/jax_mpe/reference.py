@@ -87,7 +87,7 @@ class Reference(Scenario[ReferenceState]):
 
     @property
     def name(self) -> str:
-        """As `jax_mpe.make` reads it."""
+        """The task's name, as `jax_mpe.make` reads it."""
         return f"reference_N{self.num_agents}"
 
     @property
@@ -156,7 +156,7 @@ class Reference(Scenario[ReferenceState]):
         return {"targets_reached": jnp.sum(self._distance(state) < REACHED).astype(float)}
 
     def right_edges(self, state: ReferenceState) -> Float[Array, "N N"]:
-        """To each agent from the holder of its target."""
+        """The edge to each agent from the holder of its target."""
         return jax.nn.one_hot(state.holder, self.num_agents, dtype=float)
 
     def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
@@ -178,7 +178,7 @@ class Reference(Scenario[ReferenceState]):
         return Scene(self.half_width, tuple(discs))
 
     def _distance(self, state: ReferenceState) -> Float[Array, " N"]:
-        """From each agent to its target."""
+        """Distance from each agent to its target."""
         # A product with a one-hot, because a gather is slow in a batched program on a CPU.
         target = jax.nn.one_hot(state.target, self.num_agents, dtype=float)
         return norm(

@@ -102,7 +102,7 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """As `jax_mpe.make` reads it."""
+        """The task's name, as `jax_mpe.make` reads it."""
 
     @property
     @abc.abstractmethod

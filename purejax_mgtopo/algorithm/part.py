@@ -40,9 +40,9 @@ class Moment:
     """What a part gets at one step besides what there is to see."""
 
     carry: PyTree
-    """Its own, from the step before."""
+    """The part's own memory, from the step before."""
     tape: Float[Array, "*batch ..."]
-    """Its own uniform random numbers, of its `tape_shape`; all the randomness there is."""
+    """The part's own uniform random numbers, of its `tape_shape`; all the randomness there is."""
     mode: Mode
     """Why the team is asked."""
 
@@ -181,7 +181,7 @@ class Rule(Part, abc.ABC):
 
     edges: ClassVar[Edges] = Edges.ANY
     judges: ClassVar[bool] = False
-    """It says of every edge and step how good the decision was, by an ``advantage(eta, gates, trajectory)``."""
+    """Whether the rule judges the decision on every edge and step, by an ``advantage(eta, gates, trajectory)``."""
 
     @abc.abstractmethod
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:

@@ -45,7 +45,7 @@ class ReplayState:
     """The moving part of each state without its velocities."""
     fixed: Float[Array, "C E"]
     action: Int16[Array, "C T N A"]
-    """On the grid."""
+    """Actions as integers on the grid."""
     reward: Float[Array, "C T"]
     kept: Both
     """What the parts ask for, [C, T, ...]."""
@@ -164,7 +164,10 @@ class _Columns:
         return jnp.concatenate([moving[..., part] for part in self._keep], axis=-1)
 
     def with_velocities(self, kept: Float[Array, "B W P"]) -> Float[Array, "B W-1 D"]:
-        """Of consecutive states all but the first. Where a state repeats, nothing has moved: at an episode's start."""
+        """Consecutive states, all but the first, with their velocities.
+
+        Where a state repeats, nothing has moved: at an episode's start.
+        """
         now = kept[:, 1:]
         velocity = (now - kept[:, :-1]) / TIME_STEP
         parts = [(velocity if derived else now)[..., part] for derived, part in self._parts]

@@ -46,7 +46,7 @@ class Step:
     """What a team did at one step."""
 
     action: Float[Array, "*batch N A"]
-    """In [-1, 1]."""
+    """What each agent does, in [-1, 1]."""
     unsquashed: Float[Array, "*batch N A"]
     """The action before tanh."""
     seen: Seen

@@ -47,15 +47,15 @@ class Sizes:
     """The widths of everything that a team is made of."""
 
     agents: int
-    """N"""
+    """Number N of agents."""
     observation: int
-    """O"""
+    """Width O of an observation."""
     action: int
-    """A"""
+    """Width A of an action."""
     feature: int = 0
     """F, known once the interpreter is made."""
     message: int = 0
-    """M, likewise."""
+    """Width M of a message, known once the interpreter is made."""
 
 
 @flax.struct.dataclass
@@ -86,7 +86,7 @@ class Gates:
     """A rule's answer at one step."""
 
     probability: Float[Array, "*batch N N-1"]
-    """That i receives from its j-th other agent."""
+    """Probability that i receives from its j-th other agent."""
     decision: Float[Array, "*batch N N-1"]
     """0 or 1 in value; may carry a derivative (straight-through)."""
     aux: PyTree = ()
@@ -109,7 +109,7 @@ class Carry:
     parts: Both
     """Each part's own memory, of any kind and dtype."""
     in_flight: InFlight | tuple[()]
-    """Nothing with latency 0."""
+    """Messages on their way; empty with latency 0."""
 
 
 @flax.struct.dataclass
@@ -122,7 +122,7 @@ class Trajectory:
     action: Float[Array, "T N A"]
     reward: Float[Array, " T"]
     gates: Gates
-    """[T, N, N-1] each."""
+    """The rule's answers, [T, N, N-1] each."""
     kept: Both
     """What the parts ask the replay to store of each step, [T, ...]."""
     moving: Float[Array, "T+1 D"]

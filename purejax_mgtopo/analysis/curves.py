@@ -1,4 +1,4 @@
-"""From records to the picture and the table of a sweep."""
+"""The picture and the table of a sweep, from its records."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def try_to_draw(
     *,
     title: str | None = None,
 ) -> Path | None:
-    """As `draw_curves`, but a picture that fails costs a line and not the run behind it."""
+    """Draw as `draw_curves` does, but a picture that fails costs a line and not the run behind it."""
     try:
         return draw_curves(runs, path, title=title)
     except Exception as error:
@@ -68,7 +68,7 @@ def try_to_draw(
         return None
 
 
-def summarise(method: str, run: RunData) -> RunSummary:
+def summarise_run(method: str, run: RunData) -> RunSummary:
     """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
     nothing = Interval(np.nan, np.nan, np.nan)
     final, edges = nothing, np.nan

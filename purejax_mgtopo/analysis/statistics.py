@@ -25,9 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Statistic = Callable[[Sequence[NDArray]], NDArray]
-"""From one array [R, S_task] per task to [R], row by row; a row is one resample of every task."""
+"""A function from one array [R, S_task] per task to [R], row by row; a row is one resample of every task."""
 Estimate = Callable[[Sequence[Integers]], Floats]
-"""As `Statistic`, from the indices of the seeds drawn."""
+"""A `Statistic` that takes the indices of the seeds drawn."""
 
 _BLOCK = 1 << 18  # elements in flight: about what fits the second-level cache
 
@@ -228,14 +228,16 @@ class Improvement:
     """[S_x] how many seeds of y each seed of x exceeds, and `upto` which it at least equals."""
     upto: Integers
     order: Integers
-    """[S_y] that sorts y."""
+    """[S_y] the indices that sort y."""
 
     @property
     def opponents(self) -> int:
+        """Number of y's seeds."""
         return len(self.order)
 
     @property
     def point(self) -> float:
+        """The estimate from all seeds, each once."""
         return float(np.mean(self.below + self.upto) / (2 * self.opponents))
 
     def __call__(self, ours: Integers, theirs: Integers) -> Floats:
@@ -303,17 +305,20 @@ def _rows(estimates: NDArray, size: int) -> NDArray:
 
 
 def quantiles(level: float) -> tuple[float, float]:
+    """Ends of the central interval of this level. Raises ValueError unless it lies between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     return (1 - level) / 2, (1 + level) / 2
 
 
 def check_resamples(resamples: int) -> None:
+    """Raise ValueError for fewer than one resample."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
 
 
 def one_dimensional(values: ArrayLike, name: str) -> Floats:
+    """`values` as a float64 array [S]. Raises ValueError where they are empty, not 1-D or not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be a non-empty 1-D array of seeds, got shape {array.shape}")

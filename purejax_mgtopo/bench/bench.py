@@ -20,7 +20,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from tyro.conf import arg
 
 from purejax_mgtopo.bench.tables import (
     compile_tables,
@@ -44,22 +46,21 @@ class BenchSettings:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
     parts: tuple[BenchPart, ...] = PARTS
-    """What to measure: environments against JaxMARL, training against PyTorch, training against the
-    machine's rate of float32 matmul, compile times, and seeds and devices against throughput."""
+    """What to measure: environments (and JaxMARL), training (and PyTorch), matmul rate, compile times, scaling."""
     seconds: float = 5.0
-    """About how long one measurement lasts, without its start."""
+    """Seconds that one measurement lasts, about, without its start."""
     turns: int = 3
-    """How often each is repeated; the median counts."""
+    """How often each measurement is repeated; the median counts."""
     task: str = "navigation_N3_l3"
-    """What is trained in the parts `training` and `compile`."""
+    """The task that is trained in the parts `training` and `compile`."""
     seeds: int = 0
-    """Trained at once, on our side; 0 takes one for each core."""
+    """Seeds that our side trains at once; 0 takes one for each core."""
     scaling_seeds: tuple[int, ...] = (1, 4, 16, 64, 256, 1_024, 4_096)
-    """Seeds of the part `scaling`, as far as they fit."""
-    json: Path | None = None
-    """A file for all figures."""
-    figure: Path | None = None
-    """A picture of the part `scaling`."""
+    """Numbers of seeds in the part `scaling`, as far as they fit."""
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """File to write all numbers to, as JSON."""
+    figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """File for a picture of the part `scaling` (PNG)."""
 
 
 def main(settings: BenchSettings | Sequence[str] = ()) -> None:

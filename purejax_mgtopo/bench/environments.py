@@ -152,7 +152,7 @@ def _jumanji_loop(env: Any) -> Callable[[Any, Any], Any]:
 
 
 def _jaxmarl_loop(ours: Any) -> Callable[[Any, Any], Any]:
-    """The same loop over JaxMARL's environment, which resets itself."""
+    """The loop over JaxMARL's environment, which resets itself."""
     import jaxmarl  # an optional extra
 
     if isinstance(ours, jax_mpe.PredatorPrey):

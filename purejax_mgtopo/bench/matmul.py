@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 SIZES = (512, 1024, 2048)
 LARGE = 8192
-"""On an accelerator besides: smaller products do not fill it."""
+"""The size measured on an accelerator besides: smaller products do not fill it."""
 
 
 def matmul_flop(size: int) -> int:

@@ -23,7 +23,7 @@ CPU."""
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement."""
+    """One measurement of training: throughput and memory at a number of seeds."""
 
     seeds: int
     devices: int
@@ -34,11 +34,11 @@ class Point:
     """Episodes per second of one seed."""
     compile_seconds: float
     bytes_per_lane: float
-    """Of the program: its state and temporaries over the seeds; evaluation never runs, but is in it."""
+    """The program's state and temporaries, divided by the seeds; evaluation never runs, but is in it."""
     state_bytes: float
-    """Of one seed, what stays between chunks."""
+    """What one seed keeps between chunks."""
     useful_gbytes: float
-    """GB/s, as described above."""
+    """Useful traffic in GB/s, as described above."""
 
 
 def measure(task: str, method: str, seeds: int, devices: int, chunks: int = 3) -> Point:

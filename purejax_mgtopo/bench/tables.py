@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def environment_tables(rows: list[dict]) -> list[Table]:
-    """For the result of `measure_environments`."""
+    """Tables of the result of `measure_environments`."""
     columns = ("ours", "JaxMARL", "ratio (target 5x from 64 on)", "jumanji's reset", "ratio")
     table = _table("Environment steps/s", "task", "environments", *columns)
     for row in rows:
@@ -25,7 +25,7 @@ def environment_tables(rows: list[dict]) -> list[Table]:
 
 
 def training_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_training`."""
+    """Tables of the result of `measure_training`."""
     ratio = "ours / PyTorch (target 3x)"
     table = _table(f"Training `none` on {found['task']}", "", "episodes/s", ratio)
     names = {"ours": "ours, all seeds"}
@@ -37,7 +37,7 @@ def training_tables(found: dict[str, Any]) -> list[Table]:
 
 
 def matmul_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_matmul`."""
+    """Tables of the result of `measure_matmul`."""
     from purejax_mgtopo.bench.training import reference_rate
 
     rates = _table("float32 matmul in JAX", "size, devices", "GFLOP/s")
@@ -52,7 +52,7 @@ def matmul_tables(found: dict[str, Any]) -> list[Table]:
 
 
 def compile_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_compile`."""
+    """Tables of the result of `measure_compile`."""
     title = f"Seconds until {found['task']} trains"
     table = _table(title, "", "cold (target 20 for `meta`)", "warm")
     for method in ("none", "meta"):
@@ -61,7 +61,7 @@ def compile_tables(found: dict[str, Any]) -> list[Table]:
 
 
 def scaling_tables(found: dict[str, Any]) -> list[Table]:
-    """For the result of `measure_scaling`."""
+    """Tables of the result of `measure_scaling`."""
     columns = ("episodes/s", "per seed", "compile s", "MB per seed", "of matmul", "of bandwidth")
     table = _table(f"Seeds at a time, `meta` on {found['task']}, {found['where']}", "", *columns)
     for measured, share in zip(found["seeds"], found["share"], strict=True):

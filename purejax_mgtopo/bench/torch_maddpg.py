@@ -63,7 +63,7 @@ class TorchNavigation:
         self.set_state(agents, np.zeros_like(agents), landmarks)
 
     def set_state(self, position: NDArray, velocity: NDArray, landmark: NDArray) -> None:
-        """Complex numbers, [N] each."""
+        """Place agents and landmarks; complex numbers, [N] each."""
         self.position, self.velocity, self.landmark = position, velocity, landmark
         self._apart = position - position[:, None]
 
@@ -116,7 +116,7 @@ def stacked_mlp(parameters: list[Any], x: Any) -> Any:
 
 
 class Learner:
-    """Environment and replay."""
+    """A learner's environment and replay; how it acts and updates is its own."""
 
     act: Callable[[Any], Any]  # observations [N, O] to actions [N, 2]
     update: Callable[[], None]  # one step on critic and on policies, then the targets
@@ -171,7 +171,7 @@ def _descend(parameters: Any, adam: Any, loss: Any) -> None:
 
 
 class Tuned(Learner):
-    """Networks as stacked tensors."""
+    """A learner whose networks are stacked tensors."""
 
     def __init__(self, env: TorchNavigation, seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -187,9 +187,11 @@ class Tuned(Learner):
         self.replaced = torch.eye(n, dtype=torch.bool)[:, None, :, None]
 
     def act(self, observation: Any) -> Any:
+        """Actions [N, 2] for observations [N, O], without noise."""
         return stacked_mlp(self.online[:6], observation[:, None]).squeeze(1).tanh_()
 
     def update(self) -> None:
+        """One step on critic and on policies, then the targets."""
         n = self.env.num_agents
         before, action, reward, after = self.sample()
         flat = before.flatten(1)
@@ -211,7 +213,7 @@ class Tuned(Learner):
 
 
 class Plain(Learner):
-    """Networks as modules."""
+    """A learner whose networks are modules."""
 
     def __init__(self, env: TorchNavigation, seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -230,9 +232,11 @@ class Plain(Learner):
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), lr=LEARNING_RATE)
 
     def act(self, observation: Any) -> Any:
+        """Actions [N, 2] for observations [N, O], without noise."""
         return torch.stack([torch.tanh(p(observation[i])) for i, p in enumerate(self.policies)])
 
     def update(self) -> None:
+        """One step on critic and on policies, then the targets."""
         before, action, reward, after = self.sample()
         flat = before.flatten(1)
         with torch.no_grad():

@@ -12,7 +12,7 @@ from purejax_mgtopo.machine import processes
 
 
 def agreed(sound: bool) -> bool:
-    """Whether it holds in every process."""
+    """Whether `sound` holds in every process."""
     return bool(np.all(processes.gather([sound])))
 
 

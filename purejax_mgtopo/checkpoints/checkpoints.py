@@ -164,7 +164,7 @@ class Checkpoints:
                     future.result()
 
     def _await_all(self) -> None:
-        """Of several processes, wait until none is saving any more, or one cannot.
+        """Wait until no process is saving any more, or one cannot.
 
         Orbax would wait for a process that is gone until JAX misses it, minutes later, and aborts this one. Raises
         ProcessGone instead, at once.

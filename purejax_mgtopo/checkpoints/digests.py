@@ -23,12 +23,12 @@ _SALTS = (0x9E3779B9, 0x7F4A7C15)
 
 @jax.jit
 def digest_arrays(arrays: Mapping[str, Array]) -> dict[str, UInt32[Array, "L 2"]]:
-    """By name, a digest of each lane [L, ...]; of a scalar, one."""
+    """Digests by name: one for each lane of an array [L, ...], one for a scalar."""
     return {name: _digest(_words(array), jnp) for name, array in arrays.items()}
 
 
 def digest_array(array: NDArray) -> UInt32[np.ndarray, "L 2"]:
-    """The same for one array in NumPy."""
+    """Digests of one array's lanes, in NumPy: those of `digest_arrays`."""
     lanes = array.reshape(1, 1) if array.ndim == 0 else array.reshape(len(array), -1)
     raw = np.ascontiguousarray(lanes)
     if raw.dtype.itemsize >= 4:

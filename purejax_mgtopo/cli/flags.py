@@ -1,31 +1,48 @@
-"""Flags that several commands share, each with its words."""
+"""What commands are, and the flags that several of them share, each with its words."""
 
 from __future__ import annotations
 
+import abc
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+
+class Command(abc.ABC):
+    """A command as a frozen dataclass: its fields are the flags, its docstrings their help."""
+
+    @abc.abstractmethod
+    def do(self) -> int:
+        """Do what was asked; the exit code."""
+
+
 Switch = FlagCreatePairsOff[bool]
 """Off unless it is given; there is no ``--no-...`` beside it."""
 
-Debug = Annotated[Switch, arg(help="Show the traceback of an error (as does MGTOPO_DEBUG=1).")]
+Debug = Annotated[
+    Switch, arg(help="Show the whole traceback of an error (as MGTOPO_DEBUG=1 does).")
+]
 Distributed = Annotated[
     Switch,
     arg(
-        help="Join the other processes of this run (Slurm, MPI, Kubernetes, or JAX_COORDINATOR_ADDRESS)."
+        help="Join the other processes of this run, started by Slurm, MPI or Kubernetes, "
+        "or described by JAX_COORDINATOR_ADDRESS."
     ),
 ]
 NoCache = Annotated[
     Switch,
-    arg(help="Keep no compiled programs (else in MGTOPO_CACHE_DIR or the user's cache folder)."),
+    arg(
+        help="Neither use nor keep compiled programs; without this flag they stay in MGTOPO_CACHE_DIR "
+        "or the user's cache folder, so that the next start is quick."
+    ),
 ]
 MethodName = Annotated[
     str | None,
     arg(
         metavar="NAME",
-        help='A preset of both axes (see `mgtopo methods`) or "topology+messages"; flags refine it.',
+        help_behavior_hint="(default: what those two say)",
+        help='A preset of --topology and --messages (see `mgtopo methods`), or any pair: "topology+messages".',
     ),
 ]
 RunFolder = Annotated[Positional[Path], arg(metavar="DIR", help="The run's folder.")]
@@ -33,9 +50,10 @@ RunFolders = Annotated[
     Positional[tuple[Path, ...]],
     arg(
         metavar="DIR...",
-        help="Runs' folders, or folders that hold runs, such as a sweep's results.",
+        help_behavior_hint="(required)",
+        help="Folders of runs, or folders that hold runs, such as a sweep's results.",
     ),
 ]
 EpisodeSeed = Annotated[
-    int, arg(metavar="INT", help="Picks the episodes: another number, other episodes.")
+    int, arg(metavar="INT", help="Random seed of the episodes: another number, other episodes.")
 ]

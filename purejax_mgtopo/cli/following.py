@@ -7,13 +7,13 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from purejax_mgtopo.cli.flags import Debug, RunFolders
+from purejax_mgtopo.cli.flags import Command, Debug, RunFolders
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class StatusCommand:
+class StatusCommand(Command):
     """How far runs are: task, method, episodes, return, edges, speed, time left."""
 
     runs: RunFolders
@@ -35,7 +35,7 @@ class StatusCommand:
 
 
 @dataclass(frozen=True)
-class WandbRebuildCommand:
+class WandbRebuildCommand(Command):
     """Write the W&B mirror of runs anew from their records, as new W&B runs."""
 
     runs: RunFolders
@@ -56,13 +56,13 @@ class WandbRebuildCommand:
 
 
 @dataclass(frozen=True)
-class WandbDashboardCommand:
+class WandbDashboardCommand(Command):
     """Save a W&B view of the project: curves by method, edges, meta-learning health, the machine."""
 
-    entity: Annotated[str | None, arg(metavar="NAME")] = None
-    """User or team; by default yours."""
+    entity: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: yours)")] = None
+    """W&B user or team that owns the project."""
     project: Annotated[str, arg(metavar="NAME")] = Means.wandb_project
-    """The project in W&B."""
+    """The W&B project to look at."""
     debug: Debug = False
 
     def do(self) -> int:

@@ -48,7 +48,7 @@ COMMANDS: dict[str, Any] = {
     "methods": MethodsCommand,
     "bench": BenchCommand,
 }
-"""Each is a dataclass: its fields are the flags, its docstrings the help, and `do` does it and gives the exit code."""
+"""The `Command`s by the word that calls them, in the order in which the help lists them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,13 @@ from typing import Annotated
 from tyro.conf import arg
 
 from purejax_mgtopo.bench.bench import BenchSettings
-from purejax_mgtopo.cli.flags import Debug
+from purejax_mgtopo.cli.flags import Command, Debug
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
 from purejax_mgtopo.prey.settings import PreySettings
 
 
 @dataclass(frozen=True)
-class TasksCommand:
+class TasksCommand(Command):
     """List the tasks: agents, width of an observation, what each is about."""
 
     debug: Debug = False
@@ -42,7 +42,7 @@ class TasksCommand:
 
 
 @dataclass(frozen=True)
-class MethodsCommand:
+class MethodsCommand(Command):
     """List the methods: topology rules, message interpreters, critics, and the presets."""
 
     debug: Debug = False
@@ -89,11 +89,13 @@ class MethodsCommand:
 
 
 @dataclass(frozen=True)
-class PreyCommand:
+class PreyCommand(Command):
     """Train prey for predator-prey tasks in self-play, freeze the best, measure it."""
 
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The prey file; by default prey_N<agents>.npz. Use it as task `predator_prey_N3_l3@FILE`."""
+    out: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint="(default: prey_N<agents>.npz)")
+    ] = None
+    """The prey file to write. Use it as task `predator_prey_N3_l3@FILE`."""
     settings: Annotated[PreySettings, arg(name="")] = field(default_factory=PreySettings)
     debug: Debug = False
 
@@ -104,7 +106,7 @@ class PreyCommand:
 
 
 @dataclass(frozen=True)
-class BenchCommand:
+class BenchCommand(Command):
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
     settings: Annotated[BenchSettings, arg(name="")] = field(default_factory=BenchSettings)

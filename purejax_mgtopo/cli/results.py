@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from purejax_mgtopo.cli.flags import Debug, EpisodeSeed, RunFolder, RunFolders, Switch
+from purejax_mgtopo.cli.flags import Command, Debug, EpisodeSeed, RunFolder, RunFolders, Switch
 from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class VerifyCommand:
+class VerifyCommand(Command):
     """Check every checkpoint of a run: each file, and each array against its digest."""
 
     run: RunFolder
@@ -45,19 +45,26 @@ class VerifyCommand:
 
 
 @dataclass(frozen=True)
-class WatchCommand:
+class WatchCommand(Command):
     """Play an episode of a run's trained networks; write it as a picture and an animation."""
 
     run: RunFolder
-    seed: Annotated[int | None, arg(metavar="INT")] = None
-    """Which of its seeds; by default the first."""
+    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the first)")] = (
+        None
+    )
+    """Which of the run's seeds plays."""
     greedy: Switch = False
-    """Open an edge where its probability exceeds one half, rather than draw."""
+    """Open every edge that is more likely open than not, rather than draw it by its probability."""
     episode_seed: EpisodeSeed = 0
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder for the files; by default `figures` in the run's."""
-    name: Annotated[str | None, arg(metavar="NAME")] = None
-    """How to call the files, without .png and .gif; by default seed<i>_episode<e>, _greedy if so."""
+    out: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: figures in the run's folder)")
+    ] = None
+    """Folder for the picture and the animation."""
+    name: Annotated[
+        str | None,
+        arg(metavar="NAME", help_behavior_hint="(default: seed<i>_episode<e>, or ..._greedy)"),
+    ] = None
+    """Name of both files, without .png and .gif."""
     debug: Debug = False
 
     def do(self) -> int:
@@ -81,18 +88,22 @@ class WatchCommand:
 
 
 @dataclass(frozen=True)
-class EvaluateCommand:
-    """Play fresh episodes with trained networks: returns, and what their communication is worth."""
+class EvaluateCommand(Command):
+    """Play fresh episodes with trained networks, as trained and with other edges: what communication is worth."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
     """A run's folder, or a folder that holds runs, such as a sweep's results."""
-    seeds: Annotated[tuple[int, ...], arg(metavar="INT...")] = ()
-    """Which of its seeds; by default all."""
+    seeds: Annotated[
+        tuple[int, ...], arg(metavar="INT...", help_behavior_hint="(default: all)")
+    ] = ()
+    """Which of the run's seeds play."""
     episodes: Annotated[int, arg(metavar="INT")] = 1000
-    """How many for each seed and condition."""
+    """Episodes for each seed and condition (edges sampled, greedy, cut, open, random)."""
     episode_seed: EpisodeSeed = 0
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The table (Parquet), a row per seed and condition; by default DIR/evaluation.parquet."""
+    out: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint="(default: DIR/evaluation.parquet)")
+    ] = None
+    """File for the table (Parquet), a row per seed and condition."""
     debug: Debug = False
 
     def do(self) -> int:
@@ -127,15 +138,17 @@ class EvaluateCommand:
 
 
 @dataclass(frozen=True)
-class ExportCommand:
+class ExportCommand(Command):
     """Write a trained seed as a small file, which `purejax_mgtopo.load_policy` turns into a function."""
 
     run: RunFolder
     seed: Annotated[int, arg(metavar="INT")]
-    """Which of its seeds."""
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """By default policies/seed<i>_episode<e>.npz in the run's folder; NumPy arrays and a JSON header, whose layout
-    `python -m pydoc purejax_mgtopo.trained.policy` tells."""
+    """Which of the run's seeds to export."""
+    out: Annotated[
+        Path | None,
+        arg(metavar="FILE", help_behavior_hint="(default: DIR/policies/seed<i>_episode<e>.npz)"),
+    ] = None
+    """File to write: NumPy arrays and a JSON header (layout: `python -m pydoc purejax_mgtopo.trained.policy`)."""
     debug: Debug = False
 
     def do(self) -> int:
@@ -150,14 +163,20 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
-class ReportCommand:
+class ReportCommand(Command):
     """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
 
     runs: RunFolders
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """By default report.html in DIR, or where you are if there are several."""
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help_behavior_hint="(default: report.html in DIR, or here if there are several)",
+        ),
+    ] = None
+    """The HTML file to write."""
     no_episodes: Switch = False
-    """Leave out the episodes, for which JAX would have to start."""
+    """Leave out the episodes to watch, which take longest: JAX must start to play them."""
     debug: Debug = False
 
     def do(self) -> int:

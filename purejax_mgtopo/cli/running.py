@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from purejax_mgtopo.cli.flags import Debug, Distributed, MethodName, NoCache, Switch
+from purejax_mgtopo.cli.flags import Command, Debug, Distributed, MethodName, NoCache, Switch
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError
 
@@ -25,11 +25,11 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class TrainCommand:
+class TrainCommand(Command):
     """Train one method on one task, many seeds in one program. Every setting is a flag."""
 
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder for the results; must not hold a run yet. Required."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
+    """Folder for the results, which must not hold a run yet."""
     method: MethodName = None
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
@@ -56,21 +56,30 @@ class TrainCommand:
 
 
 @dataclass(frozen=True)
-class SweepCommand:
+class SweepCommand(Command):
     """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
-    """A TOML file, or a folder that holds recipe.toml."""
-    seeds: Annotated[int | None, arg(metavar="INT")] = None
-    """Seeds per run, in place of the recipe's."""
-    episodes: Annotated[int | None, arg(metavar="INT")] = None
-    """Training episodes per seed, in place of the recipe's."""
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder for the results; by default `results` beside the recipe."""
+    """A TOML file that lists tasks, methods and settings, or a folder that holds such a recipe.toml."""
+    seeds: Annotated[
+        int | None, arg(metavar="INT", help_behavior_hint="(default: the recipe's)")
+    ] = None
+    """How many seeds to train in each run."""
+    episodes: Annotated[
+        int | None, arg(metavar="INT", help_behavior_hint="(default: the recipe's)")
+    ] = None
+    """Training episodes per seed."""
+    out: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: results beside the recipe)")
+    ] = None
+    """Folder for the results."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
-    """Any setting, e.g. --set learner.hidden=64; may be repeated, wins over the recipe."""
-    wandb: Literal["auto", "online", "offline", "off"] | None = None
-    """Mirror the runs to W&B, as `mgtopo train --wandb` does; in place of the recipe's."""
+    """Any setting of `mgtopo train`, such as --set learner.hidden=64, in place of the recipe's; may be repeated."""
+    wandb: Annotated[
+        Literal["auto", "online", "offline", "off"] | None,
+        arg(help_behavior_hint="(default: the recipe's)"),
+    ] = None
+    """Whether to mirror the runs to W&B, as `mgtopo train --wandb` does."""
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
@@ -98,13 +107,15 @@ class SweepCommand:
 
 
 @dataclass(frozen=True)
-class ResumeCommand:
+class ResumeCommand(Command):
     """Go on with an interrupted run where it stopped, bit for bit."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run's folder."""
-    devices: Annotated[int | None, arg(metavar="INT")] = None
-    """How many devices share the seeds from now on; by default as before."""
+    devices: Annotated[
+        int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
+    ] = None
+    """How many devices share the seeds from now on."""
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
@@ -124,16 +135,18 @@ class ResumeCommand:
 
 
 @dataclass(frozen=True)
-class FitCommand:
+class FitCommand(Command):
     """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
 
     method: MethodName = None
-    memory: Annotated[float | None, arg(metavar="GB")] = None
-    """Memory of one device, 10^9 bytes; by default what this machine has."""
+    memory: Annotated[
+        float | None, arg(metavar="GB", help_behavior_hint="(default: what this machine has)")
+    ] = None
+    """Memory of one device in GB (10^9 bytes), to plan for another machine."""
     no_burst: Switch = False
-    """Do not train for a moment to measure the speed."""
-    profile: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Leave a JAX profile of that moment there, for TensorBoard or Perfetto: which kernels are hot."""
+    """Skip the short training that measures the speed."""
+    profile: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: none)")] = None
+    """Folder for a JAX profile of that short training, which TensorBoard or Perfetto can show."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
     no_cache: NoCache = False

@@ -39,9 +39,9 @@ class RunState:
     wave: int
     waves: int
     episode: int
-    """Of the current wave."""
+    """Training episodes done in the current wave."""
     returns: float
-    """Mean over the finite seeds of the last evaluation; before the first one, of the last chunk's training."""
+    """Mean return over the finite seeds at the last evaluation; before the first one, in the last chunk's training."""
     edge_rate: float
     rate: float
     """Training episodes per second, all seeds together."""
@@ -92,7 +92,7 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
 
 
 def status_table(states: Sequence[RunState]) -> Table:
-    """One line per run."""
+    """A table with one line per run."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("task", "method"):
         table.add_column(heading, overflow="fold")
@@ -165,7 +165,7 @@ def _judge(
 
 
 def _rate(chunks: Sequence[dict[str, Any]]) -> float:
-    """Over the latest chunks but the very first, whose call compiles the program."""
+    """Episodes per second over the latest chunks but the very first, whose call compiles the program."""
     recent = [e for e in chunks[1:][-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
     seconds = sum(e["wall"] for e in recent)
     episodes = sum(e["episodes_per_second"] * e["wall"] for e in recent)

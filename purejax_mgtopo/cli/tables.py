@@ -61,7 +61,7 @@ def summary_table(summaries: Sequence[RunSummary]) -> Table:
 
 def assessment_table(assessment: Assessment) -> Table:
     """Condition x measures: interquartile means over the finite seeds, with their intervals."""
-    from purejax_mgtopo.trained.assess import summarise
+    from purejax_mgtopo.trained.assess import summarise_conditions
 
     experiment, finite = assessment.experiment, int(assessment.finite.sum())
     seeds = (
@@ -77,7 +77,7 @@ def assessment_table(assessment: Assessment) -> Table:
     table.add_column("edges are")
     for heading in ("return [95 %]", "vs sampled", "edges", *assessment.outcome.measures):
         table.add_column(heading, justify="right")
-    for row in summarise(assessment):
+    for row in summarise_conditions(assessment):
         table.add_row(
             row.condition,
             _with_interval(row.episodic_return),

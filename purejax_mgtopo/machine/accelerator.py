@@ -37,7 +37,7 @@ def visible_gpus() -> tuple[Gpu, ...]:
 
 
 def parse_gpus(listed: str) -> tuple[Gpu, ...]:
-    """From lines such as ``Tesla V100-SXM2-16GB, 7.0``. Raises ValueError for others."""
+    """The GPUs in lines such as ``Tesla V100-SXM2-16GB, 7.0``. Raises ValueError for others."""
     gpus = []
     for line in listed.strip().splitlines():
         name, _, capability = line.rpartition(",")

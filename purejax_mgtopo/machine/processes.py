@@ -26,6 +26,7 @@ class ProcessGone(RunError):
 
     @classmethod
     def because(cls, error: BaseException) -> ProcessGone:
+        """The error to raise for one of JAX's that means another process is gone."""
         why = " ".join(str(error).split())[:200]
         return cls(f"another process of this run is gone ({why})")
 

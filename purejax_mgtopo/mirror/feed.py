@@ -1,4 +1,4 @@
-"""From a run's records to the rows of its W&B mirror, in order, each once.
+"""The rows of a run's W&B mirror from its records, in order, each once.
 
 A row is a chunk's. Its step is the training episodes of a seed summed over waves, so that steps grow from wave to wave
 and mean the same after a resume. An evaluation joins the row of its chunk when *all* seeds of the run are known at
@@ -55,7 +55,7 @@ class Feed:
         self._step = since
         self._offset = 0
         self._parts: dict[int, dict[int, Evaluation]] = {}
-        """By episode, then by first seed."""
+        """Evaluations by episode, then by first seed."""
         self._seed_steps: dict[int, int] = {}
         """The last episode logged of a seed."""
         self._loaded = False
@@ -89,7 +89,7 @@ class Feed:
             self._forget(self._step - self._before)
 
     def take_rest(self) -> Iterator[LogEntry]:
-        """When all processes are done: evaluations that could not join their chunks' rows, as rows of their own."""
+        """Rows for when all processes are done: evaluations that could not join a chunk's row, in rows of their own."""
         if self._alone:
             return
         self._reload()

@@ -101,9 +101,11 @@ class WandbMirror:
         self._attempt(self._catch_up)
 
     def evaluation(self, evaluation: Evaluation) -> None:
+        """Take an evaluation just made; its row is logged with its chunk's."""
         self._attempt(lambda: self._feed.add(evaluation))
 
     def close(self, finished: bool) -> None:
+        """Log what is left, and end the W&B run."""
         self._attempt(lambda: self._close(finished))
 
     def _attempt(self, action: Callable[[], None]) -> None:

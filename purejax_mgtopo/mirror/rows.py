@@ -33,12 +33,12 @@ PAIR_CURVES_UP_TO = 8
 
 @dataclass(frozen=True)
 class Histogram:
-    """Seeds by value."""
+    """How many seeds have a value in each bin."""
 
     counts: NDArray[np.int64]
-    """[BINS]"""
+    """[BINS] seeds."""
     edges: NDArray[np.float64]
-    """[BINS + 1]"""
+    """[BINS + 1] ends of the bins."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], experiment: Exper
 
 
 def _pictured(episode: int, experiment: Experiment) -> bool:
-    """At most HEAT_MAPS evaluations, evenly spread, the last among them."""
+    """Whether an evaluation gets a heat map: at most HEAT_MAPS do, evenly spread, the last among them."""
     every = experiment.evaluation.every
     evaluations = -(-experiment.episodes // every)
     from_the_end = evaluations - -(-episode // every)

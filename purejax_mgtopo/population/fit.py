@@ -35,14 +35,15 @@ class LaneBytes:
     """What one seed keeps between chunks, in bytes."""
 
     parameters: int
-    """Networks and their targets."""
+    """Bytes of networks and their targets."""
     optimizers: int
     replay: int
     rest: int
-    """The current trajectory, random keys, sums of metrics."""
+    """Bytes of the current trajectory, random keys and sums of metrics."""
 
     @property
     def total(self) -> int:
+        """All bytes of a seed."""
         return self.parameters + self.optimizers + self.replay + self.rest
 
 
@@ -55,6 +56,7 @@ class ProgramBytes:
 
     @property
     def total(self) -> int:
+        """All bytes of the program."""
         return self.state + self.temporary
 
 
@@ -63,7 +65,7 @@ class Fit:
     """A plan for the seeds of a configuration, and what it rests on."""
 
     config: Config
-    """With the means `lanes` and `microbatch` settled."""
+    """The configuration with the means `lanes` and `microbatch` settled."""
     devices: int
     memory: int
     """Bytes of one device that the plan may use."""
@@ -71,17 +73,18 @@ class Fit:
     activations: float
     """Temporary bytes that one more lane, of those that advance together, needs."""
     predicted: int
-    """Bytes on one device."""
+    """Bytes expected on one device."""
     compiled: ProgramBytes | None
-    """The check: of the program with these lanes; None where nothing was near the limit."""
+    """The check: what the program with these lanes needs; None where nothing was near the limit."""
 
     @property
     def waves(self) -> int:
+        """Number of waves in which all seeds are done."""
         return -(-self.config.experiment.seeds // self.config.means.lanes)
 
 
 def lane_bytes(config: Config) -> LaneBytes:
-    """Exact, from shapes; nothing is computed or compiled."""
+    """What one seed keeps, exactly, from shapes; nothing is computed or compiled."""
     one = Population(_of_seeds(config, 1), 1, jax.local_devices()[:1])
     sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest"), 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(one.abstract().lanes):

@@ -206,7 +206,7 @@ class Population:
         return replace(lane, tally=tally), report
 
     def _evaluates(self, episode: Any) -> Any:
-        """Every so often, and after the last chunk."""
+        """Whether an evaluation is due: every so often, and after the last chunk."""
         experiment = self.config.experiment
         return (episode % experiment.evaluation.every == 0) | (episode >= experiment.episodes)
 

@@ -46,7 +46,7 @@ class LaneReport:
     """What one seed tells after a chunk."""
 
     training: Measures
-    """Means over the chunk."""
+    """Training measures, means over the chunk."""
     since_evaluation: Measures
     """Means over the chunks since the last evaluation, this one included."""
     evaluation: dict[str, Float[Array, "..."]]
@@ -62,11 +62,11 @@ class ChunkReport:
     episode: int
     env_steps: int
     seeds: NDArray[np.int64]
-    """[S] their numbers, ascending."""
+    """[S] numbers of the seeds, ascending."""
     training: Mapping[str, NDArray]
-    """Means over this chunk."""
+    """Training measures, means over this chunk."""
     evaluation: Mapping[str, NDArray] | None
-    """What an evaluation at its end has measured; None without one."""
+    """What an evaluation at the chunk's end has measured; None without one."""
     since_evaluation: Mapping[str, NDArray] | None
     """Means over all chunks since the evaluation before; None where `evaluation` is. Its edge rate, which an
     evaluation has as well, goes by ``train_edge_rate``."""

@@ -28,16 +28,16 @@ from purejax_mgtopo.prey.selfplay import hunt_straight
 from purejax_mgtopo.prey.settings import PreySettings
 
 FIRST_SEED = 1_000
-"""So that no predators start as those of the self-play did."""
+"""The first seed of the predators, which must not start as those of the self-play did."""
 EPISODES = 500
 SEED = 20_212
 
 
 class Chase(NamedTuple):
-    """Of trained predators without exploration; means over episodes, one number a seed."""
+    """How trained predators fare without exploration: means over episodes, one number a seed."""
 
     contacts: Float[np.ndarray, " S"]
-    """An episode."""
+    """Pairs of predator and prey in contact, summed over the steps of an episode."""
     captures: Float[np.ndarray, " S"]
     """Steps and prey in contact with any predator, an episode."""
     inside: Float[np.ndarray, " S"]
@@ -45,7 +45,7 @@ class Chase(NamedTuple):
     team_return: Float[np.ndarray, " S"]
 
     def intervals(self) -> dict[str, list[float]]:
-        """Mean over seeds with its 95 % interval, ready for JSON."""
+        """Each measure's mean over seeds with its 95 % interval, ready for JSON."""
         return {name: _interval(values) for name, values in self._asdict().items()}
 
 
@@ -93,7 +93,7 @@ def hunt(settings: PreySettings, prey: str) -> list[float]:
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:
-    """Mean with its 95 % interval, ready for JSON."""
+    """The mean of `values` with its 95 % interval, ready for JSON."""
     one: Interval = stratified_bootstrap([values], lambda drawn: drawn[0].mean(axis=-1))
     return [round(float(x), 4) for x in (one.point, one.low, one.high)]
 

@@ -22,7 +22,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.prey.selfplay import Duel
 
 EPISODES = 200
-"""Of every predator team against every prey team, without exploration."""
+"""Episodes that every predator team plays against every prey team, without exploration."""
 SEED = 20_211
 
 
@@ -33,7 +33,7 @@ class CrossPlay(NamedTuple):
     """
 
     contacts: Float[np.ndarray, "S+1 S"]
-    """An episode."""
+    """Pairs of predator and prey in contact, summed over the steps of an episode."""
     inside: Float[np.ndarray, "S+1 S"]
     """Share of the prey's steps within the arena."""
 

@@ -33,7 +33,7 @@ from purejax_mgtopo.prey.settings import PreySettings
 
 @flax.struct.dataclass
 class SideState:
-    """One team of one pair."""
+    """What one team of one pair has learned and stored."""
 
     learner: ActorCritic
     target: Targets
@@ -52,7 +52,7 @@ class PairState:
 
 @flax.struct.dataclass
 class PairMetrics:
-    """Of one training episode, exploration included."""
+    """What one training episode shows, exploration included."""
 
     contacts: Float[Array, ""]
     """Pairs of predator and prey in contact, summed over the steps."""
@@ -62,7 +62,7 @@ class PairMetrics:
 
 
 class PreyView:
-    """The same world as the prey see it: what `Team` and `Replay` ask of an environment."""
+    """The world as the prey see it: what `Team` and `Replay` ask of an environment."""
 
     def __init__(self, env: PredatorPrey) -> None:
         self.num_agents = env.num_prey
@@ -88,6 +88,7 @@ class Side:
         self.observe: Callable[[Any], Array] = view.observe
 
     def init(self, key: Key[Array, ""]) -> SideState:
+        """A team before learning, its replay empty."""
         learner = self.maddpg.init(key)
         target = Targets(policy=learner.policy, acting=Both(), critic=learner.critic)
         return SideState(learner, target, self.replay.init())
@@ -156,6 +157,7 @@ class Duel:
         )
 
     def start_clock(self) -> Clock:
+        """The counters after `init`."""
         stored = jnp.asarray(self.warmup - 1, jnp.int32)
         return Clock(episode=jnp.zeros((), jnp.int32), stored=stored)
 
@@ -239,6 +241,7 @@ class Duel:
         return -self.settings.contact_cost * contacts - self.settings.boundary_cost * edge
 
     def measure(self, newest: tuple[Trajectory, Trajectory]) -> PairMetrics:
+        """What an episode, as both teams saw it, shows."""
         states = jax.vmap(partial(self._restore, newest[0].fixed))(newest[0].moving[1:])
         return PairMetrics(
             contacts=jnp.sum(jax.vmap(self.env.measures)(states)["contacts"]),

@@ -12,26 +12,26 @@ class PreySettings:
     """Train prey against predators in self-play, pick the best, freeze and measure it."""
 
     agents: int = 3
-    """N, the predators; the number of prey and the arena follow from it."""
+    """Number N of predators; the number of prey and the arena follow from it."""
     seeds: int = 8
     """Independent pairs of teams; one pair's prey is picked."""
     episodes: int = 20_000
-    """Of self-play, for each pair."""
+    """Episodes of self-play for each pair."""
     first_seed: int = 0
+    """Pairs are numbered from here on; each number is its pair's random seed."""
     hidden: int = 64
-    """Units of each hidden layer of the prey; predators have 128, as always."""
+    """Units of each hidden layer of the prey; predators have 128."""
     contact_cost: float = 10.0
     """What a contact with a predator costs the prey."""
     boundary_cost: float = 3.0
-    """Weight of the classic penalty for places near and beyond the arena's edge. With the classic weight, 1, prey
-    learn to spend a tenth of their time outside."""
+    """Weight of the penalty near and beyond the arena's edge; with 1, prey spend a tenth of their time outside."""
+    # Without, prey whose predators never learned to hunt would not learn to flee.
     hunters: float = 0.25
-    """Share of training episodes in which predators head straight for the nearest prey, whatever their network says;
-    both teams learn from these too. Without, prey whose predators never learned to hunt would not learn to flee."""
+    """Share of episodes in which predators head straight for the nearest prey, so that all prey learn to flee."""
     stays: float = 0.95
-    """Prey must be in the arena for at least this share of their steps, or they are not picked."""
+    """Least share of its steps that a prey must spend in the arena to be picked."""
     chase_episodes: int = 5_000
-    """Training of the fresh predators that measure the picked prey; 0 measures nothing."""
+    """Training episodes of the fresh predators that measure the picked prey; 0 measures nothing."""
     chunk: int = 500
     """Episodes between two lines of progress."""
 

@@ -26,9 +26,9 @@ class Evaluation:
     episode: int
     env_steps: int
     seeds: NDArray[np.int32]
-    """[S]"""
+    """[S] numbers of the seeds."""
     finite: NDArray[np.bool_]
-    """[S]"""
+    """[S] false for seeds that left the finite numbers."""
     columns: Mapping[str, NDArray[np.float32]]
     """[S, ...] each; more than one axis becomes a list of fixed length in row-major order."""
 
@@ -60,7 +60,7 @@ class Metrics:
         return sum(len(row.seeds) for row in self._rows)
 
     def rewind(self, wave: Wave, episode: int) -> None:
-        """Forget what a wave told after `episode`, and all later waves."""
+        """Forget what a wave recorded after `episode`, and all later waves."""
         self._rows = [
             row
             for row in self._rows

@@ -36,6 +36,7 @@ def command_line() -> str:
 
 
 def versions() -> dict[str, str | None]:
+    """Versions of Python, of this package and of those that decide numbers; None where one is missing."""
     found: dict[str, str | None] = {
         "python": platform.python_version(),
         "purejax_mgtopo": purejax_mgtopo.__version__,

@@ -53,7 +53,7 @@ __all__ = [
 
 
 class Status(enum.Enum):
-    """What a folder holds."""
+    """What a run's folder holds."""
 
     ABSENT = "no run"
     FINISHED = "a finished run"

@@ -26,37 +26,40 @@ class RunData:
     seconds: float
     """Wall time of the whole run, NaN when it did not finish."""
     episodes: NDArray[np.int64]
-    """[E]"""
+    """[E] training episodes at each evaluation."""
     env_steps: NDArray[np.int64]
-    """[E]"""
+    """[E] environment steps of a seed at each evaluation."""
     seeds: NDArray[np.int32]
-    """[S]"""
+    """[S] numbers of the seeds."""
     columns: Mapping[str, NDArray[np.float32]]
     """[S, E, ...] by the name of the table's column."""
     finite: NDArray[np.bool_]
-    """[S, E]; a seed whose parameters left the finite numbers stays as it was before."""
+    """[S, E] false once a seed's parameters have left the finite numbers; it stays as it was before."""
 
     def column(self, name: str) -> NDArray[np.float32]:
-        """[S, E, ...]. Raises RunError for a column that this run's table does not have."""
+        """One column of the table, [S, E, ...]. Raises RunError for a column that this run's table does not have."""
         if name not in self.columns:
             raise RunError(f"no column {name}; there are {', '.join(self.columns)}")
         return self.columns[name]
 
     @property
     def return_sampled(self) -> NDArray[np.float32]:
-        """[S, E], as the following."""
+        """[S, E] mean return of evaluation episodes with edges drawn."""
         return self.column("return_sampled")
 
     @property
     def return_greedy(self) -> NDArray[np.float32]:
+        """[S, E] mean return of evaluation episodes, edges open where more likely than not."""
         return self.column("return_greedy")
 
     @property
     def train_return(self) -> NDArray[np.float32]:
+        """[S, E] mean return of training episodes since the evaluation before."""
         return self.column("train_return")
 
     @property
     def edge_rate(self) -> NDArray[np.float32]:
+        """[S, E] share of edges open in evaluation episodes with edges drawn."""
         return self.column("edge_rate")
 
     @property

@@ -40,9 +40,9 @@ class Advantages:
     reinforce: Float[np.ndarray, " T"]
     """``A_t = G_t^(n) - V(o_t; phi)``, one for all pairs."""
     learned: Float[np.ndarray, "T N N-1"]
-    """``A-hat`` by the trained eta."""
+    """The advantage ``A-hat`` by the trained eta."""
     initial: Float[np.ndarray, "T N N-1"]
-    """``A-hat`` by the eta that this seed began with, on the same trajectory and gates."""
+    """The advantage ``A-hat`` by the eta that this seed began with, on the same trajectory and gates."""
 
     def resemblance(self) -> Float[np.ndarray, "N N-1"]:
         """Correlation of A and A-hat over the steps, for each pair; NaN where one of them is constant."""
@@ -52,7 +52,7 @@ class Advantages:
         return np.where(constant, np.nan, np.mean(shared * own, axis=0))
 
     def summary(self, agent: int = 0) -> LearnedAdvantage:
-        """For the report: the lines of one receiver, the resemblance of all."""
+        """What the report shows: the lines of one receiver, the resemblance of all."""
         return LearnedAdvantage(
             seed=self.seed,
             agent=agent,
@@ -64,7 +64,7 @@ class Advantages:
 
 
 def has_advantages(algorithm: Algorithm) -> bool:
-    """Whether its rule learns an advantage for each edge."""
+    """Whether the algorithm's rule learns an advantage for each edge."""
     return algorithm.team.rule.judges
 
 
@@ -152,7 +152,7 @@ def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
 
 
 def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ..."]:
-    """Mean 0 and standard deviation 1 over the steps; a constant line becomes 0."""
+    """Lines scaled to mean 0 and standard deviation 1 over the steps; a constant one becomes 0."""
     values = np.asarray(values, float)
     centred = values - values.mean(axis=0)
     deviation = values.std(axis=0)

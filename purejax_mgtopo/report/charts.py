@@ -50,6 +50,7 @@ class Look:
 
     @property
     def shape(self) -> str:
+        """The marker as an SVG path."""
         return _SHAPES.get(self.marker, _CIRCLE)
 
     def swatch(self) -> Markup:
@@ -247,7 +248,7 @@ def number(value: float) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """`-22.1 [-22.7, -20.9]`."""
+    """An interval as text, such as `-22.1 [-22.7, -20.9]`."""
     if not math.isfinite(interval.low):
         return number(interval.point)
     values = (interval.point, interval.low, interval.high)

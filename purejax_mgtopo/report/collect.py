@@ -1,4 +1,4 @@
-"""From folders on disk to the report's model. Reads; writes nothing, and starts no JAX."""
+"""The report's model from folders on disk. Reads; writes nothing, and starts no JAX."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from purejax_mgtopo.analysis.across_tasks import (
     observed_scale,
     performance_profile,
 )
-from purejax_mgtopo.analysis.curves import summarise
+from purejax_mgtopo.analysis.curves import summarise_run
 from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
@@ -55,7 +55,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
     healthy = np.zeros(len(data.seeds), bool)
     if evaluated:
         healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
-    summary = summarise(method, data)
+    summary = summarise_run(method, data)
     events = list(read_events(folder))
     run = Run(
         folder=str(folder),

@@ -48,19 +48,19 @@ def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
     from purejax_mgtopo.trained.load import load_trained
 
     trained = load_trained(Path(run.folder), seeds=[seed for seed, _ in seeds])
-    replays = tuple(_replay(trained, seed, standing) for seed, standing in seeds)
+    playbacks = tuple(_playback(trained, seed, standing) for seed, standing in seeds)
     learned = None
     if has_advantages(trained.algorithm):
         middle = next((seed for seed, name in seeds if name == "median"), seeds[0][0])
         learned = _learned(trained, middle)
-    return Watched(task=run.task, method=run.method, replays=replays, learned=learned)
+    return Watched(task=run.task, method=run.method, playbacks=playbacks, learned=learned)
 
 
 def _nothing(run: Run, reason: str) -> Watched:
     return Watched(task=run.task, method=run.method, reason=reason)
 
 
-def _replay(trained: TrainedRun, seed: int, standing: str) -> Playback:
+def _playback(trained: TrainedRun, seed: int, standing: str) -> Playback:
     from purejax_mgtopo.trained.play import play_episode
 
     precision = trained.means.precision

@@ -19,7 +19,7 @@ class MetricCurve:
     """The course of a quantity: its interquartile mean over seeds with a pointwise 95 % interval."""
 
     episodes: NDArray
-    """[E]"""
+    """[E] training episodes."""
     band: Band
 
 
@@ -40,9 +40,9 @@ class Thing:
 
     role: str
     colour: str
-    """The page's name of it."""
+    """The page's name of the colour."""
     fill: str
-    """pale, solid, hatched, crossed or ring."""
+    """How the disc is filled: pale, solid, hatched, crossed or ring."""
     label: str
     radius: int
     places: NDArray
@@ -55,7 +55,7 @@ class ClaimTrack:
 
     agent: int
     places: NDArray
-    """[T, 2] integers, as a thing's."""
+    """[T, 2] integers, in the units of `Thing.places`."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class Playback:
 
     seed: int
     standing: str
-    """Why this seed: best, median or worst."""
+    """Where the seed stands among all: best, median or worst."""
     things: tuple[Thing, ...]
-    """The N agents first."""
+    """All discs, the N agents first."""
     claims: tuple[ClaimTrack, ...]
     masks: NDArray
     """[T, N, N] 0 or 1; row i hears column j."""
     rewards: NDArray
-    """[T]"""
+    """[T] team rewards."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Run:
     folder: str
     task: str
     method: str
-    """Unique within a task."""
+    """The method's name, unique within a task."""
     status: Status
     episode: int
-    """At the last evaluation; 0 before the first."""
+    """Training episodes at the last evaluation; 0 before the first."""
     episodes: int
-    """Asked for."""
+    """Training episodes asked for."""
     seeds: int
     lost: tuple[int, ...]
     """Seeds that left the finite numbers."""
@@ -105,6 +105,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has come to its end."""
         return self.status is Status.FINISHED
 
 
@@ -135,12 +136,12 @@ class Across:
 
     tasks: tuple[str, ...]
     thresholds: NDArray
-    """[L]"""
+    """[L] normalised scores at which profiles are taken."""
     methods: tuple[Aggregate, ...]
     missing: tuple[str, ...]
     """Methods left out, for want of a run on some task."""
     improvement: tuple[tuple[Interval | None, ...], ...]
-    """As `Comparison.improvement`, the mean over tasks."""
+    """[row][column] P(a seed of the row's method beats one of the column's), the mean over tasks."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,11 @@ class LearnedAdvantage:
     agent: int
     """The receiver shown, from 0."""
     reinforce: NDArray
-    """[T], standardised, as the following."""
+    """[T] advantage of REINFORCE, standardised."""
     learned: NDArray
-    """[T, N-1] by sender in ascending index."""
+    """[T, N-1] advantage by the trained eta, standardised, by sender in ascending index."""
     initial: NDArray
-    """[T, N-1] before meta-training."""
+    """[T, N-1] advantage by eta before meta-training, standardised."""
     resemblance: NDArray
     """[N, N-1] correlation of A and A-hat, every pair; NaN where one of them is constant."""
 
@@ -166,7 +167,7 @@ class Watched:
 
     task: str
     method: str
-    replays: tuple[Playback, ...] = ()
+    playbacks: tuple[Playback, ...] = ()
     learned: LearnedAdvantage | None = None
     reason: str = ""
 
@@ -186,4 +187,5 @@ class ReportContent:
 
     @property
     def runs(self) -> tuple[Run, ...]:
+        """All runs on the page, task by task."""
         return tuple(run for comparison in self.comparisons for run in comparison.runs)

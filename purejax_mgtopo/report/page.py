@@ -1,4 +1,4 @@
-"""From the model to one HTML page that needs nothing but itself: pictures, style, script and data inside."""
+"""One HTML page from the report's model, which needs nothing but itself: pictures, style, script and data inside."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def render(report: ReportContent) -> str:
         version=__version__,
         style=Markup(_own("style.css")),
         script=Markup(_own("playback.js")),
-        replays=Markup(replay_json(report.watched)),
+        replays=Markup(playback_json(report.watched)),
         verdict=verdict,
         across_verdict=across_verdict,
         caveats=caveats(report.comparisons),
@@ -186,23 +186,23 @@ def learned_charts(learned: LearnedAdvantage) -> list[tuple[str, Markup]]:
     return pictures
 
 
-def replay_json(watched: Sequence[Watched]) -> str:
+def playback_json(watched: Sequence[Watched]) -> str:
     """The playback's data; safe inside a script element."""
-    replays = [_replay(w, replay) for w in watched for replay in w.replays]
-    return json.dumps(replays, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    played = [_playback(w, playback) for w in watched for playback in w.playbacks]
+    return json.dumps(played, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _replay(watched: Watched, replay: Playback) -> dict[str, Any]:
-    columns = 1 << np.arange(replay.masks.shape[1], dtype=np.int64)
+def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
+    columns = 1 << np.arange(playback.masks.shape[1], dtype=np.int64)
     reach = [
-        int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in replay.things
+        int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in playback.things
     ]
     return {
         "task": watched.task,
         "method": watched.method,
-        "seed": replay.seed,
-        "standing": replay.standing,
-        "agents": replay.masks.shape[1],
+        "seed": playback.seed,
+        "standing": playback.standing,
+        "agents": playback.masks.shape[1],
         # Bodies may leave the arena; a runaway must not shrink the others to dots.
         "extent": min(max(1060, *reach), 2500),
         "things": [
@@ -214,14 +214,14 @@ def _replay(watched: Watched, replay: Playback) -> dict[str, Any]:
                 "radius": thing.radius,
                 "places": thing.places.ravel().tolist(),
             }
-            for thing in replay.things
+            for thing in playback.things
         ],
         "claims": [
             {"agent": claim.agent, "places": claim.places.ravel().tolist()}
-            for claim in replay.claims
+            for claim in playback.claims
         ],
-        "masks": (replay.masks.astype(np.int64) @ columns).tolist(),
-        "rewards": [round(float(r), 4) if math.isfinite(r) else 0.0 for r in replay.rewards],
+        "masks": (playback.masks.astype(np.int64) @ columns).tolist(),
+        "rewards": [round(float(r), 4) if math.isfinite(r) else 0.0 for r in playback.rewards],
     }
 
 

@@ -16,7 +16,8 @@ from purejax_mgtopo.report.model import Across, Comparison, Run
 # What a run is, rather than a choice of the experiment.
 _IDENTITY = ("task", "topology", "messages", "critic", "learner.share_parameters")
 _COVERAGE = {2: 51, 3: 74, 4: 87, 5: 90, 6: 90, 7: 92}
-"""Of the truth by a nominal 95 % interval of an IQM, normal scores; see `statistics`."""
+"""Percent of experiments in which a nominal 95 % interval of an IQM covers the truth, by seeds, for normal scores
+(see `statistics`)."""
 
 
 def verdict(comparison: Comparison) -> str:
@@ -125,7 +126,7 @@ class Settings:
 
     tables: tuple[Table, ...]
     shared: tuple[tuple[str, str], ...]
-    """Other than by default."""
+    """Shared settings that differ from their defaults."""
     everything: tuple[tuple[str, str], ...]
     """All shared settings, defaults included."""
 

@@ -78,18 +78,18 @@ class RandomEdges(Rule):
 
 @flax.struct.dataclass
 class Outcome:
-    """Over the episodes of one seed under one condition; leaves may carry leading axes of these."""
+    """What the episodes of one seed under one condition show; leaves may carry leading axes of these."""
 
     episodic_return: Float[Array, "*lead"]
-    """Mean."""
+    """Mean return of an episode."""
     standard_error: Float[Array, "*lead"]
-    """Of that mean, over the episodes drawn; NaN for a single one."""
+    """Standard error of the mean return over the episodes drawn; NaN for a single one."""
     edge_rate: Float[Array, "*lead"]
     """Share of edges open."""
     measures: dict[str, Float[Array, "*lead"]]
-    """The task's own (`Scenario.measures`), means over all steps."""
+    """The task's own measures (`Scenario.measures`), means over all steps."""
     measures_end: dict[str, Float[Array, "*lead"]]
-    """The same after the last step."""
+    """The task's own measures after the last step."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def assess(
     )
 
 
-def summarise(assessment: Assessment) -> list[ConditionSummary]:
+def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
     """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
     if not assessment.finite.any():
         return []

@@ -50,18 +50,18 @@ class Header:
     task: str
     method: str
     agents: int
-    """N"""
+    """Number N of agents."""
     observation: int
-    """O"""
+    """Width O of an agent's observation."""
     action: int
-    """A"""
+    """Width A of an agent's action."""
     settings: Mapping[str, Any]
     """Every setting of the experiment, by its dotted name."""
     seed: int
     episode: int
     """Training episodes behind the networks."""
     commit: str | None
-    """The code that trained them."""
+    """The commit of the code that trained them."""
 
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
@@ -100,11 +100,11 @@ class Decision(NamedTuple):
     """What a team does at one step."""
 
     action: Float[Array, "*batch N A"]
-    """In [-1, 1]."""
+    """What each agent does, in [-1, 1]."""
     topology: Float[Array, "*batch N N"]
     """1 at [i, j] where agent i receives from j; zeros on the diagonal."""
     probability: Float[Array, "*batch N N"]
-    """That it does; zeros on the diagonal."""
+    """Probability that agent i receives from j; zeros on the diagonal."""
     carry: PyTree
     """What the team remembers, for the next step of the episode."""
 

@@ -18,12 +18,12 @@ from purejax_mgtopo.trained.play import Episode, play_episode
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where they are."""
+    """Files that show one episode."""
 
     picture: Path
     """PNG: the last step, with the trails that lead to it."""
     animation: Path
-    """GIF."""
+    """GIF: the whole episode."""
 
 
 def watch(

@@ -129,11 +129,13 @@ class Speed:
         self._episodes, self._seconds = 0, 0.0
 
     def add(self, episodes: int, seconds: float) -> None:
+        """Count `episodes` that took `seconds`."""
         self._episodes += episodes
         self._seconds += seconds
 
     @property
     def rate(self) -> float:
+        """Episodes per second so far."""
         return self._episodes / max(self._seconds, 1e-9) if self._episodes else math.nan
 
 

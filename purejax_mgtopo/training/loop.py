@@ -50,6 +50,7 @@ class RunResult:
 
     @property
     def interrupted(self) -> bool:
+        """Whether the run was stopped before its end."""
         return self.stopped_by is not None
 
 
@@ -74,6 +75,7 @@ class Loop:
         self._saved = self._ledger.began
 
     def run(self) -> RunResult:
+        """Train all waves, to the end or until asked to stop."""
         config, record, reporter = self._experiment, self._record, self._reporter
         waves = self._population.waves
         self._total = config.episodes * len(waves)

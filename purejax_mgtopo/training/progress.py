@@ -27,7 +27,7 @@ class Tick:
     rate: float
     """Training episodes per second, all seeds together; NaN while it is not known yet."""
     seconds_left: float
-    """NaN likewise."""
+    """Seconds until the run ends at this rate; NaN while it is not known yet."""
     non_finite: int
     """Seeds frozen because they left the finite numbers."""
 
@@ -38,12 +38,23 @@ class Reporter(Protocol):
     `compiled` comes with the first chunk, whose call compiles the program.
     """
 
-    def begin(self, name: str, episodes: int, seeds: int) -> None: ...
-    def compiled(self, seconds: float) -> None: ...
-    def tick(self, tick: Tick) -> None: ...
-    def end(self, outcome: str) -> None: ...
-    def note(self, line: str) -> None: ...
-    def close(self) -> None: ...
+    def begin(self, name: str, episodes: int, seeds: int) -> None:
+        """A run starts, and its program is about to be compiled."""
+
+    def compiled(self, seconds: float) -> None:
+        """The first chunk is done, compilation included, after `seconds`."""
+
+    def tick(self, tick: Tick) -> None:
+        """A chunk is done."""
+
+    def end(self, outcome: str) -> None:
+        """The run is over; `outcome` says how."""
+
+    def note(self, line: str) -> None:
+        """Show one line beside the progress."""
+
+    def close(self) -> None:
+        """No more runs follow."""
 
 
 def make_reporter(stream: IO[str] | None = None) -> Reporter:
@@ -52,8 +63,8 @@ def make_reporter(stream: IO[str] | None = None) -> Reporter:
     return BarReporter(stream) if stream.isatty() else LineReporter(stream)
 
 
-class SilentReporter:
-    """Shows nothing."""
+class SilentReporter(Reporter):
+    """A reporter that shows nothing."""
 
     def begin(self, name: str, episodes: int, seeds: int) -> None: ...
     def compiled(self, seconds: float) -> None: ...
@@ -63,7 +74,7 @@ class SilentReporter:
     def close(self) -> None: ...
 
 
-class LineReporter:
+class LineReporter(Reporter):
     """One line in `every` seconds at most, besides the first and last: for logs and pipes."""
 
     def __init__(
@@ -108,7 +119,7 @@ class LineReporter:
         self.note(f"{self._name}: {line}")
 
 
-class BarReporter:
+class BarReporter(Reporter):
     """One bar per run, in a terminal. Bars of finished runs stay above the current one."""
 
     WIDE = 110  # columns from which there is room for words

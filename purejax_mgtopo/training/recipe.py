@@ -56,10 +56,12 @@ class RecipeRun:
 
     @property
     def name(self) -> str:
+        """Task and method, as progress shows the run."""
         return f"{self.task}/{self.method}"
 
     @property
     def folder(self) -> Path:
+        """The run's folder, relative to that of the sweep's results."""
         return Path(self.task, self.method)
 
 

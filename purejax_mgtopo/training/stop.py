@@ -25,10 +25,11 @@ class StopRequest:
         self._on_first, self._on_second = on_first, on_second
         self._undo: Callable[[], None] = lambda: None
         self.signal: signal.Signals | None = None
-        """The first one that came."""
+        """The first signal that came."""
 
     @property
     def requested(self) -> bool:
+        """Whether a signal has come."""
         return self._requested.is_set()
 
     def __enter__(self) -> StopRequest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from purejax_mgtopo.analysis.curves import RunSummary, summarise, try_to_draw
+from purejax_mgtopo.analysis.curves import RunSummary, summarise_run, try_to_draw
 from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
@@ -89,7 +89,7 @@ def sweep(
         figure = try_to_draw(loaded, target, reporter.note, title=recipe.question or None)
     return SweepResult(
         folder=folder,
-        summaries=tuple(summarise(method, data) for method, data in loaded),
+        summaries=tuple(summarise_run(method, data) for method, data in loaded),
         figure=figure,
         interrupted=interrupted,
     )

@@ -53,7 +53,7 @@ class Watchdog:
         self._over.set()
 
     def beat(self) -> None:
-        """Something moved."""
+        """Note that something moved."""
         with self._lock:
             self._longest = max(self._longest, self._clock() - self._since)
             self._restart()

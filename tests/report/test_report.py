@@ -34,7 +34,7 @@ from purejax_mgtopo.report.charts import (
     ticks,
 )
 from purejax_mgtopo.report.collect import POINTS, standing_seeds
-from purejax_mgtopo.report.page import looks_of, render, replay_json
+from purejax_mgtopo.report.page import looks_of, playback_json, render
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
 
@@ -349,7 +349,7 @@ def test_command_line(sweep, tmp_path, capsys, monkeypatch):
 
 
 def test_replays_are_safe_inside_a_script_element():
-    assert replay_json([]) == "[]"
+    assert playback_json([]) == "[]"
     from purejax_mgtopo.report.model import Playback, Thing, Watched
 
     masks = np.zeros((2, 3, 3), bool)
@@ -357,7 +357,7 @@ def test_replays_are_safe_inside_a_script_element():
     place = np.array([[1, 2], [3, 4], [5, 6]])
     thing = Thing("</script>", "blue", "pale", "0", 10, place)
     replay = Playback(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
-    text = replay_json([Watched("a", "b", (replay,))])
+    text = playback_json([Watched("a", "b", (replay,))])
     assert "</script>" not in text
     (found,) = json.loads(text)
     assert found["things"][0]["role"] == "</script>" and found["things"][0]["places"] == [

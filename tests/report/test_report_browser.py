@@ -59,7 +59,7 @@ def watched():
 
 @pytest.fixture(scope="module")
 def replays():
-    return {(w.task, w.method, r.standing): r for w in watched() for r in w.replays}
+    return {(w.task, w.method, r.standing): r for w in watched() for r in w.playbacks}
 
 
 @pytest.fixture(scope="module")

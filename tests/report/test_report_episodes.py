@@ -52,8 +52,8 @@ def test_episodes_are_those_that_the_networks_play(tmp_path, monkeypatch):
     folder, trained = trained_run(tmp_path / "run", "navigation_N3_l3", "meta", monkeypatch)
     run, data = read_run(folder)
     watched = episodes.watch(run, data)
-    assert [(r.seed, r.standing) for r in watched.replays] == standing_seeds(data)
-    for replay in watched.replays:
+    assert [(r.seed, r.standing) for r in watched.playbacks] == standing_seeds(data)
+    for replay in watched.playbacks:
         own = play_episode(trained.algorithm, trained.of(replay.seed), episodes.EPISODE_SEED)
         np.testing.assert_array_equal(replay.masks, own.masks > 0.5)
         np.testing.assert_allclose(replay.rewards, own.rewards)
@@ -81,7 +81,7 @@ def test_other_methods_show_none_and_toys_show_their_claims(tmp_path, monkeypatc
     folder, _ = trained_run(tmp_path / "run", "toy_follow_holder", "full", monkeypatch)
     watched = episodes.watch(*read_run(folder))
     assert watched.learned is None and not watched.reason
-    replay = watched.replays[0]
+    replay = watched.playbacks[0]
     assert [thing.label for thing in replay.things[:3]] == ["0", "1", "2"]
     assert len(replay.claims) == 3 and replay.masks.sum() == 25 * 6
 

@@ -29,7 +29,7 @@ from purejax_mgtopo.trained.assess import (
     assess,
     episode_keys,
     frozen_seeds,
-    summarise,
+    summarise_conditions,
     write_table,
 )
 from purejax_mgtopo.trained.export import export
@@ -215,14 +215,14 @@ def synthetic(**changes: Any) -> Assessment:
 
 
 def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
-    rows = {row.condition: row for row in summarise(synthetic())}
+    rows = {row.condition: row for row in summarise_conditions(synthetic())}
     assert list(rows) == list(CONDITIONS)
     assert rows["sampled"].episodic_return.point == 5 and rows["cut"].episodic_return.point == 3
     assert rows["cut"].episodic_return.low < rows["cut"].episodic_return.high
     difference = rows["cut"].difference
     assert (difference.point, difference.low, difference.high) == (-2, -2, -2)
     assert rows["open"].measures["collisions"].point == 3
-    assert summarise(synthetic(finite=np.zeros(4, bool))) == []
+    assert summarise_conditions(synthetic(finite=np.zeros(4, bool))) == []
 
 
 def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:

@@ -40,6 +40,7 @@ class RandomPrey:
     random: ClassVar[bool] = True
 
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        """Actions drawn uniformly from [-1, 1]."""
         return jax.random.uniform(key, (len(observation), 2), minval=-1.0)
 
 
@@ -56,6 +57,7 @@ class ScriptedPrey:
     random: ClassVar[bool] = False
 
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        """Actions that lead away from predators and walls."""
         del key
         position = observation[:, 2:4] / self.sizes.half_width
         first = 4 + 2 * self.sizes.landmarks
@@ -76,6 +78,7 @@ class TrainedPrey:
         self.layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(LAYERS)]
 
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
+        """Actions of the networks."""
         del key
         x = observation
         for i, (kernel, bias) in enumerate(self.layers):

@@ -87,7 +87,7 @@ class FollowHolder(Scenario[HolderState]):
         return -follow - jnp.sum(squared(action[1:] - corner(state.corner)))
 
     def right_edges(self, state: HolderState) -> Float[Array, "3 3"]:
-        """To agent 0 from the holder."""
+        """The edge to agent 0 from the holder."""
         return jnp.zeros((3, 3), float).at[0].set(jax.nn.one_hot(state.holder, 3, dtype=float))
 
     def scene(self, states: Any, actions: Float[np.ndarray, "M 3 2"] | None = None) -> Scene:

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
-from matplotlib.path import Path as Curve
+from matplotlib.path import Path as MplPath
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ class Stage:
             both = bool(mask[sender, receiver] > 0.5)
             way = arrow(centres, radii, sender, receiver, both, room=14 * point)
             patch = FancyArrowPatch(
-                path=Curve(way, [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]),
+                path=MplPath(way, [MplPath.MOVETO, MplPath.CURVE3, MplPath.CURVE3]),
                 arrowstyle="-|>,head_length=0.5,head_width=0.24",
                 mutation_scale=11 - 5 * self._crowd, linewidth=1.3 - 0.8 * self._crowd,
                 color=_INK, alpha=0.85 - 0.5 * self._crowd,

@@ -19,22 +19,25 @@ def in_order(
 
 
 def activated(gates: Array) -> tuple[Array, ...]:
+    """Input gate, forget gate, candidate and output gate from their pre-activations, [..., 4 H]."""
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     return nn.sigmoid(i), nn.sigmoid(f), jnp.tanh(g), nn.sigmoid(o)
 
 
 def first_activated(gates: Array) -> tuple[Array, Array, Array]:
-    """Of a step from the zero state, where there is nothing to forget."""
+    """Input gate, candidate and output gate of a step from the zero state, where there is nothing to forget."""
     i, g, o = jnp.split(gates, 3, axis=-1)
     return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(o)
 
 
 def without_forget(gates: Float[Array, "*batch Q"]) -> Float[Array, "*batch G"]:
+    """The four gates' rows less the forget gate's."""
     i, _, g, o = jnp.split(gates, 4, axis=-1)
     return jnp.concatenate([i, g, o], axis=-1)
 
 
 def with_forget(gates: Float[Array, "*batch G"]) -> Float[Array, "*batch Q"]:
+    """Three gates' rows with zeros for the forget gate's."""
     i, g, o = jnp.split(gates, 3, axis=-1)
     return jnp.concatenate([i, jnp.zeros_like(i), g, o], axis=-1)
 
@@ -56,7 +59,7 @@ def cell_backward(
 
 
 def first_backward(d_hidden: Array, d_cell: Array, i: Array, g: Array, o: Array) -> Array:
-    """As `cell_backward`, for a step from the zero state: of the input, cell and output gate, [..., 3 H]."""
+    """Derivatives in the input, cell and output gate, [..., 3 H], of a step from the zero state."""
     squashed = jnp.tanh(i * g)
     d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
     d_gates = [

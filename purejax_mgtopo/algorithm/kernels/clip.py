@@ -10,7 +10,7 @@ from purejax_mgtopo.algorithm.types import PyTree
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
-    """As optax's, but scaled by one factor."""
+    """Clip by global norm as optax does, but scale by one factor."""
 
     def update(updates: PyTree, state: optax.EmptyState, params: PyTree = None) -> tuple:
         del params

@@ -25,7 +25,7 @@ def lazy_lstm(
     message: Float[Array, "N I"],
     edges: Float[Array, "N R"],
 ) -> Float[Array, "N H"]:
-    """As `packed.packed_lstm`, for one row. Under `jax.vmap`, and for derivatives, every step is run."""
+    """The LSTM of `packed.packed_lstm` for one row. Under `jax.vmap`, and for derivatives, every step is run."""
     return _of_one(kernel, bias, message, edges)
 
 
@@ -47,7 +47,10 @@ def _of_one(kernel: Array, bias: Array, message: Array, edges: Array) -> Array:
 
 @_of_one.def_vmap
 def _of_rows(axis_size: int, batched: list[bool], *inputs: Array) -> tuple[Array, bool]:
-    """Of many rows some nearly always reads. A branch for each would give each a copy of the kernel besides."""
+    """The kernel for many rows, of which some nearly always reads.
+
+    A branch for each would give each a copy of the kernel besides.
+    """
     axes = [0 if own else None for own in batched]
     read = jax.vmap(partial(_read, leave_out=False), axes, axis_size=axis_size)
     return read(*inputs), True

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def unit(self) -> int:
-        """Rows of a unit."""
+        """Number of rows in a unit."""
         return self.order.shape[1] // UNITS
 
 
@@ -181,7 +181,10 @@ def _run_backward(residuals: tuple, d_hidden: Float[Array, "N B H"]) -> tuple:
         first_inputs = without_forget(own_inputs)
 
         def d_after(d_states: Array, row: Array, rows: int, k: Array | int) -> tuple[Array, Array]:
-            """Of hidden and cell after step k. Rows that end later have theirs from there, others' are zero."""
+            """Derivatives in hidden and cell state after step k.
+
+            Rows that end later have theirs from there, others' are zero.
+            """
             shape = (rows, size)
             taken = jax.lax.dynamic_slice(last, (row, 0), (rows, 1)) == k
             d_hidden = _part(d_states, row, 0, shape)

@@ -26,10 +26,11 @@ class Moments:
 
     @classmethod
     def zero(cls) -> Moments:
+        """Moments before any trajectory."""
         return cls(weight=jnp.zeros(()), total=jnp.zeros(()), square=jnp.zeros(()))
 
     def updated(self, values: Float[Array, " T"], decay: float) -> Moments:
-        """With one more trajectory's values."""
+        """The moments with one more trajectory's values."""
         return Moments(
             weight=decay * self.weight + 1,
             total=decay * self.total + jnp.mean(values),

@@ -15,10 +15,10 @@ class Nobody(Rule):
 
     edges: ClassVar[Edges] = Edges.NEVER
     openness: ClassVar[float] = 0.0
-    """What every edge is, always."""
+    """The probability, 0 or 1, with which every edge is open."""
 
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
-        """The same for every edge, with certainty, in every mode."""
+        """The same answer for every edge, with certainty, in every mode."""
         del acting
         shape = (*seen.observation.shape[:-1], self.sizes.agents - 1)
         edges = jnp.full(shape, self.openness, seen.observation.dtype)

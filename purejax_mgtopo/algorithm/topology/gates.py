@@ -40,7 +40,7 @@ class EdgeGates(Rule):
         self._network = MLP((hidden, hidden, sizes.agents - 1))
 
     def acting(self, state: Any) -> PyTree:
-        """theta_c."""
+        """The gates' parameters theta_c."""
         return state.gates
 
     def init_gates(self, key: Key[Array, ""]) -> PyTree:

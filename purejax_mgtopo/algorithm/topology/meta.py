@@ -266,7 +266,7 @@ class MetaGradient(EdgeGates):
         return gates, nu, value - self.meta.output_l2 * jnp.mean(jnp.square(estimate))
 
     def _weights(self, updates: int) -> Float[Array, " K"]:
-        """Of the K updates' values in the objective."""
+        """Weights of the K updates' values in the objective."""
         if self.meta.blend_intermediate:
             return jnp.full(updates, 1 / updates)
         return jnp.zeros(updates).at[-1].set(1.0)
