@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,17 @@ class Evaluation:
     """[S] false for seeds that left the finite numbers."""
     columns: Mapping[str, NDArray[np.float32]]
     """[S, ...] each; more than one axis becomes a list of fixed length in row-major order."""
+
+    def split(self, wave: Callable[[NDArray], NDArray]) -> Iterator[tuple[int, Evaluation]]:
+        """The rows of each wave, which `wave` tells of their seeds [S], apart."""
+        waves = wave(self.seeds.astype(np.int64))
+        for number in np.unique(waves):
+            own = waves == number
+            columns = {name: values[own] for name, values in self.columns.items()}
+            yield (
+                int(number),
+                replace(self, seeds=self.seeds[own], finite=self.finite[own], columns=columns),
+            )
 
 
 class Metrics:
@@ -75,15 +86,20 @@ class Metrics:
 
     def joined(self, paths: Sequence[Path]) -> None:
         """Add the tables of several processes, each seed's evaluation once, in the order of one process."""
-        rows: Iterable[Evaluation] = read_metrics(paths)
+        experiment = self._config.experiment
+        lanes = self._config.means.lanes or experiment.seeds
+        # A run's waves follow one another, so that a table may hold two of them at the same episode, side by side.
+        parts = [
+            part
+            for row in read_metrics(paths)
+            for part in row.split(lambda seeds: (seeds - experiment.first_seed) // lanes)
+        ]
         if len(paths) > 1:
             found: dict[tuple[int, int, int], Evaluation] = {}
-            experiment = self._config.experiment
-            lanes = self._config.means.lanes or experiment.seeds
-            for row in rows:
-                wave = (int(row.seeds[0]) - experiment.first_seed) // lanes
+            for wave, row in parts:
                 found.setdefault((wave, row.episode, int(row.seeds[0])), row)
-            rows = [found[key] for key in sorted(found)]
+            parts = [(key[0], found[key]) for key in sorted(found)]
+        rows = [row for _, row in parts]
         for row in rows:
             self.append(row)
 

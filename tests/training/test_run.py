@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import stand_ins
-from fake_population import FakePopulation, FakeStore, Killed, Notes, small
+from fake_population import FakePopulation, FakeStore, Killed, Notes, State, small
 
-from purejax_mgtopo.config import CheckpointConfig, Config
+from purejax_mgtopo.config import CheckpointConfig, Config, EvaluationConfig
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.record import Status
@@ -477,3 +477,30 @@ def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
             reporter=Notes(),
             population=lambda config: FakePopulation(config, before_chunk=fail),
         )
+
+
+class DyingStore(FakeStore):
+    """Killed as the second wave is saved."""
+
+    def save(self, state: State, score: float) -> None:
+        if self.folder.name == "wave_1":
+            raise Killed
+        super().save(state, score)
+
+
+def test_killed_between_the_last_evaluation_of_a_later_wave_and_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """Evaluations of neighbouring waves at the same episode are two, not one of all their seeds."""
+    config = small(lanes=1, evaluation=EvaluationConfig(every=40, episodes=2))
+
+    def in_waves(config: Config) -> FakePopulation:
+        return FakePopulation(config, lanes=1)
+
+    train(config, tmp_path / "whole", population=in_waves, store=FakeStore({}), reporter=Notes())
+    cut, kept = tmp_path / "cut", {}
+    with pytest.raises(Killed):
+        train(config, cut, population=in_waves, store=DyingStore(kept), reporter=Notes())
+    resume(cut, population=in_waves, store=FakeStore(kept), reporter=Notes())
+    assert rows(cut) == rows(tmp_path / "whole")
+    assert told(cut) == told(tmp_path / "whole")
