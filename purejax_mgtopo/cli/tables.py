@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def console(width: int = 120) -> Console:
     """Where results are printed; a pipe has no width, so that tables in it get `width`."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    columns = None if sys.stdout.isatty() else width
+    # Data is text: an error that holds [/device:CPU:0], or a folder called [bold], is no markup.
+    return Console(highlight=False, markup=False, emoji=False, width=columns)
 
 
 def say(line: str) -> None:

@@ -72,6 +72,9 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     ConfigError for seeds that the run does not have.
     """
     folder = Path(folder)
+    if seeds is not None and len(set(seeds)) < len(seeds):
+        twice = next(seed for seed in seeds if list(seeds).count(seed) > 1)
+        raise ConfigError(f"seed {twice} is named twice: a seed counts once, so name it once")
     config = read_config(folder)
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)

@@ -128,12 +128,19 @@ class BarReporter(Reporter):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._console = Console(file=stream, width=width, force_terminal=True, highlight=False)
+        self._console = Console(
+            file=stream,
+            width=width,
+            force_terminal=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
         self._wide = self._console.width >= self.WIDE
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24 if self._wide else 8),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=self._console,
             refresh_per_second=4,
         )

@@ -150,3 +150,13 @@ def test_asking_starts_neither_jax_nor_wandb(tmp_path: Path) -> None:
         "assert not {'jax', 'wandb'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize("data", ["[/device:CPU:0] broke", "[bold]loud[/bold] :smile:"])
+def test_what_is_data_is_no_markup(tmp_path: Path, capsys, data: str) -> None:
+    """One failed run whose error holds brackets ended the table of all runs."""
+    failed = {"event": "failed", "time": 1.0, "error": data, "episode": 0}
+    write(tmp_path / "run", small(), START, failed)
+    assert main(["status", str(tmp_path)]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert "".join(data.split()) in shown

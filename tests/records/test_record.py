@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -260,3 +261,17 @@ def test_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         record.read_config(tmp_path)
+
+
+def test_the_commit_is_the_codes_whatever_git_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git sets GIT_DIR in its hooks, to whatever repository they run for."""
+    from purejax_mgtopo.records import provenance
+
+    code = Path(provenance.__file__).parents[1]
+    expected = provenance.git(code)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert expected is not None and provenance.git(code) == expected

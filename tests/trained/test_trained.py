@@ -73,3 +73,9 @@ def test_damage_is_passed_over(run: Path) -> None:
             data.write_bytes(bytes(255 - byte for byte in data.read_bytes()))
     with pytest.raises((RunError, ConfigError)):
         load_trained(run, [4])
+
+
+def test_a_seed_named_twice_is_refused_before_anything_is_read(tmp_path):
+    """It would count twice in every mean and interval."""
+    with pytest.raises(ConfigError, match="seed 4 is named twice"):
+        load_trained(tmp_path, [4, 5, 4])
