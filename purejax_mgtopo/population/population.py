@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
@@ -310,7 +310,9 @@ def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
     return replace(lane, seed=kept, alive=alive)
 
 
-def _mean_over_time(measures: Measures) -> Measures:
+def _mean_over_time(
+    measures: dict[str, Float[Array, "I *lanes"]],
+) -> dict[str, Float[Array, "*lanes"]]:
     return jax.tree.map(partial(jnp.mean, axis=0), measures)
 
 

@@ -169,11 +169,14 @@ def test_a_seed_that_leaves_the_finite_numbers_is_frozen_where_it_last_was() -> 
 
 def test_training_columns_are_means_since_the_last_evaluation(three) -> None:
     *_, reports = three
+    of = {name: name for name in reports[0].training if name != "edge_rate"}
+    of["train_edge_rate"] = "edge_rate"  # an evaluation has one as well
+    assert set(reports[1].since_evaluation) == set(reports[2].since_evaluation) == set(of)
     for name, values in reports[1].since_evaluation.items():
-        expected = np.mean([report.training[name] for report in reports[:2]], axis=0)
+        expected = np.mean([report.training[of[name]] for report in reports[:2]], axis=0)
         np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
     for name, values in reports[2].since_evaluation.items():
-        np.testing.assert_allclose(values, reports[2].training[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, reports[2].training[of[name]], rtol=1e-6, err_msg=name)
     assert reports[0].since_evaluation is None
 
 
