@@ -84,10 +84,15 @@ def test_gates_are_sampled_or_greedy():
 
 def test_the_numbers_are_means_over_episodes():
     (sampled, greedy), numbers, _ = evaluated(0)[0]
-    for episodes, mean in ((sampled, numbers["return_sampled"]), (greedy, numbers["return_greedy"])):
+    for episodes, mean in (
+        (sampled, numbers["return_sampled"]),
+        (greedy, numbers["return_greedy"]),
+    ):
         np.testing.assert_allclose(mean, np.asarray(episodes.reward).sum(1).mean(), rtol=1e-5)
     np.testing.assert_allclose(numbers["edge_rate"], np.mean(sampled.gates.decision), rtol=1e-6)
-    np.testing.assert_allclose(numbers["edge_rate_greedy"], np.mean(greedy.gates.decision), rtol=1e-6)
+    np.testing.assert_allclose(
+        numbers["edge_rate_greedy"], np.mean(greedy.gates.decision), rtol=1e-6
+    )
     pairs, opened = np.asarray(numbers["pair_rate"]), np.asarray(sampled.gates.decision)
     for i in range(AGENTS):
         senders = [j for j in range(AGENTS) if j != i]

@@ -73,9 +73,7 @@ def td(made, rule, everything):
 def policy(made, rule, everything):
     window = made_up_window(4, made.env.num_agents, made.env.observation_size)
     acting, keys = Both(everything["gates"]), both(jax.random.key(6))
-    return made.maddpg.policy_loss(
-        everything["policy"], acting, everything["critic"], window, keys
-    )
+    return made.maddpg.policy_loss(everything["policy"], acting, everything["critic"], window, keys)
 
 
 def advantage(made, rule, everything, tau):
@@ -95,7 +93,9 @@ def meta_objective(made, rule, everything):
     advantages = jnp.stack([advantage(made, rule, everything, tau) for tau in taus[1:]])
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *taus)
     nu = jax.tree.map(jnp.square, everything["gates"])
-    return made.team.rule.meta_objective(everything["eta"], everything["gates"], nu, stacked, advantages)
+    return made.team.rule.meta_objective(
+        everything["eta"], everything["gates"], nu, stacked, advantages
+    )
 
 
 def baseline_td(made, rule, everything):

@@ -47,7 +47,10 @@ def test_the_clock_advances_both_counters():
 
 def test_the_tables_of_names_hold_exactly_the_objects():
     """A method that the command line lists and that nobody wrote, or the other way round."""
-    for table, kind, folder in ((TOPOLOGIES, Rule, "topology"), (MESSAGES, Interpreter, "messages")):
+    for table, kind, folder in (
+        (TOPOLOGIES, Rule, "topology"),
+        (MESSAGES, Interpreter, "messages"),
+    ):
         listed = {load(table, name) for name in table}
         assert len(listed) == len(table)
         assert all(issubclass(part, kind) and not part.__abstractmethods__ for part in listed)
