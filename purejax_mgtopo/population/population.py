@@ -132,7 +132,7 @@ class Population:
         def chunk(lane: LaneState) -> tuple[LaneState, LaneReport]:
             def iterate(carry: tuple, _: None) -> tuple:
                 seed, clock = carry
-                seed, measures, _ = self.algorithm.iterate(seed, clock, shared)
+                seed, measures = self.algorithm.iterate(seed, clock, shared)[:2]
                 return (seed, clock.advanced(experiment.updates_per_iteration)), measures
 
             length = experiment.iterations_per_chunk
