@@ -58,6 +58,8 @@ class Algorithm:
         self.replay = Replay(env, experiment.learner, self.parts)
         self.measures = (*MEASURES, *self.parts.measures)
         """Names of what `iterate` measures."""
+        if len(set(self.measures)) < len(self.measures):
+            raise TypeError(f"two things are measured by one name: {', '.join(self.measures)}")
 
     def init(self, key: Key[Array, ""]) -> LearnerState:
         """Line 1: fresh networks, and a replay warmed up with idle learners' episodes; the last becomes tau(0)."""

@@ -68,4 +68,5 @@ def rollout(
         kept=taken.kept,
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
+        sent=taken.sent,
     )

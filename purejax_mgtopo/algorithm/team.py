@@ -53,6 +53,8 @@ class Step:
     gates: Gates
     kept: Both
     """What the parts ask the replay to store."""
+    sent: Float[Array, "*batch N M"] | tuple[()] = ()
+    """What was sent after all, where that depends on what was heard."""
 
 
 class Team:
@@ -126,25 +128,13 @@ class Team:
             tape: uniform random numbers, [*batch, *tape_shape] of each part.
             mode: why the team is asked.
         """
-        moment = self.parts.each(
-            lambda _, own, numbers: Moment(own, numbers, mode), carry.parts, tape
-        )
-        encoded = self.interpreter.encode(
-            policy.interpreter, acting.interpreter, observation, moment.interpreter
-        )
-        seen = self._seen(observation, encoded, carry.in_flight)
-        gates, rule_carry = self.rule.gate(acting.rule, seen, moment.rule)
-        heard = self.interpreter.hear(
-            policy.interpreter,
-            acting.interpreter,
-            seen,
-            _arriving(gates, carry.in_flight),
-            replace(moment.interpreter, carry=encoded.carry),
+        seen, gates, memory, encoded, heard = self._talk(
+            policy.interpreter, acting, observation, carry, tape, mode
         )
         unsquashed = self._act(policy, heard, observation)
-        after = Both(rule_carry, heard.carry)
-        step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, self.parts.kept(after))
-        return step, Carry(after, self._sent(encoded, heard))
+        sent = () if heard.message is None else heard.message
+        step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, self.parts.kept(memory), sent)
+        return step, Carry(memory, self._in_flight(encoded, heard))
 
     def recall(
         self,
@@ -175,9 +165,13 @@ class Team:
         """What the team saw at each step of an episode, [T, ...]."""
         observation, message = trajectory.observation[:-1], trajectory.message
         delivered = message
+        arrives: Array | tuple[()] = ()
         if self.interpreter.latency:
-            delivered = jnp.concatenate([jnp.zeros_like(message[:1]), message[:-1]])
-        return Seen(observation, trajectory.feature, message, delivered, self._near(observation))
+            sent = message if isinstance(trajectory.sent, tuple) else trajectory.sent
+            delivered = jnp.concatenate([jnp.zeros_like(sent[:1]), sent[:-1]])
+            arrives = jnp.ones(message.shape[:1], message.dtype).at[0].set(0.0)
+        near = self._near(observation)
+        return Seen(observation, trajectory.feature, message, delivered, near, arrives)
 
     def act(
         self, policy: Policy, acting: Both, seen: Seen, gates: Gates
@@ -187,28 +181,57 @@ class Team:
         part = self.interpreter
         tape = jnp.zeros((*batch, *part.tape_shape))
         moment = Moment(part.initial_carry(batch), tape, Mode.REPLAY)
-        heard = part.hear(policy.interpreter, acting.interpreter, seen, gates, moment)
+        heard = part.hear(
+            policy.interpreter, acting.interpreter, seen, _arriving(gates, seen), moment
+        )
         return jnp.tanh(self._act(policy, heard, seen.observation))
 
     def _first_z(self, params: PyTree, observation: Float[Array, "N O"]) -> Array | None:
         """What is heard at the start, for its shape."""
-        part, sizes = self.interpreter, self.sizes
-        acting = part.acting(part.init(jax.random.key(0)))
-        moment = Moment(part.initial_carry(()), jnp.zeros(part.tape_shape), Mode.ROLLOUT)
-        encoded = part.encode(params, acting, observation, moment)
-        closed = jnp.zeros((sizes.agents, sizes.agents - 1))
-        seen = self._seen(observation, encoded, self.initial_carry().in_flight)
-        moment = replace(moment, carry=encoded.carry)
-        return part.hear(params, acting, seen, Gates(closed, closed), moment).z
+        key = jax.random.key(0)
+        acting = self.parts.acting(self.parts.init(Both(key, key)))
+        tape = self.parts.tape(Both(key, key), ())
+        start = self.initial_carry()
+        return self._talk(params, acting, observation, start, tape, Mode.ROLLOUT)[-1].z
+
+    def _talk(
+        self,
+        params: PyTree,
+        acting: Both,
+        observation: Float[Array, "*batch N O"],
+        carry: Carry,
+        tape: Both,
+        mode: Mode,
+    ) -> tuple[Seen, Gates, Both, Encoded, Heard]:
+        """A step but for its actions: what is seen, who may talk to whom, memories after it, what is said and heard."""
+        moment = self.parts.each(
+            lambda _, own, numbers: Moment(own, numbers, mode), carry.parts, tape
+        )
+        encoded = self.interpreter.encode(
+            params, acting.interpreter, observation, moment.interpreter
+        )
+        seen = self._seen(observation, encoded, carry.in_flight)
+        gates, rule_carry = self.rule.gate(acting.rule, seen, moment.rule)
+        heard = self.interpreter.hear(
+            params,
+            acting.interpreter,
+            seen,
+            _arriving(gates, seen),
+            replace(moment.interpreter, carry=encoded.carry),
+        )
+        return seen, gates, Both(rule_carry, heard.carry), encoded, heard
 
     def _seen(
         self, observation: Float[Array, "*batch N O"], encoded: Encoded, before: InFlight | tuple
     ) -> Seen:
-        delivered = before.message if isinstance(before, InFlight) else encoded.message
+        delivered = encoded.message
+        arrives: Array | tuple[()] = ()
+        if isinstance(before, InFlight):
+            delivered, arrives = before.message, before.sent
         near = self._near(observation)
-        return Seen(observation, encoded.feature, encoded.message, delivered, near)
+        return Seen(observation, encoded.feature, encoded.message, delivered, near, arrives)
 
-    def _sent(self, encoded: Encoded, heard: Heard) -> InFlight | tuple[()]:
+    def _in_flight(self, encoded: Encoded, heard: Heard) -> InFlight | tuple[()]:
         if not self.interpreter.latency:
             return ()
         message = encoded.message if heard.message is None else heard.message
@@ -221,11 +244,11 @@ class Team:
         return act(policy.head, heard.z, observation) + heard.offset
 
 
-def _arriving(gates: Gates, before: InFlight | tuple[()]) -> Gates:
+def _arriving(gates: Gates, seen: Seen) -> Gates:
     """The gates as the interpreter has them: closed where nothing can arrive."""
-    if not isinstance(before, InFlight):
+    if isinstance(seen.arrives, tuple):
         return gates
-    return replace(gates, decision=gates.decision * before.sent[..., None, None])
+    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])
 
 
 def _cleared(begins: Float[Array, " B"], initial: Carry, carry: Carry) -> Carry:

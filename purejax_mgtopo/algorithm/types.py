@@ -79,6 +79,9 @@ class Seen:
     """What would arrive from each agent now: `message`, or with latency 1 that of the step before."""
     near: Float[Array, "*batch N N"]
     """Distances between agents."""
+    arrives: Float[Array, "*batch"] | tuple[()] = ()
+    """With latency 1, 0 at the start of an episode, when nothing was sent yet: then nothing arrives, not even over open
+    edges."""
 
 
 @flax.struct.dataclass
@@ -99,7 +102,7 @@ class InFlight:
 
     message: Float[Array, "*batch N M"]
     sent: Float[Array, "*batch"]
-    """0 at the start of an episode, when nothing was sent yet: then nothing arrives, not even over open edges."""
+    """0 at the start of an episode, when nothing was sent yet."""
 
 
 @flax.struct.dataclass
@@ -119,6 +122,7 @@ class Trajectory:
     observation: Float[Array, "T+1 N O"]
     feature: Float[Array, "T N F"]
     message: Float[Array, "T N M"]
+    """What was offered."""
     action: Float[Array, "T N A"]
     reward: Float[Array, " T"]
     gates: Gates
@@ -128,6 +132,8 @@ class Trajectory:
     moving: Float[Array, "T+1 D"]
     """Physical states, as the replay stores them."""
     fixed: Float[Array, " E"]
+    sent: Float[Array, "T N M"] | tuple[()] = ()
+    """What was sent after all, where that depends on what was heard."""
 
 
 @flax.struct.dataclass

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
@@ -132,7 +132,7 @@ class Population:
         def chunk(lane: LaneState) -> tuple[LaneState, LaneReport]:
             def iterate(carry: tuple, _: None) -> tuple:
                 seed, clock = carry
-                seed, measures, _updates = self.algorithm.iterate(seed, clock, shared)
+                seed, measures = self.algorithm.iterate(seed, clock, shared)[:2]
                 return (seed, clock.advanced(experiment.updates_per_iteration)), measures
 
             length = experiment.iterations_per_chunk
@@ -289,7 +289,9 @@ def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
     return replace(lane, seed=kept, alive=alive)
 
 
-def _mean_over_time(measures: dict[str, Array]) -> dict[str, Array]:
+def _mean_over_time(
+    measures: dict[str, Float[Array, "I *lanes"]],
+) -> dict[str, Float[Array, "*lanes"]]:
     return jax.tree.map(partial(jnp.mean, axis=0), measures)
 
 

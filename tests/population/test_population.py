@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import pytest
 
 from purejax_mgtopo.config import Config, Experiment, override, with_method
+from purejax_mgtopo.methods import TOPOLOGIES
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.population.state import ChunkReport, PopulationState
 
@@ -34,8 +37,10 @@ def tiny(method: str = "meta", **changes: object) -> Config:
     return override(Config(with_method(Experiment(), method)), TINY | changes)
 
 
-def run(config: Config) -> tuple[Population, PopulationState, list[ChunkReport]]:
-    population = Population(config)
+def run(
+    config: Config, devices: Sequence[jax.Device] | None = None
+) -> tuple[Population, PopulationState, list[ChunkReport]]:
+    population = Population(config, devices=devices)
     state = population.init()
     reports = []
     for _ in range(config.experiment.chunks):
@@ -86,6 +91,48 @@ def test_a_seed_alone_equals_the_seed_among_others(three, seed: int) -> None:
     for a, b in zip(reports, reports_alone, strict=True):
         for name in a.training:
             assert a.training[name][seed] == b.training[name][0], name
+
+
+@functools.cache
+def alone_of_the_grid(
+    rule: str, agents: int, seed: int
+) -> tuple[PopulationState, list[ChunkReport]]:
+    """A seed alone, on one device."""
+    config = override(of_the_grid(rule, agents), {"seeds": 1, "first_seed": seed})
+    return run(config, jax.devices()[:1])[1:]
+
+
+def of_the_grid(rule: str, agents: int) -> Config:
+    changes = {
+        "task": f"navigation_N{agents}_l1",
+        "learner.hidden": 16,
+        "meta.hidden": 16,
+        "learner.batch_size": 64,  # so many that messages are packed
+        "seeds": 3,
+        "episodes": 8,
+    }
+    return tiny(rule, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("agents", [3, 6])
+@pytest.mark.parametrize("rule", TOPOLOGIES)
+def test_for_every_rule_a_seed_alone_equals_the_seed_among_others(
+    rule: str, agents: int, devices: int
+) -> None:
+    """Bitwise, all state and all that is reported: also where the program is larger, or another one."""
+    population, state, reports = run(of_the_grid(rule, agents), jax.devices()[:devices])
+    assert population.mesh.size == devices
+    for seed in (0, 2):
+        alone, reports_alone = alone_of_the_grid(rule, agents, seed)
+        for a, b in zip(leaves(state, seed), leaves(alone, 0), strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(reports, reports_alone, strict=True):
+            for name in population.algorithm.measures:
+                assert a.training[name][seed] == b.training[name][0], name
+        for name, values in reports[-1].evaluation.items():
+            np.testing.assert_array_equal(values[seed], reports_alone[-1].evaluation[name][0])
 
 
 def test_seeds_differ(three) -> None:
@@ -169,11 +216,14 @@ def test_a_seed_that_leaves_the_finite_numbers_is_frozen_where_it_last_was() -> 
 
 def test_training_columns_are_means_since_the_last_evaluation(three) -> None:
     *_, reports = three
+    of = {name: name for name in reports[0].training if name != "edge_rate"}
+    of["train_edge_rate"] = "edge_rate"  # an evaluation has one as well
+    assert set(reports[1].since_evaluation) == set(reports[2].since_evaluation) == set(of)
     for name, values in reports[1].since_evaluation.items():
-        expected = np.mean([report.training[name] for report in reports[:2]], axis=0)
+        expected = np.mean([report.training[of[name]] for report in reports[:2]], axis=0)
         np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
     for name, values in reports[2].since_evaluation.items():
-        np.testing.assert_allclose(values, reports[2].training[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, reports[2].training[of[name]], rtol=1e-6, err_msg=name)
     assert reports[0].since_evaluation is None
 
 
@@ -250,7 +300,8 @@ def test_vmap_and_map_agree() -> None:
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled faster, run once
         import numpy as np
         from purejax_mgtopo.config import Config, Experiment, override, with_method
-        from purejax_mgtopo.population.population import Population
+        from purejax_mgtopo.methods import TOPOLOGIES
+from purejax_mgtopo.population.population import Population
         reports = []
         for axis, batch in (("map", 0), ("vmap", 0), ("vmap", 2)):
             changes = {TINY!r} | {{"seed_axis": axis, "seeds": 3, "episodes": 8, "microbatch": batch}}
