@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
@@ -289,9 +289,7 @@ def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
     return replace(lane, seed=kept, alive=alive)
 
 
-def _mean_over_time(
-    measures: dict[str, Float[Array, "I *lanes"]],
-) -> dict[str, Float[Array, "*lanes"]]:
+def _mean_over_time(measures: dict[str, Array]) -> dict[str, Array]:
     return jax.tree.map(partial(jnp.mean, axis=0), measures)
 
 

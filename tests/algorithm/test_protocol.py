@@ -31,7 +31,7 @@ from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Learned, Rule
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode
-from purejax_mgtopo.methods import Entry
+from purejax_mgtopo.methods import AxisEntry
 
 TASK, AGENTS, STEPS, SYMBOLS = "toy_follow_holder", 3, 25, 5
 SILENT = -1  # before anything was said
@@ -155,7 +155,7 @@ def tables(monkeypatch):
         (methods.MESSAGES, Grouped),
     ):
         name = part.__name__.lower()
-        entry = Entry(name, "for a test", f"{__name__}:{part.__name__}")
+        entry = AxisEntry(name, "for a test", f"{__name__}:{part.__name__}")
         monkeypatch.setitem(table, name, entry)
 
 

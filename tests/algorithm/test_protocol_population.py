@@ -20,7 +20,7 @@ from purejax_mgtopo.algorithm.part import Learned, Outer, Rule
 from purejax_mgtopo.algorithm.types import Gates, Purpose
 from purejax_mgtopo.config import Config, Means
 from purejax_mgtopo.errors import ConfigError
-from purejax_mgtopo.methods import Entry
+from purejax_mgtopo.methods import AxisEntry
 from purejax_mgtopo.population.population import Population
 
 SEEDS, K, CHUNK = 3, 2, 4
@@ -79,7 +79,7 @@ def enlist(setitem=lambda table, name, entry: table.update({name: entry})):
         (methods.MESSAGES, Double),
     ):
         name = part.__name__.lower()
-        setitem(table, name, Entry(name, "for a test", f"{__name__}:{part.__name__}"))
+        setitem(table, name, AxisEntry(name, "for a test", f"{__name__}:{part.__name__}"))
 
 
 @pytest.fixture(autouse=True)
