@@ -115,6 +115,7 @@ def of_the_grid(rule: str, agents: int) -> Config:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # mostly to compile, of which N = 6 asks for minutes
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("agents", [3, 6])
 @pytest.mark.parametrize("rule", TOPOLOGIES)
