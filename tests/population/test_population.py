@@ -115,6 +115,7 @@ def of_the_grid(rule: str, agents: int) -> Config:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # mostly to compile, of which N = 6 asks for minutes
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("agents", [3, 6])
 @pytest.mark.parametrize("rule", TOPOLOGIES)
@@ -300,8 +301,7 @@ def test_vmap_and_map_agree() -> None:
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled faster, run once
         import numpy as np
         from purejax_mgtopo.config import Config, Experiment, override, with_method
-        from purejax_mgtopo.methods import TOPOLOGIES
-from purejax_mgtopo.population.population import Population
+        from purejax_mgtopo.population.population import Population
         reports = []
         for axis, batch in (("map", 0), ("vmap", 0), ("vmap", 2)):
             changes = {TINY!r} | {{"seed_axis": axis, "seeds": 3, "episodes": 8, "microbatch": batch}}
