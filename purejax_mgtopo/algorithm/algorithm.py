@@ -17,6 +17,7 @@ from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Team
 from purejax_mgtopo.algorithm.types import (
+    MEASURES,
     Both,
     Clock,
     Measures,
@@ -27,9 +28,6 @@ from purejax_mgtopo.algorithm.types import (
     Window,
 )
 from purejax_mgtopo.config import Experiment
-
-MEASURES = ("train_return", "edge_rate", "gate_entropy", "critic_loss", "policy_loss")
-"""What every method measures in training."""
 
 
 @flax.struct.dataclass

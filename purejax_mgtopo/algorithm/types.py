@@ -22,6 +22,8 @@ from jaxtyping import Array, Float, Int, Key
 PyTree = Any
 Measures = dict[str, Float[Array, ""]]
 """A part's own scalars by the names that it announces."""
+MEASURES = ("train_return", "edge_rate", "gate_entropy", "critic_loss", "policy_loss")
+"""What every method measures in training."""
 
 
 class Mode(enum.Enum):

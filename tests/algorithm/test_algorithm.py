@@ -24,10 +24,9 @@ from core_cases import (
 )
 
 from purejax_mgtopo.algorithm import algorithm as algorithm_module
-from purejax_mgtopo.algorithm.algorithm import MEASURES
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.types import Both, Mode, Streams
+from purejax_mgtopo.algorithm.types import MEASURES, Both, Mode, Streams
 
 K, HORIZON = 2, 25
 
