@@ -180,7 +180,7 @@ class CheckpointConfig:
     """When the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     minutes: float = 5.0
-    """Between checkpoints, at least; one is made at the next evaluation, and when a run stops or ends."""
+    """Between checkpoints, at least; one is made at the end of the next chunk, and when a run stops or ends."""
     keep: int = 2
     """How many of the latest to keep; the one with the best return stays besides."""
     on_error: Literal["stop", "continue"] = "stop"

@@ -134,6 +134,26 @@ def test_processes_write_their_own_seeds_and_the_first_joins_them(tmp_path: Path
     np.testing.assert_array_equal(apart.return_sampled, joined.return_sampled)
 
 
+def test_a_kill_while_tables_are_joined_counts_no_seed_twice(tmp_path: Path) -> None:
+    config = small(seeds=6)
+    with (
+        RunRecord(tmp_path, config, None, processes=2) as first,
+        RunRecord(tmp_path, config, None, process=1, processes=2) as second,
+    ):
+        for episode in (20, 40):
+            first.evaluation(evaluation(episode, COLUMNS, 0))
+            second.evaluation(evaluation(episode, COLUMNS, 3))
+        for run in (first, second):
+            run.flush()
+        left = (tmp_path / "metrics.1.parquet").read_bytes()
+        first.join()
+    (tmp_path / "metrics.1.parquet").write_bytes(left)
+    with RunRecord(tmp_path, config, None, resume=True):
+        pass
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    assert table["seed"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
+
+
 def test_the_table_is_written_seldom_where_that_is_dear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
