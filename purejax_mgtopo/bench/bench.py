@@ -78,7 +78,7 @@ def run(settings: BenchSettings) -> None:
     """Measure and print."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     results: dict[str, Any] = {"machine": machine(), "settings": asdict(settings)}
     console.print(describe(results["machine"]))
     for part in settings.parts:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 
 def console(width: int = 120) -> Console:
-    """Where results are printed; a pipe has no width, so that tables in it get `width`."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
+    """Where results are printed; a pipe has no width, so that tables in it get `width`.
+
+    All that is printed is text: names, paths and errors may hold what Rich would take for markup.
+    """
+    columns = None if sys.stdout.isatty() else width
+    return Console(highlight=False, markup=False, emoji=False, width=columns)
 
 
 def say(line: str) -> None:

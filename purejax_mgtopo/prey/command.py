@@ -34,7 +34,8 @@ def prey_command(settings: PreySettings, out: Path) -> int:
     use_cache(True)
     configure_platform(Means())
     table = make_prey(settings, out, _progress())
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    width = None if sys.stdout.isatty() else 120
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
     print(f"prey  {out}", flush=True)
     return 0
 

@@ -115,12 +115,20 @@ class BarReporter:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._console = Console(file=stream, width=width, force_terminal=True, highlight=False)
+        self._console = Console(
+            file=stream,
+            width=width,
+            force_terminal=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
         self._wide = self._console.width >= self.WIDE
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24 if self._wide else 8),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[lost]}", markup=False, style="red"),
             console=self._console,
             refresh_per_second=4,
         )
@@ -138,7 +146,7 @@ class BarReporter:
         self._began, self._tick = time.monotonic(), None
         self._progress.start()
         # Without a total the bar pulses: nobody knows how long compiling takes.
-        self._task = self._progress.add_task(name, total=None, text="compiling …")
+        self._task = self._progress.add_task(name, total=None, text="compiling …", lost="")
         self._count_up(self._task)
 
     def compiled(self, seconds: float) -> None:
@@ -147,7 +155,11 @@ class BarReporter:
 
     def tick(self, tick: Tick) -> None:
         self._tick = tick
-        self._update(completed=tick.episode, text=self._text(tick, duration(tick.seconds_left)))
+        self._update(
+            completed=tick.episode,
+            text=self._text(tick, duration(tick.seconds_left)),
+            lost=f"{tick.non_finite} non-finite" if tick.non_finite else "",
+        )
 
     def end(self, outcome: str) -> None:
         self._stop_counting()
@@ -181,8 +193,7 @@ class BarReporter:
                 f"{tick.episode:>{width},}/{self._episodes:,} {tick.train_return:8.2f} "
                 f"{tick.edge_rate:4.0%} {rate:>5} ep/s {time:>5}"
             )
-        lost = f"  [red]{tick.non_finite} non-finite[/]" if tick.non_finite else ""
-        return text + lost
+        return text
 
     def _update(self, **changes: Any) -> None:
         if self._task is not None:

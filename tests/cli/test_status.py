@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -150,3 +151,28 @@ def test_asking_starts_neither_jax_nor_wandb(tmp_path: Path) -> None:
         "assert not {'jax', 'wandb'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_what_a_run_died_of_is_text_not_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One error with brackets must not hide all other runs."""
+    error = "XlaRuntimeError: [/device:CPU:0] [red]:bug: out of memory"
+    failed = {"event": "failed", "time": 3.0, "error": error}
+    write(tmp_path / "[bold]a", small(), START, failed)
+    write(tmp_path / "b", small(), START, {"event": "interrupted", "time": 3.0})
+    assert main(["status", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "[/device:CPU:0] [red]:bug: out" in out and "interrupted" in out
+
+
+def test_every_console_prints_data_as_it_is() -> None:
+    """Rich's own default reads markup and names of emoji in whatever it prints."""
+    for path in sorted((ROOT / "purejax_mgtopo").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                if node.func.id == "Console":
+                    assert (given.get("markup"), given.get("emoji")) == ("False", "False"), path
+                if node.func.id == "TextColumn":
+                    assert given.get("markup") == "False", path
