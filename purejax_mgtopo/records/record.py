@@ -270,7 +270,10 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
                 "give a run's folder or a sweep's results"
             )
         found |= {run: None for run in runs}
-    return list({run.resolve(): run for run in reversed(found)}.values())[::-1]
+    unique: dict[Path, Path] = {}
+    for run in found:
+        unique.setdefault(run.resolve(), run)
+    return list(unique.values())
 
 
 def read_config(folder: Path) -> Config:

@@ -107,6 +107,9 @@ def _grid(
     seed = np.concatenate([row.seeds for row in rows])
     episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])
     order = np.lexsort((episode, seed))
+    # A kill while tables are joined leaves rows in two of them.
+    again = (np.diff(seed[order]) == 0) & (np.diff(episode[order]) == 0)
+    order = order[np.concatenate([[True], ~again])]
     seeds, begins, counts = np.unique(seed[order], return_index=True, return_counts=True)
     whole = counts == counts.max()
     cells = order[begins[whole][:, None] + np.arange(counts.max())]

@@ -68,10 +68,14 @@ class Trained:
 def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trained:
     """The networks of a run's seeds (by default all that have a checkpoint), from the latest sound ones.
 
-    Only the networks of those seeds are read from disk. Raises RunError where there is no sound checkpoint, and
-    ConfigError for seeds that the run does not have.
+    A seed that is asked for twice is loaded once: twice the same is no second sample. Only the networks of those seeds
+    are read from disk. Raises RunError where there is no sound checkpoint, and ConfigError for seeds that the run does
+    not have.
     """
     folder = Path(folder)
+    seeds = None if seeds is None else tuple(dict.fromkeys(int(seed) for seed in seeds))
+    if seeds == ():
+        raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
@@ -89,7 +93,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     if not found:
         why = f" ({problems[0]})" if problems else ""
         raise RunError(f"{folder} has no checkpoint to read networks from{why}")
-    chosen = tuple(sorted(found)) if seeds is None else tuple(seeds)
+    chosen = tuple(sorted(found)) if seeds is None else seeds
     for seed in chosen:
         if seed not in found or found[seed].arrays is None:
             raise ConfigError(f"{folder} has no trained seed {seed}; it has {_span(sorted(found))}")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,20 @@ class Recipe:
         changes = tuple(changes)
         for change in changes:
             _check_name(change.name, "command line")
-        return tuple(
+        runs = tuple(
             RecipeRun(task, method, self._config(task, method, changes))
             for task in self.tasks
             for method in self.methods
         )
+        known: dict[Experiment, RecipeRun] = {}
+        for run in runs:
+            experiment = run.config.experiment
+            told = known.setdefault(replace(experiment, task=_one_word(experiment.task)), run)
+            if told is not run:  # its seeds would count twice
+                raise ConfigError(
+                    f"{self.path}: {told.name} and {run.name} are the same run; leave one out"
+                )
+        return runs
 
     def _config(self, task: str, method: str, changes: tuple[Setting, ...]) -> Config:
         layers = (
@@ -228,6 +237,14 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {unknown_name('setting', name, known)}")
     if name in _AXES:
         raise ConfigError(f"{where}: {name} is set by the recipe's `tasks` and `methods`, not here")
+
+
+def _one_word(task: str) -> str:
+    """One word for all that mean the same task: with the prey file that its name may end in."""
+    name, _, prey = task.partition("@")
+    if prey.endswith(".npz"):
+        prey = str(Path(prey).resolve())
+    return f"{name}@{prey or 'shipped'}"
 
 
 def _at(path: Path, where: str, error: ConfigError) -> ConfigError:

@@ -153,6 +153,12 @@ def test_asking_starts_neither_jax_nor_wandb(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
 
 
+def test_a_run_is_listed_once_however_often_and_however_it_is_named(tmp_path: Path) -> None:
+    run = write(tmp_path / "a", small(), START)
+    states, _ = read_states([run, tmp_path / "." / "a" / ".." / "a", run])
+    assert len(states) == 1
+
+
 def test_what_a_run_died_of_is_text_not_markup(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,8 @@ def test_a_kill_while_tables_are_joined_counts_no_seed_twice(tmp_path: Path) -> 
         left = (tmp_path / "metrics.1.parquet").read_bytes()
         first.join()
     (tmp_path / "metrics.1.parquet").write_bytes(left)
+    data = run_data.load_run(tmp_path)
+    assert data.seeds.tolist() == [0, 1, 2, 3, 4, 5] and data.episodes.tolist() == [20, 40]
     with RunRecord(tmp_path, config, None, resume=True):
         pass
     table = parquet.read_table(tmp_path / "metrics.parquet")
