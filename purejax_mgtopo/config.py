@@ -288,8 +288,8 @@ class Means:
     """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
     wandb_per_seed: int = 0
     """Mirror so many seeds as W&B runs of their own, besides the one of all."""
-    wandb_project: str = "purejax_mgtopo"
-    """The project in W&B."""
+    wandb_project: str = ""
+    """The project in W&B; by default what WANDB_PROJECT says, else purejax_mgtopo."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 from tyro.conf import arg
 
 from purejax_mgtopo.cli.flags import Debug, Runs
-from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 
 
@@ -61,8 +60,8 @@ class WandbDashboard:
 
     entity: Annotated[str | None, arg(metavar="NAME")] = None
     """User or team; by default yours."""
-    project: Annotated[str, arg(metavar="NAME")] = Means.wandb_project
-    """The project in W&B."""
+    project: Annotated[str, arg(metavar="NAME")] = ""
+    """The project in W&B; by default what WANDB_PROJECT says, else purejax_mgtopo."""
     debug: Debug = False
 
     def do(self) -> int:
