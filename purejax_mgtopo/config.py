@@ -8,8 +8,9 @@ line that says what to do.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
@@ -26,6 +27,7 @@ __all__ = [
     "Means",
     "MessageConfig",
     "MetaConfig",
+    "completed",
     "differences",
     "flatten",
     "override",
@@ -124,6 +126,9 @@ class MetaConfig:
     gradient_clip: float = 1.0
     entropy: float = 0.01
     """Beta of Eq. 8."""
+    rms_decay: float = 0.9
+    rms_epsilon: float = 1e-8
+    """Both of eta's own RMSprop; the gates' is set under ``gates``."""
     hidden: int = 128
     blend_intermediate: bool = True
     """Average the meta-gradient over all K updates (Eq. 9), not the last one alone (Eq. 8)."""
@@ -143,6 +148,8 @@ class MetaConfig:
     def __post_init__(self) -> None:
         require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
         require(self.gradient_clip > 0, "meta.gradient_clip must be positive")
+        require(0 <= self.rms_decay < 1, "meta.rms_decay must lie in [0, 1)")
+        require(self.rms_epsilon > 0, "meta.rms_epsilon must be positive")
         require(self.hidden >= 1, "meta.hidden must be at least 1")
 
 
@@ -305,6 +312,16 @@ class Config:
 
     experiment: Experiment = field(default_factory=Experiment, metadata=UNNAMED)
     means: Means = field(default_factory=Means, metadata=UNNAMED)
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An older run's settings, with those that were not there yet: eta's RMSprop had the gates'."""
+    early = {
+        f"meta.{name}": settings[f"gates.{name}"]
+        for name in ("rms_decay", "rms_epsilon")
+        if f"gates.{name}" in settings
+    }
+    return early | dict(settings)
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:

@@ -40,6 +40,7 @@ from purejax_mgtopo.mirror.rows import (
     pixels,
     seed_table,
 )
+from purejax_mgtopo.paths import expanded
 from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import (
@@ -76,6 +77,7 @@ def rebuild(folder: Path, say: Say) -> str:
 
     Raises RunError where that is impossible: no run, one that is under way, W&B switched off or failing.
     """
+    folder = expanded(folder)
     config = read_config(folder)
     found = status(folder)
     if found is Status.RUNNING:

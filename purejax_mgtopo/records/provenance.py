@@ -76,10 +76,17 @@ def device_kind() -> str:
 def git(folder: Path) -> dict[str, Any] | None:
     """The commit of the checkout around `folder`, and whether tracked files differ from it."""
 
+    # In a hook, or by the user's wish, these name another repository.
+    environment = {name: x for name, x in os.environ.items() if not name.startswith("GIT_")}
+
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
         return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=10
+            ["git", "-C", str(folder), *words],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
         ).stdout.strip()
 
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.paths import expanded
 from purejax_mgtopo.records.metrics import LEADING, Evaluation, read_metrics
 from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
 
@@ -67,7 +68,7 @@ class RunData:
 
 def load_run(folder: str | Path) -> RunData:
     """A run's evaluations as arrays. Raises RunError when `folder` is not a run."""
-    folder = Path(folder)
+    folder = expanded(folder)
     config = read_config(folder)
     try:
         rows = list(read_metrics(tables(folder)))

@@ -49,6 +49,7 @@ from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratifie
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.compiler import matmul_precision
+from purejax_mgtopo.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.trained.load import load_trained
@@ -197,6 +198,7 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    path = expanded(path)
     rows = [row for assessment in _each_once(assessments) for row in _rows(assessment)]
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})

@@ -24,6 +24,8 @@ from purejax_mgtopo.checkpoints.stored import (
 )
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.startup import refuse_strict_modes
+from purejax_mgtopo.paths import expanded
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
 _PREFIX = "lanes.seed."
@@ -72,11 +74,12 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     are read from disk. Raises RunError where there is no sound checkpoint, and ConfigError for seeds that the run does
     not have.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     seeds = None if seeds is None else tuple(dict.fromkeys(int(seed) for seed in seeds))
     if seeds == ():
         raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
+    refuse_strict_modes()
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from fake_population import small
 
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records import files, record, run_data
+from purejax_mgtopo.records import files, provenance, record, run_data
 from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord, Status
 
@@ -181,6 +182,27 @@ def test_config_says_where_the_run_came_from(tmp_path: Path) -> None:
     )
     assert {"device", "git", "started"} <= set(document)
     assert record.read_config(tmp_path / "a" / "run") == small()
+
+
+def test_no_environment_names_another_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a hook of somebody else's repository."""
+    package = Path(provenance.__file__).parents[1]
+    ours = provenance.git(package)
+    if ours is None:
+        pytest.skip("not a checkout")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert provenance.git(package) == ours
+
+
+def test_an_older_runs_eta_had_the_gates_rmsprop(tmp_path: Path) -> None:
+    settings = {"gates.rms_decay": 0.5}
+    (tmp_path / "config.json").write_text(json.dumps({"settings": settings}))
+    meta = record.read_config(tmp_path).experiment.meta
+    assert (meta.rms_decay, meta.rms_epsilon) == (0.5, 1e-8)
 
 
 def test_the_older_config_file_is_still_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from purejax_mgtopo.config import CheckpointConfig, Config, EvaluationConfig
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.record import Status
+from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training import sweep as sweeps
 from purejax_mgtopo.training.recipe import Setting, parse_recipe
 from purejax_mgtopo.training.run import RunResult
@@ -406,6 +408,22 @@ def test_a_checkpoint_that_is_due_waits_for_no_evaluation(tmp_path: Path) -> Non
     assert list(store.kept[tmp_path / "a/checkpoints/wave_0"]) == [10, 20, 30, 40]
     first, *rest = store.scores
     assert math.isnan(first) and rest[0] == rest[1] < rest[2]
+
+
+def test_one_process_trains_one_run_at_a_time(tmp_path: Path) -> None:
+    """Another thread's second run is refused in one line, and leaves nothing."""
+
+    def second(chunk: int) -> None:
+        with ThreadPoolExecutor(1) as other, pytest.raises(RunError, match="one at a time"):
+            other.submit(runner.train, small().experiment, tmp_path / "b").result()
+
+    train(
+        small(),
+        tmp_path / "a",
+        reporter=Notes(),
+        population=lambda config: FakePopulation(config, before_chunk=second),
+    )
+    assert record.status(tmp_path / "a") is Status.FINISHED and not (tmp_path / "b").exists()
 
 
 def test_without_a_checkpoint_a_run_is_resumed_from_the_start(tmp_path: Path) -> None:

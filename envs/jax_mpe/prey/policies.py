@@ -98,7 +98,7 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
     """
     if prey == RANDOM:
         return Random()
-    path = shipped_file(sizes) if prey == SHIPPED else Path(prey)
+    path = shipped_file(sizes) if prey == SHIPPED else Path(prey).expanduser()
     if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
         return Scripted(sizes)
     if prey != SHIPPED and path.suffix != ".npz":

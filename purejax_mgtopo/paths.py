@@ -1,0 +1,13 @@
+"""Paths as people write them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def expanded(path: str | Path) -> Path:
+    """`path`, with the home folder for a leading ``~``: a shell leaves that alone in ``--out=~/x``."""
+    with contextlib.suppress(RuntimeError):  # nobody of that name
+        return Path(path).expanduser()
+    return Path(path)
