@@ -8,8 +8,9 @@ line that says what to do.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
@@ -26,6 +27,7 @@ __all__ = [
     "Means",
     "MessageConfig",
     "MetaConfig",
+    "completed",
     "differences",
     "flatten",
     "override",
@@ -132,6 +134,10 @@ class MetaConfig:
     """Largest global norm of the meta-gradient; a longer one is scaled down."""
     entropy: float = 0.01
     """Weight beta of the gates' entropy in the meta-objective (Eq. 8)."""
+    rms_decay: float = 0.9
+    """Decay of eta's own RMSprop; the gates' is ``gates.rms_decay``."""
+    rms_epsilon: float = 1e-8
+    """Epsilon of eta's own RMSprop, inside the square root."""
     hidden: int = 128
     """Units of eta's LSTM and hidden layers."""
     blend_intermediate: bool = True
@@ -152,6 +158,8 @@ class MetaConfig:
     def __post_init__(self) -> None:
         require(self.learning_rate >= 0, "meta.learning_rate must not be negative")
         require(self.gradient_clip > 0, "meta.gradient_clip must be positive")
+        require(0 <= self.rms_decay < 1, "meta.rms_decay must lie in [0, 1)")
+        require(self.rms_epsilon > 0, "meta.rms_epsilon must be positive")
         require(self.hidden >= 1, "meta.hidden must be at least 1")
 
 
@@ -191,7 +199,7 @@ class CheckpointConfig:
     """When the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     minutes: float = 5.0
-    """Minutes between checkpoints, at least: one is made at the next evaluation, and when a run stops or ends."""
+    """Minutes between checkpoints, at least: one is made at the end of the next chunk, and when a run stops or ends."""
     keep: int = 2
     """How many of the latest checkpoints to keep; the one with the best return stays besides."""
     on_error: Literal["stop", "continue"] = "stop"
@@ -301,8 +309,8 @@ class Means:
     """Mirror the run to W&B; auto is online where credentials exist, else offline in the run's folder."""
     wandb_per_seed: int = 0
     """How many seeds to mirror as W&B runs of their own, besides the run of all seeds."""
-    wandb_project: str = "purejax_mgtopo"
-    """The W&B project to write to."""
+    wandb_project: str = ""
+    """The W&B project to write to; by default what WANDB_PROJECT says, else purejax_mgtopo."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """Checkpoints: when the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
@@ -321,6 +329,16 @@ class Config:
     """What is computed."""
     means: Means = field(default_factory=Means, metadata=UNNAMED)
     """The means by which it is computed."""
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An older run's settings, with those that were not there yet: eta's RMSprop had the gates'."""
+    early = {
+        f"meta.{name}": settings[f"gates.{name}"]
+        for name in ("rms_decay", "rms_epsilon")
+        if f"gates.{name}" in settings
+    }
+    return early | dict(settings)
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def learning_curves(
 
     An interrupted write leaves an older figure untouched. Raises as `draw`, and OSError.
     """
-    target = Path(path)
+    target = expanded(path)
     figure = draw(runs, title=title, return_label=return_label, reference_lines=reference_lines)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")

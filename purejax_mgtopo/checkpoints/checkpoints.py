@@ -59,7 +59,7 @@ from purejax_mgtopo.checkpoints.stored import (
     sealed,
     set_aside,
 )
-from purejax_mgtopo.config import differences, flatten
+from purejax_mgtopo.config import Experiment, completed, differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
@@ -304,7 +304,8 @@ class Checkpoints:
         ours = flatten(self._population.config.experiment) | {
             "wave": dataclasses.asdict(self._wave)
         }
-        differing = differences(dict(meta["settings"]) | {"wave": meta["wave"]}, ours)
+        theirs = flatten(Experiment()) | completed(meta["settings"]) | {"wave": meta["wave"]}
+        differing = differences(theirs, ours)
         if differing:
             raise CheckpointError(
                 f"{self.folder} holds checkpoints of a run with other settings: {'; '.join(differing)}"

@@ -8,7 +8,6 @@ from typing import Annotated
 from tyro.conf import arg
 
 from purejax_mgtopo.cli.flags import Command, Debug, RunFolders
-from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 
 
@@ -61,8 +60,8 @@ class WandbDashboardCommand(Command):
 
     entity: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: yours)")] = None
     """W&B user or team that owns the project."""
-    project: Annotated[str, arg(metavar="NAME")] = Means.wandb_project
-    """The W&B project to look at."""
+    project: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: see there)")] = ""
+    """The W&B project to look at; by default what WANDB_PROJECT says, else purejax_mgtopo."""
     debug: Debug = False
 
     def do(self) -> int:

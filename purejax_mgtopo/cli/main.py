@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
-from tyro.conf import subcommand
+from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
 from purejax_mgtopo.cli.others import BenchCommand, MethodsCommand, PreyCommand, TasksCommand
@@ -26,6 +29,8 @@ from purejax_mgtopo.cli.results import (
 from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, TrainCommand
 from purejax_mgtopo.config import Experiment, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
+from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.settings import flatten
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -54,6 +59,9 @@ COMMANDS: dict[str, Any] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and answer with an exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in argv or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
     try:
         return _dispatch(argv)
@@ -90,7 +98,9 @@ def parse(argv: Sequence[str]) -> Any:
     """The command, ready to `do`. Raises ConfigError, or SystemExit(0) after ``--help``."""
     argv = _zeros_for_auto(argv)
     name, kind = argv[0], COMMANDS.get(argv[0])
-    with _one_line_errors():
+    if kind is not None:
+        argv = [name, *_plain_switches(kind, argv[1:])]
+    with _one_line_errors(argv):
         if kind is None:  # --help of the whole
             return tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         default = {}
@@ -98,7 +108,21 @@ def parse(argv: Sequence[str]) -> Any:
         if method is not None:  # the preset becomes the default that the other flags refine
             default["default"] = kind(experiment=with_method(Experiment(), method))
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
-        return tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
+        return _at_home(tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default))
+
+
+def _at_home(command: Any) -> Any:
+    """`command` with every path expanded."""
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(command):
+        value = getattr(command, item.name)
+        if isinstance(value, Path):
+            changes[item.name] = expanded(value)
+        elif isinstance(value, tuple):
+            changes[item.name] = tuple(expanded(x) if isinstance(x, Path) else x for x in value)
+        elif dataclasses.is_dataclass(value):
+            changes[item.name] = _at_home(value)
+    return dataclasses.replace(command, **changes)
 
 
 def _all_commands() -> Any:
@@ -125,6 +149,52 @@ def _zeros_for_auto(argv: Sequence[str]) -> list[str]:
     return ["0" if word == "auto" and before in numbers else word for before, word in pairs]
 
 
+def _plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
+    """The words as tyro knows them, whose switches take no value: ``--x.y false`` and ``--no-x.y`` are ``--x.no-y``.
+
+    Raises ConfigError for a value that is neither true nor false. Where a command takes words of its own, only
+    ``--debug=false`` is a value.
+    """
+    opposites = _switches(kind)
+    back = {no: yes for yes, no in opposites.items() if no} | {
+        f"--no-{yes[2:]}": yes for yes, no in opposites.items() if no
+    }
+    hints = get_type_hints(kind, include_extras=True).values()
+    own_words = any(
+        get_args(Positional[int])[1] in getattr(hint, "__metadata__", ()) for hint in hints
+    )
+    plain, rest = [], list(words)
+    while rest:
+        word, equals, value = rest.pop(0).partition("=")
+        flag = word.replace("_", "-")
+        on, flag = flag not in back, back.get(flag, flag)
+        if flag not in opposites:
+            plain.append(f"{word}{equals}{value}")
+            continue
+        if not equals and not own_words and rest and not rest[0].startswith("-"):
+            equals, value = "=", rest.pop(0)
+        if equals and value.lower() not in ("true", "false"):
+            raise ConfigError(f"{word} is true or false, not {value!r}")
+        on = on == (value.lower() != "false")
+        chosen = flag if on else opposites[flag]
+        plain += [] if chosen is None else [chosen]
+    return plain
+
+
+def _switches(kind: Any) -> dict[str, str | None]:
+    """A command's flags that take no value, each with its opposite, which settings have."""
+    found: dict[str, str | None] = {}
+    for item in dataclasses.fields(kind):
+        if item.default is False:
+            found[f"--{item.name}".replace("_", "-")] = None
+        elif item.default_factory is not dataclasses.MISSING:  # settings
+            for name, value in flatten(item.default_factory()).items():
+                group, dot, last = name.replace("_", "-").rpartition(".")
+                if isinstance(value, bool):
+                    found[f"--{group}{dot}{last}"] = f"--{group}{dot}no-{last}"
+    return found
+
+
 def _flag(argv: Sequence[str], name: str) -> str | None:
     for at, word in enumerate(argv):
         if word == name and at + 1 < len(argv):
@@ -135,7 +205,7 @@ def _flag(argv: Sequence[str], name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(argv: Sequence[str]) -> Iterator[None]:
     """Turn tyro's framed explanations into the one line that this command promises."""
     shown = io.StringIO()
     try:
@@ -151,7 +221,21 @@ def _one_line_errors() -> Iterator[None]:
             if isinstance(cause, ConfigError):
                 raise ConfigError(str(cause)) from None
             cause = cause.__context__
-        raise ConfigError(_condense(shown.getvalue())) from None
+        line = _condense(shown.getvalue())
+        raise ConfigError(_left_over(line, argv) or line) from None
+
+
+def _left_over(line: str, argv: Sequence[str]) -> str | None:
+    """What to say of a value that stands behind the only one that a flag takes."""
+    found = re.match(r"Unrecognized options: ([^-,\s][^,\s]*)", line)
+    if found is None or found[1] not in argv:
+        return None
+    before = [word for word in argv[: argv.index(found[1])] if word.startswith("-")]
+    if not before:
+        return None
+    flag = before[-1].partition("=")[0]
+    hint = "; it says how many, as in --seeds 3" if flag == "--seeds" else ""
+    return f"{found[1]!r} is one value too many for {flag}{hint}"
 
 
 def _condense(text: str) -> str:
@@ -162,9 +246,15 @@ def _condense(text: str) -> str:
     """
     bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
     bare = re.sub(r"^[\u256d\u2570].*$|[\u2500-\u257f]", " ", bare, flags=re.MULTILINE)
+    bare = re.sub(r"^.*-{8,}.*$", " ", bare, flags=re.MULTILINE)  # the frame in ASCII
     # What follows is the help that --help shows.
     line = " ".join(re.split(r"Argument helptext|For full helptext", bare)[0].split())
-    line = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", line)
+    line = re.sub(r"^(Unrecognized options) \1", r"\1", line)  # the frame's title
+    line, perhaps, rest = line.partition(" Perhaps you meant: ")
+    wrong, known = re.findall(r"--[^\s,]+", line), re.findall(r"--[^\s,]+", rest)
+    if perhaps and known:  # a flag and its opposite come together, and not the nearer one first
+        near = get_close_matches(wrong[0], known, n=1, cutoff=0.0) if wrong else known
+        line = f"{line}; did you mean {near[0]}?"
     return line or "these arguments cannot be understood; see --help"
 
 

@@ -129,9 +129,9 @@ def status_table(states: Sequence[RunState]) -> Table:
 
 
 def read_states(folders: Iterable[Path]) -> tuple[list[RunState], list[str]]:
-    """All runs that can be read, and a line for each that cannot."""
+    """All runs that can be read, each once, and a line for each that cannot."""
     states, problems = [], []
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():
         try:
             states.append(read_state(folder))
         except RunError as error:

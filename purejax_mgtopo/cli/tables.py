@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 
 def console(width: int = 120) -> Console:
-    """Where results are printed; a pipe has no width, so that tables in it get `width`."""
+    """Where results are printed; a pipe has no width, so that tables in it get `width`.
+
+    All that is printed is text: names, paths and errors may hold what Rich would take for markup.
+    """
     columns = None if sys.stdout.isatty() else width
-    # Data is text: an error that holds [/device:CPU:0], or a folder called [bold], is no markup.
     return Console(highlight=False, markup=False, emoji=False, width=columns)
 
 

@@ -10,10 +10,13 @@ import os
 from pathlib import Path
 
 from purejax_mgtopo.config import Means
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine.paths import expanded
 
 
 def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
+    refuse_strict_modes()
     if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):
@@ -31,6 +34,21 @@ def configure_platform(means: Means) -> bool:
     return True
 
 
+def refuse_strict_modes() -> None:
+    """Raise ConfigError under modes of JAX that forbid what these programs, and packages below them, do on purpose."""
+    import jax
+
+    for name, refused in (
+        ("jax_numpy_rank_promotion", "raise"),
+        ("jax_numpy_dtype_promotion", "strict"),
+    ):
+        if getattr(jax.config, name) == refused:
+            raise ConfigError(
+                f"{name.upper()}={refused} forbids promotions that the tasks and networks rely on; "
+                f"unset it (JAX_DEBUG_NANS=1 works)"
+            )
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -45,4 +63,4 @@ def use_cache(wanted: bool) -> None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))

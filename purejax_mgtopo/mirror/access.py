@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 MirrorMode = Literal["online", "offline"]
 Say = Callable[[str], None]
 
+PROJECT = "purejax_mgtopo"
+
 _CLOUD = {"api.wandb.ai", "api.forge.coreweave.com"}
 """Two names of W&B's own server, which share credentials."""
 
@@ -42,6 +44,11 @@ def choose_mode(setting: str, say: Say) -> MirrorMode | None:
     if setting == "online":
         say("W&B: no credentials, so the mirror is written offline; `wandb login` gets some")
     return "offline"
+
+
+def project_of_environment() -> str:
+    """The project where no setting names one."""
+    return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
 def has_credentials(base_url: str) -> bool:

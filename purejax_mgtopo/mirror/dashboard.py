@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.mirror.access import has_credentials, import_wandb
+from purejax_mgtopo.mirror.access import (
+    has_credentials,
+    import_wandb,
+    project_of_environment,
+)
 from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE
 
 NAME = "Topologies"
@@ -102,7 +106,7 @@ def save_dashboard(entity: str | None, project: str) -> str:
         raise RunError("no W&B credentials; get some by `wandb login`")
     try:
         who = entity or wandb.Api().default_entity
-        view = workspace(who, project)
+        view = workspace(who, project or project_of_environment())
         view.save()
     except RunError:
         raise

@@ -22,7 +22,15 @@ from typing import Any
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.mirror.access import MirrorMode, Say, choose_mode, disabled, import_wandb
+from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.mirror.access import (
+    MirrorMode,
+    Say,
+    choose_mode,
+    disabled,
+    import_wandb,
+    project_of_environment,
+)
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
 from purejax_mgtopo.mirror.rows import (
     AXIS,
@@ -46,6 +54,10 @@ from purejax_mgtopo.records.record import (
 )
 
 STATE = "wandb.json"
+TAG, LABEL = 64, 128
+"""Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
+ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
+"""What the user may say there beats what we would choose; a setting beats both."""
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
@@ -65,6 +77,7 @@ def rebuild(folder: Path, say: Say) -> str:
 
     Raises RunError where that is impossible: no run, one that is under way, W&B switched off or failing.
     """
+    folder = expanded(folder)
     config = read_config(folder)
     found = status(folder)
     if found is Status.RUNNING:
@@ -123,7 +136,11 @@ class WandbMirror:
             )
 
     def _open(self) -> None:
-        old = self._kept_id()
+        kept = self._kept()
+        old, project = kept.get("id"), self._config.means.wandb_project
+        if not project and not self._anew:  # it goes on where it began
+            project = kept.get("project", "")
+        self._project = project or project_of_environment()
         name = secrets.token_hex(6) if self._anew or old is None else old
         if not self._anew:
             self._set_aside(old)
@@ -137,8 +154,12 @@ class WandbMirror:
         self._seeds = {seed: self._start(name, seed) for seed in range(first, first + count)}
         self._seeds_told = {seed: run.step - 1 for seed, run in self._seeds.items()}
         self.place = self._run.url if self._mode == "online" else str(Path(self._run.dir).parent)
-        if self._mode == "online":
-            self._say(f"W&B: {self.place}")
+        heard = [name for name in ENVIRONMENT if os.environ.get(name)]
+        if project:
+            heard = [name for name in heard if name != "WANDB_PROJECT"]
+        if self._mode == "online" or heard:
+            own = f" (by {', '.join(heard)} of the environment)" if heard else ""
+            self._say(f"W&B: {self.place}{own}")
         self._old = old
 
     def _start(self, name: str, seed: int | None = None) -> Any:
@@ -149,8 +170,11 @@ class WandbMirror:
         origin = {
             key: document.get(key) for key in ("versions", "device", "git", "started", "command")
         }
-        title = f"{experiment.task}/{experiment.method}"
-        tags = [experiment.task, experiment.topology, experiment.messages]
+        said = os.environ.get
+        title = said("WANDB_NAME") or f"{experiment.task}/{experiment.method}"
+        group = said("WANDB_RUN_GROUP") or recipe_name(self._folder)
+        tags = [*said("WANDB_TAGS", "").split(","), experiment.task, experiment.topology]
+        tags += [experiment.messages] if seed is None else [experiment.messages, "seed"]
         wanted = {
             "silent": True,
             "console": "off",  # else it would take over stdout and stderr
@@ -167,11 +191,13 @@ class WandbMirror:
             reinit="create_new",  # leave alone what the user's own program may have open
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
-            project=means.wandb_project,
-            group=recipe_name(self._folder) if seed is None else f"{title} by seed {name}",
-            job_type=experiment.method,
-            name=title if seed is None else f"{title}/{seed}",
-            tags=tags if seed is None else [*tags, "seed"],
+            project=self._project,
+            group=_cut(group or "", LABEL) or None
+            if seed is None
+            else _cut(title, LABEL, f" by seed {name}"),
+            job_type=_cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
+            name=_cut(title, LABEL, "" if seed is None else f"/{seed}"),
+            tags=list(dict.fromkeys(_cut(tag, TAG) for tag in tags if tag)),
             config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
@@ -214,9 +240,9 @@ class WandbMirror:
             headings, lines = seed_table(final)
             results[SEED_TABLE] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
-            results[f"figures/{path.stem}"] = wandb.Image(str(path))
+            results[_cut(f"figures/{path.stem}", LABEL)] = wandb.Image(str(path))
         for path in sorted((self._folder / FIGURES).glob("*.gif")):
-            results[f"episodes/{path.stem}"] = wandb.Video(str(path), format="gif")
+            results[_cut(f"episodes/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
         if results:
             self._run.log(results, step=self._feed.step + 1, commit=True)
         checkpoints = (self._folder / CHECKPOINTS).resolve()
@@ -226,13 +252,15 @@ class WandbMirror:
             artifact.add_reference(checkpoints.as_uri(), checksum=False)
             self._run.log_artifact(artifact)
 
-    def _kept_id(self) -> str | None:
+    def _kept(self) -> dict[str, str]:
+        """Which W&B run the folder has; empty if none."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            return str(json.loads((self._folder / STATE).read_text(encoding="utf-8"))["id"])
-        return None
+            kept = json.loads((self._folder / STATE).read_text(encoding="utf-8"))
+            return {"id": str(kept["id"]), "project": str(kept.get("project") or "")}
+        return {}
 
     def _keep(self, name: str) -> None:
-        kept = {"id": name, "project": self._config.means.wandb_project, "mode": self._mode}
+        kept = {"id": name, "project": self._project, "mode": self._mode}
         write_atomically(self._folder / STATE, strict_json(kept).encode())
 
     def _set_aside(self, name: str | None) -> None:
@@ -246,6 +274,12 @@ class WandbMirror:
                 while aside.exists():  # W&B's names tell seconds, and two processes may share one
                     aside = aside.with_name(aside.name + "_")
                 path.rename(aside)
+
+
+def _cut(text: str, limit: int, ending: str = "") -> str:
+    """At most `limit` letters, `ending` among them."""
+    room = limit - len(ending)
+    return (text if len(text) <= room else text[: room - 3] + "...") + ending
 
 
 def recipe_name(folder: Path) -> str | None:

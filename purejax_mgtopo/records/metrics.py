@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,11 @@ class Evaluation:
     episode: int
     env_steps: int
     seeds: NDArray[np.int32]
-    """[S] numbers of the seeds."""
+    """[S]"""
     finite: NDArray[np.bool_]
-    """[S] false for seeds that left the finite numbers."""
+    """[S]"""
     columns: Mapping[str, NDArray[np.float32]]
     """[S, ...] each; more than one axis becomes a list of fixed length in row-major order."""
-
-    def split(self, wave: Callable[[NDArray], NDArray]) -> Iterator[tuple[int, Evaluation]]:
-        """The rows of each wave, which `wave` tells of their seeds [S], apart."""
-        waves = wave(self.seeds.astype(np.int64))
-        for number in np.unique(waves):
-            own = waves == number
-            columns = {name: values[own] for name, values in self.columns.items()}
-            yield (
-                int(number),
-                replace(self, seeds=self.seeds[own], finite=self.finite[own], columns=columns),
-            )
 
 
 class Metrics:
@@ -71,7 +60,7 @@ class Metrics:
         return sum(len(row.seeds) for row in self._rows)
 
     def rewind(self, wave: Wave, episode: int) -> None:
-        """Forget what a wave recorded after `episode`, and all later waves."""
+        """Forget what a wave told after `episode`, and all later waves."""
         self._rows = [
             row
             for row in self._rows
@@ -86,22 +75,27 @@ class Metrics:
 
     def joined(self, paths: Sequence[Path]) -> None:
         """Add the tables of several processes, each seed's evaluation once, in the order of one process."""
-        experiment = self._config.experiment
-        lanes = self._config.means.lanes or experiment.seeds
-        # A run's waves follow one another, so that a table may hold two of them at the same episode, side by side.
-        parts = [
-            part
-            for row in read_metrics(paths)
-            for part in row.split(lambda seeds: (seeds - experiment.first_seed) // lanes)
-        ]
+        rows: Iterable[Evaluation] = read_metrics(paths)
         if len(paths) > 1:
-            found: dict[tuple[int, int, int], Evaluation] = {}
-            for wave, row in parts:
-                found.setdefault((wave, row.episode, int(row.seeds[0])), row)
-            parts = [(key[0], found[key]) for key in sorted(found)]
-        rows = [row for _, row in parts]
+            rows = self._ordered(rows)
         for row in rows:
             self.append(row)
+
+    def _ordered(self, rows: Iterable[Evaluation]) -> list[Evaluation]:
+        """By wave, episode and seed; of a seed that two tables tell of, the first one's."""
+        experiment = self._config.experiment
+        lanes = self._config.means.lanes or experiment.seeds
+        known: dict[int, NDArray] = {}
+        """Seeds by episode."""
+        found: dict[tuple[int, int, int], Evaluation] = {}
+        for row in rows:
+            before = known.get(row.episode, np.empty(0, np.int32))
+            row = _of_seeds(row, np.flatnonzero(~np.isin(row.seeds, before)))
+            if len(row.seeds):
+                wave = (int(row.seeds[0]) - experiment.first_seed) // lanes
+                found[wave, row.episode, int(row.seeds[0])] = row
+                known[row.episode] = np.concatenate([before, row.seeds])
+        return [found[key] for key in sorted(found)]
 
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""
@@ -154,7 +148,8 @@ def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
 
     for path in paths:
         table = parquet.read_table(path)
-        shapes = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
+        metadata = table.schema.metadata or {}
+        shapes = json.loads(metadata.get(b"shapes", b"{}"))
         arrays = {}
         for name in table.column_names:
             column = table[name].combine_chunks()
@@ -163,8 +158,11 @@ def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
             else:
                 arrays[name] = column.to_numpy(zero_copy_only=False)
         episode, seed = arrays["episode"], arrays["seed"]
-        # Seeds ascend within an evaluation, so that a new one begins where either starts over.
-        begins = np.flatnonzero((np.diff(episode) != 0) | (np.diff(seed) <= 0)) + 1
+        # Seeds ascend within an evaluation, so that a new one begins where either starts over. Where waves are
+        # evaluated once, at the same episode, neither does: a wave's own seeds tell where the next one begins.
+        wave = _waves(seed, json.loads(metadata.get(b"config", b"{}")))
+        starts_over = (np.diff(episode) != 0) | (np.diff(seed) <= 0) | (np.diff(wave) != 0)
+        begins = np.flatnonzero(starts_over) + 1
         named = [name for name in arrays if name not in ("episode", "env_steps", "seed", "finite")]
         for rows in np.split(np.arange(len(episode)), begins):
             if len(rows):
@@ -175,6 +173,21 @@ def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
                     finite=arrays["finite"][rows],
                     columns={name: arrays[name][rows] for name in named},
                 )
+
+
+def _waves(seeds: NDArray, settings: Mapping[str, Any]) -> NDArray:
+    """The wave of each seed, by the settings that a table was written under; 0 where they do not say."""
+    lanes = settings.get("lanes", 0)
+    return (seeds - settings.get("first_seed", 0)) // lanes if lanes else np.zeros_like(seeds)
+
+
+def _of_seeds(evaluation: Evaluation, chosen: NDArray) -> Evaluation:
+    return replace(
+        evaluation,
+        seeds=evaluation.seeds[chosen],
+        finite=evaluation.finite[chosen],
+        columns={name: values[chosen] for name, values in evaluation.columns.items()},
+    )
 
 
 def _joined(rows: list[NDArray], kind: Any) -> NDArray:

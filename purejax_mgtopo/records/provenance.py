@@ -81,9 +81,13 @@ def git(folder: Path) -> dict[str, Any] | None:
     environment = {name: x for name, x in os.environ.items() if not name.startswith("GIT_")}
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
         return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=10, env=environment
+            ["git", "-C", str(folder), *words],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
         ).stdout.strip()
 
     try:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from purejax_mgtopo.config import Config, flatten, override
+from purejax_mgtopo.config import Config, completed, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
@@ -270,14 +270,17 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
                 "give a run's folder or a sweep's results"
             )
         found |= {run: None for run in runs}
-    return list({run.resolve(): run for run in reversed(found)}.values())[::-1]
+    unique: dict[Path, Path] = {}
+    for run in found:
+        unique.setdefault(run.resolve(), run)
+    return list(unique.values())
 
 
 def read_config(folder: Path) -> Config:
     """The configuration a run was made with; settings that it did not have yet are today's defaults."""
     try:
         document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return override(Config(), document["settings"])
+        return override(Config(), completed(document["settings"]))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.metrics import LEADING, Evaluation, read_metrics
 from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
 
@@ -70,7 +71,7 @@ class RunData:
 
 def load_run(folder: str | Path) -> RunData:
     """A run's evaluations as arrays. Raises RunError when `folder` is not a run."""
-    folder = Path(folder)
+    folder = expanded(folder)
     config = read_config(folder)
     try:
         rows = list(read_metrics(tables(folder)))
@@ -110,6 +111,9 @@ def _grid(
     seed = np.concatenate([row.seeds for row in rows])
     episode = np.concatenate([np.full(len(row.seeds), row.episode) for row in rows])
     order = np.lexsort((episode, seed))
+    # A kill while tables are joined leaves rows in two of them.
+    again = (np.diff(seed[order]) == 0) & (np.diff(episode[order]) == 0)
+    order = order[np.concatenate([[True], ~again])]
     seeds, begins, counts = np.unique(seed[order], return_index=True, return_counts=True)
     whole = counts == counts.max()
     cells = order[begins[whole][:, None] + np.arange(counts.max())]

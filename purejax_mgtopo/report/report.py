@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import write_atomically
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import RunData
@@ -38,8 +39,8 @@ def write_report(
     """
     from purejax_mgtopo.report.page import render
 
-    places = [Path(folder) for folder in folders]
-    target = Path(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
+    places = [expanded(folder) for folder in folders]
+    target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
     page = render(build_report(places, episodes=episodes, say=say)).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

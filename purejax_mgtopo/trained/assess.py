@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratifie
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.compiler import matmul_precision
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.trained.load import load_trained
@@ -197,7 +198,8 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    rows = [row for assessment in assessments for row in _rows(assessment)]
+    path = expanded(path)
+    rows = [row for assessment in _each_once(assessments) for row in _rows(assessment)]
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
     table = table.replace_schema_metadata({_KIND: json.dumps({"format": 1})})
@@ -209,6 +211,18 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
     return path
+
+
+def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:
+    """Raises RunError where two tell of the same seed on the same episodes, which would count it twice."""
+    known: set[tuple[Path, int, int]] = set()
+    for assessment in assessments:
+        place = assessment.folder.resolve()
+        for seed in assessment.seeds:
+            if (place, seed, assessment.episode_seed) in known:
+                raise RunError(f"seed {seed} of {place} stands in the table twice; give it once")
+            known.add((place, seed, assessment.episode_seed))
+        yield assessment
 
 
 def frozen_seeds(folder: Path) -> set[int]:

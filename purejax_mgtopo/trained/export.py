@@ -7,6 +7,7 @@ from pathlib import Path
 
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.record import CONFIG
 from purejax_mgtopo.trained.assess import frozen_seeds
@@ -35,7 +36,7 @@ def export(folder: str | Path, seed: int, out: str | Path | None = None) -> Path
     if seed in frozen_seeds(trained.folder):
         raise RunError(f"seed {seed} of {folder} did not stay finite in training; export another")
     name = f"seed{seed}_episode{trained.episode}.npz"
-    target = trained.folder / POLICIES / name if out is None else Path(out)
+    target = trained.folder / POLICIES / name if out is None else expanded(out)
     with clear_disk_errors(target):
         if target.exists() and target.read_bytes() != content:
             raise RunError(f"{target} holds something else already; choose another file with --out")

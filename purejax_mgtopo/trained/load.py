@@ -24,6 +24,8 @@ from purejax_mgtopo.checkpoints.stored import (
 )
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
 _PREFIX = "lanes.seed."
@@ -68,14 +70,16 @@ class TrainedRun:
 def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> TrainedRun:
     """The networks of a run's seeds (by default all that have a checkpoint), from the latest sound ones.
 
-    Only the networks of those seeds are read from disk. Raises RunError where there is no sound checkpoint, and
-    ConfigError for seeds that the run does not have.
+    A seed that is asked for twice is loaded once: twice the same is no second sample. Only the networks of those seeds
+    are read from disk. Raises RunError where there is no sound checkpoint, and ConfigError for seeds that the run does
+    not have.
     """
-    folder = Path(folder)
-    if seeds is not None and len(set(seeds)) < len(seeds):
-        twice = next(seed for seed in seeds if list(seeds).count(seed) > 1)
-        raise ConfigError(f"seed {twice} is named twice: a seed counts once, so name it once")
+    folder = expanded(folder)
+    seeds = None if seeds is None else tuple(dict.fromkeys(int(seed) for seed in seeds))
+    if seeds == ():
+        raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
+    refuse_strict_modes()
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
@@ -92,7 +96,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     if not found:
         why = f" ({problems[0]})" if problems else ""
         raise RunError(f"{folder} has no checkpoint to read networks from{why}")
-    chosen = tuple(sorted(found)) if seeds is None else tuple(seeds)
+    chosen = tuple(sorted(found)) if seeds is None else seeds
     for seed in chosen:
         if seed not in found or found[seed].arrays is None:
             raise ConfigError(f"{folder} has no trained seed {seed}; it has {_span(sorted(found))}")

@@ -39,6 +39,7 @@ from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 
 FORMAT, VERSION = "purejax_mgtopo policy", 2
 
@@ -163,7 +164,7 @@ class ExportedTeam:
 
 def load_policy(path: str | Path) -> ExportedTeam:
     """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours."""
-    path = Path(path)
+    path = expanded(path)
     header, arrays = _unpack(path)
     layout = header.layout()
     leaves = [jnp.asarray(arrays[name]) for name in layout.named()]

@@ -11,6 +11,7 @@ from jax_mpe.viewer import Recording, animate, draw, save_animation, save_pictur
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.record import FIGURES
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.trained.play import Episode, play_episode
@@ -59,7 +60,7 @@ def watch(
     episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode, precision)
     if not np.isfinite(episode.actions).all():
         raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
-    target = Path(folder, FIGURES) if out is None else Path(out)
+    target = trained.folder / FIGURES if out is None else expanded(out)
     name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
     return draw_episode(trained.algorithm, episode, target / name, title)

@@ -73,6 +73,8 @@ class Loop:
         self._checkpoints = checkpoints
         self._ledger = Ledger(self._experiment, record, reporter, mirror)
         self._saved = self._ledger.began
+        self._score = math.nan
+        """Of this wave's last evaluation, as far as this process has seen it."""
 
     def run(self) -> RunResult:
         """Train all waves, to the end or until asked to stop."""
@@ -105,7 +107,7 @@ class Loop:
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
         config, population = self._experiment, self._population
-        self._ledger.episode = 0
+        self._ledger.episode, self._score = 0, math.nan
         with self._stored(wave) as store:
             if store.complete(config.episodes):
                 self._ledger.episode = config.episodes
@@ -162,11 +164,15 @@ class Loop:
     def _keep(
         self, store: Checkpoints, state: Any, wave: Wave, score: float, stop: StopRequest
     ) -> bool:
-        """Save if it is time to; whether to end here. All processes come to the same answer."""
+        """Save if it is time to; whether to end here. All processes come to the same answer.
+
+        Between two evaluations, a checkpoint counts as good as the first of them.
+        """
         now, minutes = time.monotonic(), self._config.means.checkpoint.minutes
         finished = self._ledger.episode >= self._experiment.episodes
-        due = not math.isnan(score) and now - self._saved >= 60 * minutes
-        gathered = processes.gather([stop.requested, due, score])
+        due = now - self._saved >= 60 * minutes
+        self._score = self._score if math.isnan(score) else score
+        gathered = processes.gather([stop.requested, due, self._score])
         ending, due = bool(gathered[:, 0].any()), bool(gathered[0, 1])
         with self._tolerated():
             store.settle()

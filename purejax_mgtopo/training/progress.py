@@ -141,6 +141,7 @@ class BarReporter(Reporter):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24 if self._wide else 8),
             TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[lost]}", markup=False, style="red"),
             console=self._console,
             refresh_per_second=4,
         )
@@ -158,7 +159,7 @@ class BarReporter(Reporter):
         self._began, self._tick = time.monotonic(), None
         self._progress.start()
         # Without a total the bar pulses: nobody knows how long compiling takes.
-        self._task = self._progress.add_task(name, total=None, text="compiling …")
+        self._task = self._progress.add_task(name, total=None, text="compiling …", lost="")
         self._count_up(self._task)
 
     def compiled(self, seconds: float) -> None:
@@ -167,7 +168,11 @@ class BarReporter(Reporter):
 
     def tick(self, tick: Tick) -> None:
         self._tick = tick
-        self._update(completed=tick.episode, text=self._text(tick, duration(tick.seconds_left)))
+        self._update(
+            completed=tick.episode,
+            text=self._text(tick, duration(tick.seconds_left)),
+            lost=f"{tick.non_finite} non-finite" if tick.non_finite else "",
+        )
 
     def end(self, outcome: str) -> None:
         self._stop_counting()
@@ -201,8 +206,7 @@ class BarReporter(Reporter):
                 f"{tick.episode:>{width},}/{self._episodes:,} {tick.train_return:8.2f} "
                 f"{tick.edge_rate:4.0%} {rate:>5} ep/s {time:>5}"
             )
-        lost = f"  [red]{tick.non_finite} non-finite[/]" if tick.non_finite else ""
-        return text + lost
+        return text
 
     def _update(self, **changes: Any) -> None:
         if self._task is not None:

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
+from purejax_mgtopo.machine.paths import expanded
 
 FILE_NAME = "recipe.toml"
 _KEYS = ("question", "tasks", "methods", "seeds", "config", "task", "method")
@@ -82,11 +83,21 @@ class Recipe:
         changes = tuple(changes)
         for change in changes:
             _check_name(change.name, "command line")
-        return tuple(
+        _check_once(changes, "command line")
+        runs = tuple(
             RecipeRun(task, method, self._config(task, method, changes))
             for task in self.tasks
             for method in self.methods
         )
+        known: dict[Experiment, RecipeRun] = {}
+        for run in runs:
+            experiment = run.config.experiment
+            told = known.setdefault(replace(experiment, task=_one_word(experiment.task)), run)
+            if told is not run:  # its seeds would count twice
+                raise ConfigError(
+                    f"{self.path}: {told.name} and {run.name} are the same run; leave one out"
+                )
+        return runs
 
     def _config(self, task: str, method: str, changes: tuple[Setting, ...]) -> Config:
         layers = (
@@ -108,9 +119,9 @@ def load_recipe(path: str | Path) -> Recipe:
 
     Raises ConfigError, in one line that names file and key.
     """
-    file = _find(Path(path))
+    file = _find(expanded(path))
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
@@ -218,7 +229,20 @@ def _settings(table: Any, path: Path, where: str) -> tuple[Setting, ...]:
     settings = tuple(_leaves(table))
     for setting in settings:
         _check_name(setting.name, f"{path}: {where}")
+    _check_once(settings, f"{path}: {where}")
     return settings
+
+
+def _check_once(settings: Iterable[Setting], where: str) -> None:
+    """Of one place: layers may overrule each other, but not themselves."""
+    known: dict[str, Any] = {}
+    for setting in settings:
+        if setting.name in known:
+            raise ConfigError(
+                f"{where}: {setting.name} is given twice, as {known[setting.name]!r} and "
+                f"{setting.value!r}; keep one"
+            )
+        known[setting.name] = setting.value
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[Setting]:
@@ -235,6 +259,14 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {unknown_name('setting', name, known)}")
     if name in _AXES:
         raise ConfigError(f"{where}: {name} is set by the recipe's `tasks` and `methods`, not here")
+
+
+def _one_word(task: str) -> str:
+    """One word for all that mean the same task: with the prey file that its name may end in."""
+    name, _, prey = task.partition("@")
+    if prey.endswith(".npz"):
+        prey = str(expanded(prey).resolve())
+    return f"{name}@{prey or 'shipped'}"
 
 
 def _at(path: Path, where: str, error: ConfigError) -> ConfigError:

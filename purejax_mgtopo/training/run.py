@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from purejax_mgtopo.config import Config, Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.record import (
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
     from purejax_mgtopo.mirror.mirror import WandbMirror
     from purejax_mgtopo.population.population import Population
+
+_RUNNING = threading.Lock()
 
 __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train"]
 
@@ -85,10 +89,11 @@ def train(
 
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
-    folder = Path(folder)
-    processes.in_first(partial(refuse_existing, folder))
-    population = _build(Config(experiment, means))
-    return _run(population, folder, reporter, name, command, resume_it=False)
+    folder = expanded(folder)
+    with _alone():
+        processes.in_first(partial(refuse_existing, folder))
+        population = _build(Config(experiment, means))
+        return _run(population, folder, reporter, name, command, resume_it=False)
 
 
 def resume(
@@ -108,13 +113,28 @@ def resume(
 
     Raises RunError for a folder that holds no run, a finished one, or one in use.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     config = read_config(folder)
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
-    population = _build(config)
-    return _run(population, folder, reporter, name, None, resume_it=True)
+    with _alone():
+        population = _build(config)
+        return _run(population, folder, reporter, name, None, resume_it=True)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Signals, devices and compiled programs belong to the whole process: raise RunError for a second run in it."""
+    if not _RUNNING.acquire(blocking=False):
+        raise RunError(
+            "another run is under way in this process, which trains one at a time; "
+            "wait for it, or start a process for each"
+        )
+    try:
+        yield
+    finally:
+        _RUNNING.release()
 
 
 def _run(

@@ -11,6 +11,7 @@ from purejax_mgtopo.analysis.curves import RunSummary, summarise_run, try_to_dra
 from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.provenance import command_line
 from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, read_config, status
@@ -50,7 +51,7 @@ def sweep(
 
     Raises ConfigError or RunError, each in one line.
     """
-    folder = out or recipe.path.parent / RESULTS
+    folder = recipe.path.parent / RESULTS if out is None else expanded(out)
     runs = recipe.runs(changes)
     states = {run.name: _state(run, folder) for run in runs}
     _describe(recipe, folder, runs, command)

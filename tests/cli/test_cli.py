@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from stand_ins import stand_ins
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli import running
 from purejax_mgtopo.config import Config, Experiment, override
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import startup
 from purejax_mgtopo.records import record, run_data
+from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.training import run as runner
+from purejax_mgtopo.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +127,13 @@ def test_help_starts_neither_jax_nor_anything_heavy(words: list[str]) -> None:
             ["train", "--out", "x", "--method", "meta", "--topology", "full"],
             "give one or the other",
         ),
+        (
+            ["train", "--out", "x", "--seeds", "0", "1", "2"],
+            "too many for --seeds; it says how many",
+        ),
+        (["train", "--out", "x", "--learner.hidden", "8", "16"], "'16' is one value too many"),
+        (["train", "--meta.blend-intermediate", "maybe"], "is true or false, not 'maybe'"),
+        (["train", "--meta.no-blend-intermediat"], "did you mean --meta.no-blend-intermediate?"),
         (["sweep"], "RECIPE"),
         (["sweep", "no/such/place"], "no/such/place does not exist"),
         (["--nonsense"], "--nonsense"),
@@ -143,6 +154,60 @@ def test_bad_input_gets_exactly_one_line(
     assert line.startswith("mgtopo: error: ")
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "blend", "share"),
+    [
+        ("--meta.blend-intermediate false --learner.share_parameters TRUE", False, True),
+        ("--meta.blend-intermediate=false --no-learner.share-parameters", False, False),
+        ("--no-meta.blend-intermediate --learner.share-parameters --debug false", False, True),
+        ("--meta.no-blend-intermediate --debug", False, False),
+        ("--meta.no-blend-intermediate false --distributed=false", True, False),
+    ],
+)
+def test_yes_and_no_in_any_words(words: str, blend: bool, share: bool) -> None:
+    command = cli.parse(["train", "--out", "x", *words.split()])
+    assert command.experiment.meta.blend_intermediate is blend
+    assert command.experiment.learner.share_parameters is share
+    assert command.debug == words.endswith("--debug") and not command.distributed
+    assert cli.parse(["watch", "--greedy", "true"]).run == Path("true")  # a folder's name
+
+
+def test_home_is_expanded_wherever_a_path_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cli.parse(["train", "--out=~/x"]).out == Path("/home/me/x")
+    assert cli.parse(["report", "~/a", "b"]).runs == (Path("/home/me/a"), Path("b"))
+    assert cli.parse(["bench", "--json=~/b.json"]).settings.json == Path("/home/me/b.json")
+    for load in (load_run, load_recipe, runner.resume):
+        with pytest.raises((RunError, ConfigError), match="/home/me/x"):
+            load("~/x")
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path: Path) -> None:
+    folder = tmp_path / "größe"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"settings": {}}))
+    (folder / "events.jsonl").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "purejax_mgtopo", "verify", str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    script = "import sys; from purejax_mgtopo.cli import main, tables; main.main(['methods']); tables.say('gr\\xf6')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=120,
+    )
+    assert done.returncode == 0 and done.stdout.endswith("gr\\xf6\n"), done.stderr
 
 
 def test_our_own_checks_speak_without_the_parsers_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -152,11 +153,32 @@ def test_asking_starts_neither_jax_nor_wandb(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
 
 
-@pytest.mark.parametrize("data", ["[/device:CPU:0] broke", "[bold]loud[/bold] :smile:"])
-def test_what_is_data_is_no_markup(tmp_path: Path, capsys, data: str) -> None:
-    """One failed run whose error holds brackets ended the table of all runs."""
-    failed = {"event": "failed", "time": 1.0, "error": data, "episode": 0}
-    write(tmp_path / "run", small(), START, failed)
+def test_a_run_is_listed_once_however_often_and_however_it_is_named(tmp_path: Path) -> None:
+    run = write(tmp_path / "a", small(), START)
+    states, _ = read_states([run, tmp_path / "." / "a" / ".." / "a", run])
+    assert len(states) == 1
+
+
+def test_what_a_run_died_of_is_text_not_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One error with brackets must not hide all other runs."""
+    error = "XlaRuntimeError: [/device:CPU:0] [red]:bug: out of memory"
+    failed = {"event": "failed", "time": 3.0, "error": error}
+    write(tmp_path / "[bold]a", small(), START, failed)
+    write(tmp_path / "b", small(), START, {"event": "interrupted", "time": 3.0})
     assert main(["status", str(tmp_path)]) == 0
-    shown = "".join(capsys.readouterr().out.split())
-    assert "".join(data.split()) in shown
+    out = " ".join(capsys.readouterr().out.split())
+    assert "[/device:CPU:0] [red]:bug: out" in out and "interrupted" in out
+
+
+def test_every_console_prints_data_as_it_is() -> None:
+    """Rich's own default reads markup and names of emoji in whatever it prints."""
+    for path in sorted((ROOT / "purejax_mgtopo").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                if node.func.id == "Console":
+                    assert (given.get("markup"), given.get("emoji")) == ("False", "False"), path
+                if node.func.id == "TextColumn":
+                    assert given.get("markup") == "False", path

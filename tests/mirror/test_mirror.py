@@ -27,7 +27,7 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import CheckpointConfig, Config, override
 from purejax_mgtopo.machine.processes import index as process_index
 from purejax_mgtopo.mirror.access import choose_mode, has_credentials
-from purejax_mgtopo.mirror.mirror import WandbMirror, open_wandb
+from purejax_mgtopo.mirror.mirror import ENVIRONMENT, WandbMirror, open_wandb
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.training import run as runner
@@ -39,7 +39,8 @@ OFFLINE = {"wandb": "offline"}
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+    names = ("WANDB_MODE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+    for name in (*names, *ENVIRONMENT):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
     if (
@@ -396,6 +397,40 @@ def test_online_a_resumed_run_tells_what_the_server_lacks(
     assert run.logged == [30, 40, 41]
     assert run.codes == [0]
     assert "W&B: https://host/run" in notes.notes
+
+
+def test_names_are_cut_to_what_wandb_takes(tmp_path: Path) -> None:
+    """A prey file's path is part of a task's name, and the recipe's folder names the group."""
+    task = f"predator_prey_N3_l3@{'/prey' * 40}.npz"
+    folder = tmp_path / ("r" * 150) / "results" / "task" / "method"
+    (folder.parents[1]).mkdir(parents=True)
+    (folder.parents[1] / record.SWEEP).write_text(json.dumps({"recipe": "r" * 150}))
+    config = override(small(wandb_per_seed=1, **OFFLINE), {"task": task})
+    assert train(folder, config).notes == []
+    both = offline_runs(folder)
+    assert len(both) == 2
+    for run in both:
+        assert len(run.name) <= 128 and len(run.group) <= 128 and len(run.job_type) <= 64
+        assert all(len(tag) <= 64 for tag in run.tags) and {"meta", "lstm"} <= set(run.tags)
+        assert run.config["task"] == task
+    assert any(run.name.endswith(".../0") for run in both)
+    assert main(["wandb-rebuild", str(folder)]) == 0
+
+
+def test_the_environment_beats_our_defaults_and_a_flag_beats_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("theirs", "name", "group", "job", "one,two")
+    for variable, word in zip(ENVIRONMENT, words, strict=True):
+        monkeypatch.setenv(variable, word)
+    (line,) = train(tmp_path / "a", small(**OFFLINE)).notes
+    assert "WANDB_PROJECT" in line and "WANDB_TAGS" in line and str(tmp_path / "a") in line
+    run = program(tmp_path / "a")
+    assert (run.project, run.name, run.group, run.job_type) == words[:4]
+    assert {"one", "two", "meta"} <= set(run.tags)
+    (line,) = train(tmp_path / "b", small(wandb_project="purejax_mgtopo", **OFFLINE)).notes
+    assert "WANDB_PROJECT" not in line
+    assert program(tmp_path / "b").project == "purejax_mgtopo"
 
 
 @pytest.mark.parametrize("when", ["import", "init", "log", "finish"])

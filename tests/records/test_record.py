@@ -14,7 +14,7 @@ from fake_population import small
 
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records import files, record, run_data
+from purejax_mgtopo.records import files, provenance, record, run_data
 from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord, Status
 
@@ -135,6 +135,28 @@ def test_processes_write_their_own_seeds_and_the_first_joins_them(tmp_path: Path
     np.testing.assert_array_equal(apart.return_sampled, joined.return_sampled)
 
 
+def test_a_kill_while_tables_are_joined_counts_no_seed_twice(tmp_path: Path) -> None:
+    config = small(seeds=6)
+    with (
+        RunRecord(tmp_path, config, None, processes=2) as first,
+        RunRecord(tmp_path, config, None, process=1, processes=2) as second,
+    ):
+        for episode in (20, 40):
+            first.evaluation(evaluation(episode, COLUMNS, 0))
+            second.evaluation(evaluation(episode, COLUMNS, 3))
+        for run in (first, second):
+            run.flush()
+        left = (tmp_path / "metrics.1.parquet").read_bytes()
+        first.join()
+    (tmp_path / "metrics.1.parquet").write_bytes(left)
+    data = run_data.load_run(tmp_path)
+    assert data.seeds.tolist() == [0, 1, 2, 3, 4, 5] and data.episodes.tolist() == [20, 40]
+    with RunRecord(tmp_path, config, None, resume=True):
+        pass
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    assert table["seed"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
+
+
 def test_the_table_is_written_seldom_where_that_is_dear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +182,27 @@ def test_config_says_where_the_run_came_from(tmp_path: Path) -> None:
     )
     assert {"device", "git", "started"} <= set(document)
     assert record.read_config(tmp_path / "a" / "run") == small()
+
+
+def test_no_environment_names_another_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a hook of somebody else's repository."""
+    package = Path(provenance.__file__).parents[1]
+    ours = provenance.git(package)
+    if ours is None:
+        pytest.skip("not a checkout")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert provenance.git(package) == ours
+
+
+def test_an_older_runs_eta_had_the_gates_rmsprop(tmp_path: Path) -> None:
+    settings = {"gates.rms_decay": 0.5}
+    (tmp_path / "config.json").write_text(json.dumps({"settings": settings}))
+    meta = record.read_config(tmp_path).experiment.meta
+    assert (meta.rms_decay, meta.rms_epsilon) == (0.5, 1e-8)
 
 
 def test_the_older_config_file_is_still_read(tmp_path: Path) -> None:
@@ -261,17 +304,3 @@ def test_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         record.read_config(tmp_path)
-
-
-def test_the_commit_is_the_codes_whatever_git_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Git sets GIT_DIR in its hooks, to whatever repository they run for."""
-    from purejax_mgtopo.records import provenance
-
-    code = Path(provenance.__file__).parents[1]
-    expected = provenance.git(code)
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
-    assert expected is not None and provenance.git(code) == expected

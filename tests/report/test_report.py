@@ -89,6 +89,11 @@ def test_runs_are_found_beneath_a_folder_once_and_in_order(sweep, tmp_path):
     found = find_runs([sweep / TASKS[0], sweep])
     assert len(found) == len(set(found)) == 6
     assert found[0] == sweep / TASKS[0] / "full"
+    first, second = (sweep / task / "full" for task in TASKS)
+    assert find_runs([first, second, sweep / ".." / first.relative_to(sweep.parent)]) == [
+        first,
+        second,
+    ]
     with pytest.raises(RunError, match="holds no run"):
         find_runs([tmp_path])
     with pytest.raises(RunError, match="not a folder"):

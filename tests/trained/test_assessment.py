@@ -225,6 +225,14 @@ def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
     assert summarise_conditions(synthetic(finite=np.zeros(4, bool))) == []
 
 
+def test_a_seed_asked_for_twice_is_one_sample(run, tmp_path, capsys) -> None:
+    out = tmp_path / "table.parquet"
+    words = ["evaluate", str(run), "--seeds", "4", "4", "5", "--episodes", "2", "--out", str(out)]
+    assert cli.main(words) == 0
+    assert "2 seeds" in capsys.readouterr().out
+    assert parquet.read_table(out)["seed"].to_pylist() == [4] * 5 + [5] * 5
+
+
 def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
     other = synthetic(
         folder=Path("results/b"),
@@ -247,6 +255,8 @@ def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
     assert (table[-1]["task"], table[-1]["touches_end"]) == ("push_N3", 1)
     assert table[-1]["collisions"] is None
 
+    with pytest.raises(RunError, match="seed 0 of .*results/b stands in the table twice"):
+        write_table([other, synthetic(), other], path)
     write_table([other], path)  # an older table may go
     assert parquet.read_table(path).num_rows == 1
 

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from resume_cases import (
+    ROOT,
+    environment,
     finished,
     flags,
     mgtopo,
@@ -108,6 +111,62 @@ def test_killed_at_twenty_instants_nothing_is_lost(whole: Path, tmp_path: Path) 
         assert left == [] and not list(wave(folder).glob("*tmp*"))
     print(f"{kills} kills in {runs} runs, {torn} of them left a half-written checkpoint")
     assert torn >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["none", "meta"])
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [
+        ("JAX_DEBUG_NANS=1", 0),
+        ("JAX_NUMPY_RANK_PROMOTION=raise", 2),
+        ("JAX_NUMPY_DTYPE_PROMOTION=strict", 2),
+    ],
+)
+def test_strict_modes_of_jax_work_or_are_refused(
+    tmp_path: Path, method: str, mode: str, code: int
+) -> None:
+    name, _, value = mode.partition("=")
+    words = flags(tiny(method, episodes=4))
+    process = mgtopo("train", "--out", tmp_path / "a", *words, env=environment(**{name: value}))
+    found, _, err = finished(process)
+    assert found == code, err
+    if code:
+        (line,) = err.splitlines()
+        assert line.startswith(f"mgtopo: error: {mode} forbids")
+        assert not (tmp_path / "a").exists()
+
+
+KILLED_IN_WAVE_1 = """
+import os, signal, sys
+from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
+from purejax_mgtopo.cli.main import main
+
+save = Checkpoints.save
+def kill(self, state, score):
+    if self.folder.name == "wave_1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, state, score)
+Checkpoints.save = kill
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, which gets a kill -9 where the second wave is evaluated and not saved."""
+
+
+def test_killed_between_evaluation_and_checkpoint_of_a_later_wave(tmp_path: Path) -> None:
+    """Each of three waves is evaluated once, at the same episode."""
+    once = flags(
+        tiny(METHOD, episodes=4, lanes=1, devices=1, **{"evaluation.every": 4, "chunk_episodes": 4})
+    )
+    code, _, err = finished(mgtopo("train", "--out", tmp_path / "a", *once))
+    assert code == 0, err
+    words = [sys.executable, "-c", KILLED_IN_WAVE_1, "train", "--out", str(tmp_path / "b"), *once]
+    killed = subprocess.run(words, env=environment(), cwd=ROOT, timeout=280, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(told(tmp_path / "b", ["evaluation"])) == 2
+    code, _, err = finished(mgtopo("resume", tmp_path / "b"))
+    assert code == 0, err
+    same_run(tmp_path / "a", tmp_path / "b", waves=3)
 
 
 @pytest.mark.slow

@@ -100,6 +100,18 @@ def test_the_bar_shows_non_finite_seeds_and_notes() -> None:
     assert "a [note] as it is" in stream.getvalue()
 
 
+def test_the_bar_shows_names_outcomes_and_notes_as_they_are() -> None:
+    stream = io.StringIO()
+    reporter = BarReporter(stream, width=160)
+    reporter.begin("toy[/x]/:bug:", 100, seeds=2)
+    reporter.note("wrote [/tmp/a] :bug:")
+    reporter.end("failed [/device:CPU:0] :bug:")
+    reporter.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for text in ("toy[/x]/:bug:", "wrote [/tmp/a] :bug:", "failed [/device:CPU:0] :bug:"):
+        assert text in shown
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -103,6 +103,14 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
         (MINIMAL + "question = 3", "question must be a string"),
         ('tasks = ["a"]\nmethods = ["metta"]', "methods: unknown method .* mean 'meta'"),
         ('tasks = ["a"]\nmethods = ["meta", "meta"]', "lists 'meta' more than once"),
+        ('tasks = ["a"]\nmethods = ["none", "maddpg"]', "a/none and a/maddpg are the same run"),
+        ('tasks = ["a"]\nmethods = ["full", "full+lstm"]', "are the same run; leave one out"),
+        ('tasks = ["a_N3", "a_N3@shipped"]\nmethods = ["full"]', "are the same run"),
+        ('tasks = ["a@./p.npz", "a@p.npz"]\nmethods = ["full"]', "are the same run"),
+        (
+            MINIMAL + '[config]\n"learner.hidden" = 8\nlearner.hidden = 16',
+            r"\[config\]: learner.hidden is given twice, as 8 and 16",
+        ),
         ('tasks = "a"\nmethods = ["meta"]', "tasks must be a list of names"),
         ('methods = ["meta"]', "tasks must be a list of names"),
         ("tasks = [", "not valid TOML"),
@@ -133,6 +141,18 @@ def test_a_missing_recipe_names_those_beside_it(tmp_path: Path) -> None:
         load_recipe(tmp_path / "runs")
     with pytest.raises(ConfigError, match=r"empty has no recipe.toml; did you mean"):
         load_recipe(tmp_path / "runs" / "empty")
+
+
+def test_two_words_for_a_method_may_have_settings_of_their_own(tmp_path: Path) -> None:
+    text = 'tasks = ["a"]\nmethods = ["full", "full+lstm"]\n[method.full]\nlearner.hidden = 8'
+    assert len(load_recipe(write(tmp_path, text)).runs()) == 2
+
+
+def test_a_byte_order_mark_and_a_change_given_twice(tmp_path: Path) -> None:
+    folder = write(tmp_path, "\ufeff" + MINIMAL)
+    recipe = load_recipe(folder)
+    with pytest.raises(ConfigError, match="seeds is given twice, as 1 and 2"):
+        recipe.runs([Setting("seeds", 1), Setting("seeds", 2)])
 
 
 def test_shipped_recipes_are_valid() -> None:

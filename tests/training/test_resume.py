@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,18 @@ def killed(population: Population, folder: Path, at: int) -> None:
             reporter=Notes(),
             population=lambda _: Killing(population, at),
         )
+
+
+def test_killed_after_a_checkpoint_between_evaluations(tmp_path: Path) -> None:
+    """The records go back to that checkpoint, and the running sums go on from it."""
+    population = program(QUICK[1])
+    whole(population, tmp_path / "a")
+    killed(population, tmp_path / "b", at=5)
+    for path in (tmp_path / "b/checkpoints/wave_0").glob("8*"):  # the one of the evaluation
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert state_of(tmp_path / "b")["clock.episode"] == 6
+    assert resumed(population, tmp_path / "b").episode == 12
+    same_run(tmp_path / "a", tmp_path / "b")
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from purejax_mgtopo.config import CheckpointConfig, Config, EvaluationConfig
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.record import Status
+from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training import sweep as sweeps
 from purejax_mgtopo.training.recipe import Setting, parse_recipe
 from purejax_mgtopo.training.run import RunResult
@@ -346,7 +350,7 @@ def told(folder: Path) -> list[tuple]:
 @pytest.mark.parametrize("lanes", [0, 2])
 @pytest.mark.parametrize("at", range(1, 8))
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, lanes: int, at: int) -> None:
-    """Wherever it is killed, with one wave or two; a checkpoint at every evaluation."""
+    """Wherever it is killed, with one wave or two; a checkpoint after every chunk."""
     config = small(checkpoint=CheckpointConfig(minutes=0))
 
     def whole(config: Config) -> FakePopulation:
@@ -370,6 +374,56 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, lanes: int, a
         assert (again.episode, again.interrupted) == (expected.episode, False)
         assert rows(tmp_path / "a") == rows(tmp_path / "b")
         assert told(tmp_path / "a") == told(tmp_path / "b")
+
+
+def test_a_wave_evaluated_once_is_resumed_though_its_checkpoint_never_came(tmp_path: Path) -> None:
+    """Killed after wave 2 of 3 was evaluated, when the table held neighbouring seeds at one episode."""
+    config = small(lanes=1, evaluation=EvaluationConfig(every=40, episodes=2))
+    whole = partial(FakePopulation, lanes=1)
+    store = FakeStore({})
+
+    class Deadly(FakeStore):
+        def save(self, state: State, score: float) -> None:
+            if self.folder.name == "wave_1":
+                raise Killed
+            super().save(state, score)
+
+    train(config, tmp_path / "a", reporter=Notes(), population=whole, store=store)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "b", reporter=Notes(), population=whole, store=Deadly(store.kept))
+    assert resume(tmp_path / "b", reporter=Notes(), population=whole, store=store).episode == 120
+    assert (tmp_path / "a/metrics.parquet").read_bytes() == (
+        tmp_path / "b/metrics.parquet"
+    ).read_bytes()
+    assert told(tmp_path / "a") == told(tmp_path / "b")
+
+
+def test_a_checkpoint_that_is_due_waits_for_no_evaluation(tmp_path: Path) -> None:
+    """It counts as good as the evaluation before it."""
+    config = small(
+        evaluation=EvaluationConfig(every=20, episodes=2), checkpoint=CheckpointConfig(minutes=0)
+    )
+    store = FakeStore({})
+    train(config, tmp_path / "a", reporter=Notes(), population=FakePopulation, store=store)
+    assert list(store.kept[tmp_path / "a/checkpoints/wave_0"]) == [10, 20, 30, 40]
+    first, *rest = store.scores
+    assert math.isnan(first) and rest[0] == rest[1] < rest[2]
+
+
+def test_one_process_trains_one_run_at_a_time(tmp_path: Path) -> None:
+    """Another thread's second run is refused in one line, and leaves nothing."""
+
+    def second(chunk: int) -> None:
+        with ThreadPoolExecutor(1) as other, pytest.raises(RunError, match="one at a time"):
+            other.submit(runner.train, small().experiment, tmp_path / "b").result()
+
+    train(
+        small(),
+        tmp_path / "a",
+        reporter=Notes(),
+        population=lambda config: FakePopulation(config, before_chunk=second),
+    )
+    assert record.status(tmp_path / "a") is Status.FINISHED and not (tmp_path / "b").exists()
 
 
 def test_without_a_checkpoint_a_run_is_resumed_from_the_start(tmp_path: Path) -> None:
@@ -432,7 +486,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_p
             population=FakePopulation,
             store=full,
         )
-    assert len(run_data.load_run(tmp_path / "a").episodes) == 1
+    chunks = [e["episode"] for e in record.read_events(tmp_path / "a") if e["event"] == "chunk"]
+    assert chunks == [10]
     reporter = Notes()
     brave = small(checkpoint=CheckpointConfig(minutes=0, on_error="continue"))
     done = train(
@@ -443,7 +498,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_p
         store=full,
     )
     assert not done.interrupted
-    assert sum("No space left" in note for note in reporter.notes) == 2
+    assert sum("No space left" in note for note in reporter.notes) == 4
 
 
 def test_a_broken_seed_never_makes_a_checkpoint_the_best(tmp_path: Path) -> None:

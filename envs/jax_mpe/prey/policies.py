@@ -101,7 +101,7 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
     """
     if prey == RANDOM:
         return RandomPrey()
-    path = shipped_file(sizes) if prey == SHIPPED else Path(prey)
+    path = shipped_file(sizes) if prey == SHIPPED else Path(prey).expanduser()
     if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
         return ScriptedPrey(sizes)
     if prey != SHIPPED and path.suffix != ".npz":

@@ -71,9 +71,7 @@ class MetaGradient(EdgeGates):
         self._eta = BackwardLSTM(self.meta.hidden, self.pairs)
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(self.meta.gradient_clip),
-            optax.rmsprop(
-                self.meta.learning_rate, experiment.gates.rms_decay, experiment.gates.rms_epsilon
-            ),
+            optax.rmsprop(self.meta.learning_rate, self.meta.rms_decay, self.meta.rms_epsilon),
         )
 
     def init(self, key: Key[Array, ""]) -> MetaState:
