@@ -8,9 +8,8 @@ line that says what to do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
@@ -27,7 +26,6 @@ __all__ = [
     "Means",
     "MessageConfig",
     "MetaConfig",
-    "completed",
     "differences",
     "flatten",
     "override",
@@ -331,16 +329,6 @@ class Config:
     """The means by which it is computed."""
 
 
-def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An older run's settings, with those that were not there yet: eta's RMSprop had the gates'."""
-    early = {
-        f"meta.{name}": settings[f"gates.{name}"]
-        for name in ("rms_decay", "rms_epsilon")
-        if f"gates.{name}" in settings
-    }
-    return early | dict(settings)
-
-
 def with_method(experiment: Experiment, name: str) -> Experiment:
     """`experiment` with a preset's axes, or those of ``"topology+messages"`` or ``"topology+messages+critic"``.
 
@@ -348,12 +336,8 @@ def with_method(experiment: Experiment, name: str) -> Experiment:
     """
     if "+" in name:
         topology, messages, *critic = name.split("+", 2)
-        return dataclasses.replace(
-            experiment,
-            topology=topology,
-            messages=messages,
-            critic=critic[0] if critic else experiment.critic,
-        )
+        judge = critic[0] if critic else experiment.critic
+        return dataclasses.replace(experiment, topology=topology, messages=messages, critic=judge)
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     method = METHODS[name]

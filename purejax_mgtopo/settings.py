@@ -37,6 +37,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An older run's settings, with those that were not there yet: eta's RMSprop had the gates'."""
+    early = {
+        f"meta.{name}": settings[f"gates.{name}"]
+        for name in ("rms_decay", "rms_epsilon")
+        if f"gates.{name}" in settings
+    }
+    return early | dict(settings)
+
+
 def override(config: Tree, changes: Mapping[str, Any]) -> Tree:
     """`config` with settings replaced by dotted name, all at once (so checks see only the result).
 

@@ -59,13 +59,14 @@ from purejax_mgtopo.checkpoints.stored import (
     sealed,
     set_aside,
 )
-from purejax_mgtopo.config import Experiment, completed, differences, flatten
+from purejax_mgtopo.config import Experiment, differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.provenance import device_kind, versions
+from purejax_mgtopo.settings import completed
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 BITWISE = ("versions", "device", "lanes", "devices", "precision")

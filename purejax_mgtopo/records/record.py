@@ -23,12 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from purejax_mgtopo.config import Config, completed, flatten, override
+from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
+from purejax_mgtopo.settings import completed
 
 CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"

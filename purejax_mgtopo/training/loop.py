@@ -74,7 +74,7 @@ class Loop:
         self._ledger = Ledger(self._experiment, record, reporter, mirror)
         self._saved = self._ledger.began
         self._score = math.nan
-        """Of this wave's last evaluation, as far as this process has seen it."""
+        """The score of this wave's last evaluation, as far as this process has seen it."""
 
     def run(self) -> RunResult:
         """Train all waves, to the end or until asked to stop."""

@@ -234,7 +234,7 @@ def _settings(table: Any, path: Path, where: str) -> tuple[Setting, ...]:
 
 
 def _check_once(settings: Iterable[Setting], where: str) -> None:
-    """Of one place: layers may overrule each other, but not themselves."""
+    """The settings of one place: layers may overrule each other, but not themselves."""
     known: dict[str, Any] = {}
     for setting in settings:
         if setting.name in known:
