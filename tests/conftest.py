@@ -23,6 +23,7 @@ jaxtyping.install_import_hook(
     ["jax_mpe", *(f"purejax_mgtopo.{name}" for name in CHECKED)], "shape_checks.checked"
 )
 
+import ctypes  # noqa: E402
 import gc  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
@@ -37,3 +38,5 @@ def _programs_go_with_their_module() -> Iterator[None]:
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
+        if sys.platform == "linux":  # glibc keeps what was freed until it is asked
+            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
