@@ -176,7 +176,7 @@ def measure_matmul(settings: BenchSettings, note: Callable[[str], None]) -> dict
             turn = {}
             for devices in sorted({1, cores()}):
                 flags = ("--devices", str(devices), "--seconds", str(settings.seconds / 3))
-                result = _result(_start("-m", f"{__name__}.matmul", *flags))
+                result = _result(_start_module("matmul", *flags))
                 for size, rate in result["gflop_per_second"].items():
                     turn[f"{size} on {result['devices']}"] = rate
             best = max(turn.values())
@@ -215,13 +215,13 @@ def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dic
 
     def point(cache: str, seeds: int, devices: int = 0) -> dict[str, Any]:
         flags = ("--task", settings.task, "--seeds", str(seeds), "--devices", str(devices))
-        return _result(_start("-m", f"{__name__}.scaling", *flags, JAX_COMPILATION_CACHE_DIR=cache))
+        return _result(_start_module("scaling", *flags, JAX_COMPILATION_CACHE_DIR=cache))
 
-    memory = _result(_start("-m", f"{__name__}.scaling", "--bandwidth"))
+    memory = _result(_start_module("scaling", "--bandwidth"))
     rates = []
     for devices in sorted({1, cores()}):
         flags = ("--devices", str(devices), "--seconds", str(settings.seconds / 3))
-        rates += _result(_start("-m", f"{__name__}.matmul", *flags))["gflop_per_second"].values()
+        rates += _result(_start_module("matmul", *flags))["gflop_per_second"].values()
     found: dict[str, Any] = {
         "task": settings.task,
         "method": "meta",
@@ -272,18 +272,22 @@ def _train(
     seconds = settings.seconds if seconds is None else seconds
     flags = ("--method", method, "--task", task, "--seconds", str(seconds))
     seeds = ("--seeds", str(settings.seeds or cores()))
-    process = _start("-m", f"{__name__}.training", *flags, *seeds, JAX_COMPILATION_CACHE_DIR=cache)
+    process = _start_module("training", *flags, *seeds, JAX_COMPILATION_CACHE_DIR=cache)
     return _result(process)
 
 
 def _train_in_torch(settings: BenchSettings, style: str, processes: int) -> float:
     flags = ("--task", settings.task, "--style", style, "--seconds", str(settings.seconds))
-    module = f"{__name__}.torch_maddpg"
     running = [
-        _start("-m", module, *flags, "--seed", str(seed), OMP_NUM_THREADS="1")
+        _start_module("torch_maddpg", *flags, "--seed", str(seed), OMP_NUM_THREADS="1")
         for seed in range(processes)
     ]
     return sum(_result(process)["episodes_per_second"] for process in running)
+
+
+def _start_module(name: str, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """One of this folder's modules, as a program of its own."""
+    return _start("-m", f"{__package__}.{name}", *words, **environment)
 
 
 def _start(*words: str, **environment: str) -> subprocess.Popen[str]:

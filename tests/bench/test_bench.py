@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -284,6 +285,24 @@ def test_the_throughput_curve_stops_where_seeds_no_longer_fit(
     for table in bench.scaling_tables(found):
         console.print(table)
     assert "MB per seed" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("part", ["training", "matmul", "compile", "scaling"])
+def test_every_part_starts_a_module_that_is_there(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*words: str, **environment: str) -> None:
+        assert words[0] == "-m"
+        raise Started(words[1])
+
+    monkeypatch.setattr(bench, "_start", start)
+    with pytest.raises(Started) as started:
+        bench._PARTS[part][0](bench.BenchSettings(turns=1), print)
+    module = importlib.util.find_spec(str(started.value))
+    assert module is not None and module.origin is not None
 
 
 def test_environments_are_told_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
