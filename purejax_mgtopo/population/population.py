@@ -61,7 +61,7 @@ class Population:
         self.lanes = self.mesh.size * self.lanes_per_device
         self._together = partial(over_lanes, batch=batch)
         self._init = self._program(self._together(self._init_lane), (LANES,), LANES)
-        shares = bool(jax.tree.leaves(jax.eval_shape(self._init_shared)))
+        shares = bool(jax.tree.leaves(self._shared_shapes()))
         if shares and len(self.waves) > 1:
             raise ConfigError(
                 f"all seeds of {experiment.method} share what they learn, so that they cannot run in waves: "
@@ -79,7 +79,9 @@ class Population:
         first = (wave or self.waves[0]).first_seed
         with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
-            shared = self._everywhere(self._init_shared())
+            shared = self._shared_shapes()
+            if jax.tree.leaves(shared):  # making nothing would still compile the key it is made from
+                shared = self._everywhere(self._init_shared())
         return PopulationState(self._everywhere(self.algorithm.start_clock()), shared, lanes)
 
     def advance(
@@ -99,7 +101,7 @@ class Population:
         seeds = jax.ShapeDtypeStruct((self.lanes,), np.uint32)
         lanes = jax.eval_shape(self._init, jax.eval_shape(jax.vmap(jax.random.key), seeds))
         clock = jax.eval_shape(self.algorithm.start_clock)
-        shared = jax.eval_shape(self._init_shared)
+        shared = self._shared_shapes()
 
         def placed(tree: Any, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(self.mesh, spec)
@@ -113,6 +115,9 @@ class Population:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
         with matmul_precision(self.config.means.precision):
             return self._advance.lower(state.lanes, state.clock, state.shared).compile()
+
+    def _shared_shapes(self) -> Both:
+        return jax.eval_shape(self._init_shared)
 
     def _init_shared(self) -> Both:
         return self.algorithm.parts.init_shared(
