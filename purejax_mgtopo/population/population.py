@@ -80,7 +80,9 @@ class Population:
         with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
             shared = self._shared_shapes()
-            if jax.tree.leaves(shared):  # making nothing would still compile the key it is made from
+            if jax.tree.leaves(
+                shared
+            ):  # making nothing would still compile the key it is made from
                 shared = self._everywhere(self._init_shared())
         return PopulationState(self._everywhere(self.algorithm.start_clock()), shared, lanes)
 
