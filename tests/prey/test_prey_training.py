@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax_mpe.prey import read
 
-from purejax_mgtopo.algorithm.types import Streams
+from purejax_mgtopo.algorithm.types import Purpose, Streams
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.prey.chase import SEED, Chase, hunt
@@ -107,7 +107,7 @@ def test_both_sides_learn_and_lanes_are_independent():
     assert [episode for episode, _ in told] == [2, 4]
     assert told[0][1].contacts.shape == (2,)
     alone = Pairs(replace(SMALL, seeds=1, first_seed=1)).train(lambda *_: None)
-    start = jax.jit(Duel(SMALL).init)(jax.random.key(1))
+    start = jax.jit(Duel(SMALL).init)(Purpose.SELF_PLAY.key(1))
     for side in ("predators", "prey"):
         second, single, fresh = (
             jax.tree.leaves(getattr(state, side).learner) for state in (both, alone, start)
@@ -196,7 +196,7 @@ def test_straight_hunters_are_counted_by_episode(monkeypatch):
     monkeypatch.setattr("purejax_mgtopo.prey.chase.EPISODES", 3)
     env = jax_mpe.make(SMALL.task, prey="scripted")
     contacts = []
-    for key in jax.random.split(jax.random.key(SEED), 3):
+    for key in jax.random.split(Purpose.HUNT.key(SEED), 3):
         state, _ = env.reset(key)
         touched = 0
         for _ in range(25):
