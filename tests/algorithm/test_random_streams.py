@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import algorithm, both, initial, jit, plain
+from core_cases import algorithm, assert_close, both, initial, jit, plain
 
 from purejax_mgtopo.algorithm.evaluate import evaluation_episodes
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
@@ -152,6 +152,15 @@ def test_every_network_is_drawn_from_a_key_of_its_own() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6)
     warmup = jax.random.split(warmup_key, 3)
     assert not bits(warmup) & set.union(*map(bits, asked.values()))
+
+
+def test_reinforces_networks_are_drawn_apart() -> None:
+    rule = algorithm("reinforce").team.rule
+    key = jax.random.key(3)
+    made = jit(rule.init)(key)
+    gates_key, baseline_key = jax.random.split(key)
+    assert_close(made.gates, jit(rule.init_gates)(gates_key))
+    assert_close(made.baseline.params, jit(rule.baseline.init)(baseline_key).params)
 
 
 def test_parts_draw_from_streams_of_their_own() -> None:
