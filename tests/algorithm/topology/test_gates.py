@@ -8,6 +8,7 @@ from core_cases import LEARNED, is_zero, jit, make_rule, scattered, sight, size,
 from oracles import learning
 from scipy.stats import binomtest
 
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.gates import entropy, log_probability
 from purejax_mgtopo.algorithm.types import Mode
@@ -125,6 +126,20 @@ def test_log_probability_and_entropy_at_hand_values():
     h = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
     np.testing.assert_allclose(entropy(logits), [np.log(2), h, 0, 0], atol=1e-6)
     assert np.isfinite(jax.vmap(jax.grad(entropy))(logits)).all()
+
+
+def test_output_k_of_a_shared_gate_is_each_receivers_kth_other_agent():
+    """Receivers that observe the same ask by place among the others, not by the sender's number."""
+    rule = make_rule(small("meta_commnet"), 3, 5)
+    gates = rule.init(jax.random.key(0)).gates
+    alike = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (5,)), (3, 5))
+    logits = np.asarray(rule.logits(gates, alike))
+    np.testing.assert_allclose(logits, np.broadcast_to(logits[0], logits.shape), rtol=1e-6)
+    asked = np.asarray(fill_diagonal(jnp.asarray(logits)))
+    first, second = logits[0]
+    assert abs(first - second) > 1e-3
+    expected = [[0, first, second], [first, 0, second], [first, second, 0]]
+    np.testing.assert_allclose(asked, expected, rtol=1e-6)
 
 
 def test_shared_gates_are_one_network():
