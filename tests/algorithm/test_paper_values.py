@@ -229,6 +229,7 @@ def test_what_is_carried_on_from_update_to_update(method: str) -> None:
     else:
         assert float(state.baseline.moments.weight) == pytest.approx(1.75)
     for old, new in zip(nus, nus[1:], strict=False):
+        assert largest(old, new) > 0
         floor = jax.tree.map(lambda x: 0.9 * x, old)  # a decayed mean never falls faster
         for low, now in zip(jax.tree.leaves(floor), jax.tree.leaves(new), strict=True):
             assert np.all(np.asarray(now) >= np.asarray(low) * (1 - 1e-6))

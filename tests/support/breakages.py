@@ -5,10 +5,13 @@ The table lies in ``tests/breakages``. A breakage is applied in a copy of the tr
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,22 +64,34 @@ class Copy:
             else:
                 shutil.copy2(source, folder / name)
 
-    def pytest(self, names: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run tests of the copy, on its code."""
-        paths = [str(self.folder), str(self.folder / "envs")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(paths),
-            # A file that is broken and mended within a second looks unchanged to a cache of its bytecode.
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        words = ["-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *names]
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
+        paths = [str(folder), str(folder / "envs")]
+        self._server = subprocess.Popen(
+            [sys.executable, str(folder / "tests" / "support" / "breakage_server.py")],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         )
+        self._moment = int(time.time())
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._server.communicate()
+
+    def pytest(self, names: Sequence[str]) -> tuple[int, str]:
+        """Run tests of the copy, on its code: pytest's exit code, and the end of what it printed."""
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(json.dumps(list(names)) + "\n")
+        self._server.stdin.flush()
+        code, said = json.loads(self._server.stdout.readline())
+        return code, said
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        # What is broken and mended within a second would look unchanged to the cache of its bytecode.
+        self._moment += 2
+        os.utime(path, (self._moment, self._moment))
 
     def survives(self, breakage: Breakage) -> str | None:
         """What is wrong if no test turns red under a breakage; None if one does."""
@@ -84,15 +99,15 @@ class Copy:
         whole = path.read_text()
         if whole.count(breakage.old) != 1:
             return "its old text is not there exactly once"
-        path.write_text(whole.replace(breakage.old, breakage.new))
+        self._write(path, whole.replace(breakage.old, breakage.new))
         try:
-            done = self.pytest(breakage.red)
+            code, said = self.pytest(breakage.red)
         finally:
-            path.write_text(whole)
-        if done.returncode == RED and "failed" in done.stdout.splitlines()[-1]:
+            self._write(path, whole)
+        if code == RED and " failed" in said:
             return None
-        tail = " | ".join(done.stdout.strip().splitlines()[-3:])
-        return f"no test turned red (pytest ended with {done.returncode}: {tail})"
+        tail = " | ".join(said.strip().splitlines()[-3:])
+        return f"no test turned red (pytest ended with {code}: {tail})"
 
 
 def survivors(folder: Path, breakages: Sequence[Breakage]) -> Iterator[tuple[Breakage, str | None]]:
@@ -100,10 +115,9 @@ def survivors(folder: Path, breakages: Sequence[Breakage]) -> Iterator[tuple[Bre
 
     Raises RuntimeError where the named tests fail on the unbroken copy.
     """
-    copy = Copy(folder)
-    names = sorted({name for breakage in breakages for name in breakage.red})
-    whole = copy.pytest(names)
-    if whole.returncode != GREEN:
-        raise RuntimeError(f"tests fail on the unbroken copy:\n{whole.stdout[-3000:]}")
-    for breakage in breakages:
-        yield breakage, copy.survives(breakage)
+    with contextlib.closing(Copy(folder)) as copy:
+        code, said = copy.pytest(sorted({name for each in breakages for name in each.red}))
+        if code != GREEN:
+            raise RuntimeError(f"tests fail on the unbroken copy:\n{said}")
+        for breakage in breakages:
+            yield breakage, copy.survives(breakage)
