@@ -81,6 +81,19 @@ def test_an_episode_is_what_the_environment_says(duel, pair):
     assert np.abs(hunters.action[0] - own).max() > 0.05
 
 
+def test_the_edge_costs_prey_its_weight():
+    """Prey far outside, with no predator near."""
+    duel = Duel(SMALL)
+    state = duel.env.initial_state(jax.random.key(0))
+    width = duel.env.half_width
+    state = state.replace(
+        agent_position=jnp.zeros_like(state.agent_position),
+        prey_position=jnp.full_like(state.prey_position, 1.5 * width),
+    )
+    edge = state.prey_position.size * classic_bound(1.5)
+    assert float(duel.prey_reward(state)) == pytest.approx(-3 * edge, rel=1e-4)
+
+
 def test_replay_gives_each_side_its_own_view(duel, pair):
     for side, state, tau in (
         (duel.predators, pair.predators, pair.newest[0]),

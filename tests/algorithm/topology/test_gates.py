@@ -4,7 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import LEARNED, is_zero, jit, make_rule, scattered, sight, size, small
+from core_cases import (
+    LEARNED,
+    is_zero,
+    jit,
+    made_up_trajectory,
+    make_rule,
+    scattered,
+    sight,
+    size,
+    small,
+)
 from oracles import learning
 from scipy.stats import binomtest
 
@@ -147,3 +157,14 @@ def test_shared_gates_are_one_network():
     gates = jit(rule.init)(jax.random.key(0)).gates
     logits = jit(rule.logits)(gates, jnp.ones((AGENTS, WIDTH)))
     np.testing.assert_array_equal(logits, jnp.broadcast_to(logits[0], logits.shape))
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_the_price_of_open_edges_is_taken_off_the_reward(method):
+    """Off the reward from which gates learn, an edge and step at a time."""
+    rule = make_rule(small(method, gates__edge_cost=0.25), AGENTS, WIDTH)
+    tau = made_up_trajectory(5, agents=AGENTS, width=WIDTH)
+    opened = np.asarray(tau.gates.decision, float).sum(axis=(1, 2))
+    assert len(set(opened)) > 1
+    expected = np.asarray(tau.reward, float) - 0.25 * opened
+    np.testing.assert_allclose(rule.priced_reward(tau), expected, rtol=1e-6)
