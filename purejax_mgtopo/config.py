@@ -62,7 +62,7 @@ class LearnerConfig:
     exploration_noise: float = 0.2
     """Standard deviation of the Gaussian noise on actions in training; there is none in evaluation."""
     share_parameters: bool = False
-    """One set of policy and gate parameters for all agents, rather than one each."""
+    """One set of policy and gate parameters for all; a gate's output k is each agent's k-th other."""
 
     def __post_init__(self) -> None:
         require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")

@@ -17,7 +17,7 @@ from typing import Any
 
 import flax.struct
 import jax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 
 PyTree = Any
 Measures = dict[str, Float[Array, ""]]
@@ -177,8 +177,14 @@ class Purpose(enum.IntEnum):
     ASSESSMENT = 2**31 + 2
     SHARING = 2**31 + 3
     """What all seeds of a population share, before learning."""
+    SELF_PLAY = 2**31 + 4
+    """The pairs of predators and prey that train the prey."""
+    CROSS_PLAY = 2**31 + 5
+    """The episodes in which all pairs meet."""
+    HUNT = 2**31 + 6
+    """The episodes of straight hunters."""
 
-    def key(self, seed: int) -> Key[Array, ""]:
+    def key(self, seed: int | Integer[Array, ""]) -> Key[Array, ""]:
         """The key of that number for this purpose."""
         return jax.random.fold_in(jax.random.key(seed), self.value)
 

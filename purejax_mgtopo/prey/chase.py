@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import evaluation_episodes
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Mode, Purpose
 from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
 from purejax_mgtopo.config import Config, EvaluationConfig, Experiment
 from purejax_mgtopo.population.population import Population
@@ -88,7 +88,7 @@ def hunt(settings: PreySettings, prey: str) -> list[float]:
 
         return jnp.sum(jax.lax.scan(step, env.reset(key)[0], length=env.horizon)[1])
 
-    keys = jax.random.split(jax.random.key(SEED), EPISODES)
+    keys = jax.random.split(Purpose.HUNT.key(SEED), EPISODES)
     return _interval(np.asarray(jax.jit(jax.vmap(episode))(keys), float))
 
 

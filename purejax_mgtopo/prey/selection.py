@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.team import Policy
-from purejax_mgtopo.algorithm.types import PyTree, Streams
+from purejax_mgtopo.algorithm.types import Purpose, PyTree, Streams
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.prey.selfplay import Duel
 
@@ -52,7 +52,7 @@ class CrossPlay(NamedTuple):
 def cross_play(duel: Duel, predators: Policy, prey: Policy) -> CrossPlay:
     """Let all teams meet; policies have a leading axis of pairs. All meet in the same episodes."""
     seeds = jax.tree.leaves(prey)[0].shape[0]
-    keys = jax.vmap(Streams.split)(jax.random.split(jax.random.key(SEED), EPISODES))
+    keys = jax.vmap(Streams.split)(jax.random.split(Purpose.CROSS_PLAY.key(SEED), EPISODES))
 
     def watch(one: Policy, other: Policy, straight: bool) -> tuple[Array, Array]:
         play = partial(duel.play, one, other, straight=straight)

@@ -25,7 +25,16 @@ from jaxtyping import Array, Bool, Float, Key
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.team import Policy, Team
-from purejax_mgtopo.algorithm.types import Both, Clock, Gates, Mode, Sizes, Streams, Trajectory
+from purejax_mgtopo.algorithm.types import (
+    Both,
+    Clock,
+    Gates,
+    Mode,
+    Purpose,
+    Sizes,
+    Streams,
+    Trajectory,
+)
 from purejax_mgtopo.config import Experiment, LearnerConfig, Means
 from purejax_mgtopo.population.lanes import seed_axis
 from purejax_mgtopo.prey.settings import PreySettings
@@ -299,9 +308,9 @@ class Pairs:
         """
         # Rounded up to a multiple of the devices; what is too many trains and is dropped.
         lanes = -(-self.settings.seeds // self.mesh.size) * self.mesh.size
-        seeds = self.settings.first_seed + np.arange(lanes, dtype=np.uint32)
+        seeds = self.settings.first_seed + jnp.arange(lanes, dtype=jnp.uint32)
         sharding = NamedSharding(self.mesh, PartitionSpec("seed"))
-        pairs = self._init(jax.device_put(jax.vmap(jax.random.key)(seeds), sharding))
+        pairs = self._init(jax.device_put(jax.vmap(Purpose.SELF_PLAY.key)(seeds), sharding))
         clock = self.duel.start_clock()
         for _ in range(self.settings.episodes // self.settings.chunk):
             pairs, metrics = self._advance(pairs, clock)

@@ -6,6 +6,7 @@ import jax_mpe
 import numpy as np
 import pytest
 from jax_mpe import Bodies
+from jax_mpe.physics import contact_forces
 
 from tests.oracles import mpe_numpy
 
@@ -150,3 +151,11 @@ def test_wrong_bodies_are_refused():
         Bodies.alike(2, radius=0.0)
     with pytest.raises(ValueError, match="must be positive"):
         Bodies.alike(2, radius=0.1, mass=-1.0)
+
+
+def test_one_that_takes_no_part_in_contacts_feels_none_between_two_that_do():
+    one = Bodies.alike(1, radius=0.5)
+    bodies = one + Bodies.alike(1, radius=0.5, collides=False) + one
+    force = np.asarray(contact_forces(bodies, jnp.array([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]])))
+    assert np.all(force[1] == 0)
+    assert force[0, 0] < -1 and force[2, 0] > 1

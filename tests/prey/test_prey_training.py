@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax_mpe.prey import read
 
-from purejax_mgtopo.algorithm.types import Streams
+from purejax_mgtopo.algorithm.types import Purpose, Streams
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.prey.chase import SEED, Chase, hunt
@@ -81,6 +81,19 @@ def test_an_episode_is_what_the_environment_says(duel, pair):
     assert np.abs(hunters.action[0] - own).max() > 0.05
 
 
+def test_the_edge_costs_prey_its_weight():
+    """Prey far outside, with no predator near."""
+    duel = Duel(SMALL)
+    state = duel.env.initial_state(jax.random.key(0))
+    width = duel.env.half_width
+    state = state.replace(
+        agent_position=jnp.zeros_like(state.agent_position),
+        prey_position=jnp.full_like(state.prey_position, 1.5 * width),
+    )
+    edge = state.prey_position.size * classic_bound(1.5)
+    assert float(duel.prey_reward(state)) == pytest.approx(-3 * edge, rel=1e-4)
+
+
 def test_replay_gives_each_side_its_own_view(duel, pair):
     for side, state, tau in (
         (duel.predators, pair.predators, pair.newest[0]),
@@ -107,7 +120,7 @@ def test_both_sides_learn_and_lanes_are_independent():
     assert [episode for episode, _ in told] == [2, 4]
     assert told[0][1].contacts.shape == (2,)
     alone = Pairs(replace(SMALL, seeds=1, first_seed=1)).train(lambda *_: None)
-    start = jax.jit(Duel(SMALL).init)(jax.random.key(1))
+    start = jax.jit(Duel(SMALL).init)(Purpose.SELF_PLAY.key(1))
     for side in ("predators", "prey"):
         second, single, fresh = (
             jax.tree.leaves(getattr(state, side).learner) for state in (both, alone, start)
@@ -196,7 +209,7 @@ def test_straight_hunters_are_counted_by_episode(monkeypatch):
     monkeypatch.setattr("purejax_mgtopo.prey.chase.EPISODES", 3)
     env = jax_mpe.make(SMALL.task, prey="scripted")
     contacts = []
-    for key in jax.random.split(jax.random.key(SEED), 3):
+    for key in jax.random.split(Purpose.HUNT.key(SEED), 3):
         state, _ = env.reset(key)
         touched = 0
         for _ in range(25):

@@ -27,7 +27,12 @@ STEP_MEASURES = ("advantage_norm", "gate_gradient_norm", "gate_update_norm")
 
 
 class EdgeGates(Rule):
-    """``c^i: o_i -> FC(H)-FC(H)-Linear(N-1)``, one Bernoulli for each possible sender (Table 2)."""
+    """``c^i: o_i -> FC(H)-FC(H)-Linear(N-1)``, one Bernoulli for each possible sender (Table 2).
+
+    Output k of agent i's network is for the k-th of the *other* agents, by ascending index. With one network for all
+    (`share_parameters`, as in `meta_commnet`) the same output therefore means another sender for each receiver: output
+    0 is agent 1 to agent 0 and agent 0 to all others. What tells receivers apart is what they observe, nothing else.
+    """
 
     edges: ClassVar[Edges] = Edges.DATA
 

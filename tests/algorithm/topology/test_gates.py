@@ -4,10 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import LEARNED, is_zero, jit, make_rule, scattered, sight, size, small
+from core_cases import (
+    LEARNED,
+    is_zero,
+    jit,
+    made_up_trajectory,
+    make_rule,
+    scattered,
+    sight,
+    size,
+    small,
+)
 from oracles import learning
 from scipy.stats import binomtest
 
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.gates import entropy, log_probability
 from purejax_mgtopo.algorithm.types import Mode
@@ -127,8 +138,33 @@ def test_log_probability_and_entropy_at_hand_values():
     assert np.isfinite(jax.vmap(jax.grad(entropy))(logits)).all()
 
 
+def test_output_k_of_a_shared_gate_is_each_receivers_kth_other_agent():
+    """Receivers that observe the same ask by place among the others, not by the sender's number."""
+    rule = make_rule(small("meta_commnet"), 3, 5)
+    gates = rule.init(jax.random.key(0)).gates
+    alike = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (5,)), (3, 5))
+    logits = np.asarray(rule.logits(gates, alike))
+    np.testing.assert_allclose(logits, np.broadcast_to(logits[0], logits.shape), rtol=1e-6)
+    asked = np.asarray(fill_diagonal(jnp.asarray(logits)))
+    first, second = logits[0]
+    assert abs(first - second) > 1e-3
+    expected = [[0, first, second], [first, 0, second], [first, second, 0]]
+    np.testing.assert_allclose(asked, expected, rtol=1e-6)
+
+
 def test_shared_gates_are_one_network():
     rule = make_rule(small("stgs", learner__share_parameters=True), AGENTS, WIDTH)
     gates = jit(rule.init)(jax.random.key(0)).gates
     logits = jit(rule.logits)(gates, jnp.ones((AGENTS, WIDTH)))
     np.testing.assert_array_equal(logits, jnp.broadcast_to(logits[0], logits.shape))
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_the_price_of_open_edges_is_taken_off_the_reward(method):
+    """Off the reward from which gates learn, an edge and step at a time."""
+    rule = make_rule(small(method, gates__edge_cost=0.25), AGENTS, WIDTH)
+    tau = made_up_trajectory(5, agents=AGENTS, width=WIDTH)
+    opened = np.asarray(tau.gates.decision, float).sum(axis=(1, 2))
+    assert len(set(opened)) > 1
+    expected = np.asarray(tau.reward, float) - 0.25 * opened
+    np.testing.assert_allclose(rule.priced_reward(tau), expected, rtol=1e-6)

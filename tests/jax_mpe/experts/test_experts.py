@@ -177,3 +177,11 @@ def test_the_command_prints_a_line_for_each_task_and_refuses_in_one(capsys, monk
     scales.store({"a": scales.Scale(-1.00004, 0.5, 2.0, 0.25, 10)})
     stored = json.loads((tmp_path / "scales.json").read_text())
     assert stored["tasks"]["a"]["random"] == -1.0
+
+
+def test_a_body_that_is_there_halts_in_one_step():
+    """What is left of its speed after a step is what the action must undo, and no more."""
+    velocity = jnp.array([[0.02, -0.01], [0.0, 0.03]])
+    action = steering.approach(jnp.zeros((2, 2)), velocity, 5.0)
+    assert float(jnp.abs(action).max()) < 1
+    np.testing.assert_allclose(0.75 * velocity + 5.0 * 0.1 * action, 0.0, atol=1e-7)

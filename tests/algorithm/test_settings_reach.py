@@ -1,0 +1,316 @@
+"""Every setting of an experiment moves what it names, and nothing else.
+
+The program of each piece of Algorithm 1 is compared as text, before compilation: where it is the same to the letter,
+so is every number; where a setting is to move a piece, its program must differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import pytest
+from core_cases import NOTHING, Algorithm, context, small
+
+from purejax_mgtopo.algorithm.evaluate import evaluate
+from purejax_mgtopo.algorithm.types import Mode, Streams
+from purejax_mgtopo.config import Config, Experiment, flatten, override
+from purejax_mgtopo.population.population import Population
+from purejax_mgtopo.population.waves import split_into_waves
+
+TASK = "navigation_N3_l3"
+NETWORKS = {"policies", "critic's start", "rule's start"}
+ALL = {
+    *NETWORKS,
+    "warm-up",
+    "play",
+    "quiet play",
+    "add",
+    "sample",
+    "critic",
+    "policy",
+    "track",
+    "learn",
+    "outer",
+    "iteration",
+    "evaluation",
+}
+
+
+WHOLE = {"warm-up", "iteration"}
+"""Made of the others, and slow to write."""
+
+
+class Pieces:
+    """The programs of an experiment, by piece; each is written when it is asked for."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.made = made = Algorithm(experiment)
+        self.key = jax.eval_shape(lambda: jax.random.key(0))
+        self.state = jax.eval_shape(made.init, self.key)
+        self.clock = jax.eval_shape(made.start_clock)
+        self.acting = jax.eval_shape(made.parts.acting, self.state.parts)
+        self.keys = jax.eval_shape(Streams.split, self.key)
+        self.window = jax.eval_shape(
+            made.replay.sample, self.state.replay, self.clock.stored, self.key
+        )
+
+    def program(self, name: str) -> str:
+        spelt = name.replace(" ", "_").replace("-", "_").replace("'", "")
+        function, *given = getattr(self, f"_{spelt}")()
+        return jax.jit(function).lower(*given).as_text()
+
+    def _policies(self):
+        return self.made.team.init, self.key
+
+    def _critics_start(self):
+        return self.made.maddpg.critic.init, self.key
+
+    def _rules_start(self):
+        return self.made.team.rule.init, self.key
+
+    def _warm_up(self):
+        return self.made.init, self.key
+
+    def _play(self):
+        return self.made._play, self.state.learner, self.acting, self.keys
+
+    def _quiet_play(self):
+        from purejax_mgtopo.algorithm.rollout import rollout
+
+        def quiet(policy, acting, keys):
+            return rollout(self.made.env, self.made.team, policy, acting, keys, Mode.EVAL_SAMPLED)
+
+        return quiet, self.state.learner.policy, self.acting, self.keys
+
+    def _add(self):
+        return self.made.replay.add, self.state.replay, self.clock.stored, self.state.trajectory
+
+    def _sample(self):
+        return self.made.replay.sample, self.state.replay, self.clock.stored, self.key
+
+    def _critic(self):
+        keys = self.keys.targeting
+        update = self.made.maddpg.update_critic
+        return update, self.state.learner, self.state.target, self.window, keys
+
+    def _policy(self):
+        keys = self.keys.replaying
+        update = self.made.maddpg.update_policy
+        return update, self.state.learner, self.acting, self.window, keys
+
+    def _track(self):
+        return self.made.maddpg.track, self.state.target, self.state.learner, self.acting
+
+    def _learn(self):
+        def learn(state, trajectory, slope):
+            return self.made.team.rule.learn(state, trajectory, context(slope))
+
+        return learn, self.state.parts.rule, self.state.trajectory, self.acting.rule
+
+    def _outer(self):
+        function, *given = self._learn()
+        trace = jax.eval_shape(function, *given).trace
+        k = self.made.experiment.updates_per_iteration
+
+        def stacked(tree, lead):
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lead, *x.shape), x.dtype), tree)
+
+        rule = self.state.parts.rule
+        taus = stacked(self.state.trajectory, k + 1)
+        return self.made.team.rule.outer, (), rule, rule, taus, stacked(trace, k)
+
+    def _iteration(self):
+        return lambda s, c: self.made.iterate(s, c, NOTHING), self.state, self.clock
+
+    def _evaluation(self):
+        return lambda state: evaluate(self.made, state), self.state
+
+
+@functools.cache
+def pieces(method: str, *changes: tuple[str, Any]) -> Pieces:
+    return Pieces(small(method, TASK, **dict(changes)))
+
+
+@functools.cache
+def base(method: str, name: str) -> str:
+    return pieces(method).program(name)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Another value of a setting, and the pieces that it is to move in each of these methods."""
+
+    value: Any
+    moves: frozenset[str]
+    method: str = "meta"
+    idle: tuple[str, ...] = ()
+    """Methods in which it moves nothing at all."""
+
+
+def reach(value: Any, moves: str, method: str = "meta", idle: str = "") -> Reach:
+    return Reach(value, frozenset(moves.split(", ")), method, tuple(idle.split()))
+
+
+PLAYS = "warm-up, iteration"
+"""What plays episodes of training, besides the piece itself."""
+WIDE = (
+    "policies, critic's start, rule's start, warm-up, play, quiet play, critic, policy, track, learn, outer, "
+    "iteration, evaluation"
+)
+REACH = {
+    "learner.discount": reach(0.5, "critic, learn, outer, iteration"),
+    "learner.hidden": reach(9, WIDE),
+    "learner.batch_size": reach(17, "sample, critic, policy, iteration"),
+    "learner.replay_transitions": reach(200, "warm-up, add, sample, iteration"),
+    "learner.replay_precision": reach("float16", "warm-up, add, sample, iteration"),
+    "learner.warmup_episodes": reach(4, "warm-up"),
+    "learner.critic_learning_rate": reach(0.5, "critic, iteration"),
+    "learner.policy_learning_rate": reach(0.5, "policy, iteration"),
+    "learner.target_rate": reach(0.5, "track, iteration"),
+    "learner.gradient_clip": reach(0.25, "critic, policy, iteration"),
+    "learner.action_penalty": reach(0.5, "policy, iteration"),
+    "learner.exploration_noise": reach(0.4, f"play, {PLAYS}"),
+    "learner.share_parameters": reach(
+        True,
+        "policies, rule's start, warm-up, play, quiet play, critic, policy, track, learn, outer, iteration, evaluation",
+    ),
+    "gates.learning_rate": reach(0.5, "learn, outer, iteration", idle="none full"),
+    "gates.rms_decay": reach(0.5, "learn, outer, iteration", idle="none full"),
+    "gates.rms_epsilon": reach(0.5, "learn, outer, iteration", idle="none full"),
+    "gates.edge_cost": reach(0.5, "learn, outer, iteration", idle="none full stgs"),
+    "gates.entropy": reach(0.5, "learn, iteration", "reinforce", idle="meta stgs none"),
+    "gates.temperature": reach(
+        0.5,
+        "warm-up, play, quiet play, critic, policy, iteration, evaluation",
+        "stgs",
+        idle="meta reinforce none",
+    ),
+    "baseline.learning_rate": reach(0.5, "outer, iteration", idle="none full stgs"),
+    "baseline.n_step": reach(3, "outer, iteration", idle="none full stgs"),
+    "baseline.normalise": reach(False, "outer, iteration", idle="none full stgs"),
+    "baseline.moments_decay": reach(0.5, "outer, iteration", idle="none full stgs"),
+    "meta.learning_rate": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.gradient_clip": reach(0.25, "outer, iteration", idle="reinforce stgs none"),
+    "meta.entropy": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.rms_decay": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.rms_epsilon": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.hidden": reach(7, "rule's start, warm-up, learn, outer, iteration", idle="reinforce"),
+    "meta.blend_intermediate": reach(False, "outer, iteration", idle="reinforce stgs none"),
+    "meta.append_decisions": reach(
+        True, "rule's start, warm-up, learn, outer, iteration", idle="reinforce"
+    ),
+    "meta.reward_transform": reach("signed_log", "learn, outer, iteration", idle="reinforce"),
+    "meta.stop_input_gradient": reach(True, "outer, iteration", idle="reinforce stgs none"),
+    "meta.stop_denominator": reach(True, "outer, iteration", idle="reinforce stgs none"),
+    "meta.output_l2": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.fresh_trajectory": reach(True, "iteration"),
+    "message.latency": reach(
+        1, "warm-up, play, quiet play, sample, critic, policy, iteration, evaluation"
+    ),
+    "message.rounds": reach(
+        3,
+        "policies, warm-up, play, quiet play, critic, policy, track, iteration, evaluation",
+        "commnet",
+        idle="meta none",
+    ),
+    "message.aggregate": reach(
+        "sum",
+        "warm-up, play, quiet play, critic, policy, iteration, evaluation",
+        "commnet",
+        idle="meta none",
+    ),
+    "evaluation.episodes": reach(4, "evaluation"),
+    "evaluation.seed": reach(7, "evaluation"),
+    "updates_per_iteration": reach(1, "outer, iteration"),
+    # These move no piece: what they move is below.
+    "seeds": reach(2, ""),
+    "first_seed": reach(2, ""),
+    "episodes": reach(4, ""),
+    "chunk_episodes": reach(4, ""),
+    "evaluation.every": reach(4, ""),
+}
+NAMES = {"task", "topology", "messages", "critic"}
+"""What picks the pieces themselves; see the tests of the grid and of the tables of names."""
+TOGETHER = {"chunk_episodes": {"episodes": 4, "evaluation.every": 4}}
+"""Settings that must go along for a value to be allowed; they move no piece either."""
+
+
+def test_every_setting_is_in_the_table() -> None:
+    assert set(REACH) | NAMES == set(flatten(Experiment()))
+
+
+def with_setting(method: str, name: str, value: Any) -> Pieces:
+    changes = {name: value} | TOGETHER.get(name, {})
+    return pieces(method, *((n.replace(".", "__"), v) for n, v in changes.items()))
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_a_setting_moves_what_it_names_and_nothing_else(name: str) -> None:
+    row = REACH[name]
+    changed = with_setting(row.method, name, row.value)
+    wanted = row.moves - {""}
+    asked = (ALL - WHOLE) if wanted - WHOLE else ALL  # the whole moves with any of its parts
+    moved = {piece for piece in asked if changed.program(piece) != base(row.method, piece)}
+    assert moved == wanted & asked
+
+
+IDLE = [(name, method) for name, row in REACH.items() for method in row.idle]
+
+
+@pytest.mark.slow  # one more experiment each
+@pytest.mark.parametrize(("name", "method"), IDLE)
+def test_a_setting_of_another_method_moves_nothing(name: str, method: str) -> None:
+    changed = with_setting(method, name, REACH[name].value)
+    for piece in ("rule's start", "play", "policy", "learn", "outer"):
+        assert changed.program(piece) == base(method, piece), piece
+
+
+def plan(**changes: Any) -> dict[str, Any]:
+    """What a run of these settings does when."""
+    plain = small("none", TASK, seeds=5, episodes=24, chunk_episodes=4, evaluation__every=8)
+    settings = override(plain, {name.replace("__", "."): v for name, v in changes.items()})
+    population = Population.__new__(Population)  # no program is needed to ask when
+    population.config = Config(settings)
+    waves = split_into_waves(settings, 2)
+    due = range(0, settings.episodes + 1, settings.chunk_episodes)
+    return {
+        "seeds": [wave.first_seed + k for wave in waves for k in range(wave.seeds)],
+        "chunks": [settings.chunk_episodes] * settings.chunks,
+        "iterations": settings.iterations_per_chunk,
+        "evaluations": [episode for episode in due if episode and population._evaluates(episode)],
+    }
+
+
+def test_what_moves_no_piece_moves_the_plan() -> None:
+    usual = plan()
+    assert usual == {
+        "seeds": [0, 1, 2, 3, 4],
+        "chunks": [4] * 6,
+        "iterations": 2,
+        "evaluations": [8, 16, 24],
+    }
+
+    def moved(**changes: Any) -> dict[str, Any]:
+        other = plan(**changes)
+        return {name: value for name, value in other.items() if value != usual[name]}
+
+    assert moved(seeds=3) == {"seeds": [0, 1, 2]}
+    assert moved(first_seed=7) == {"seeds": [7, 8, 9, 10, 11]}
+    assert moved(episodes=20) == {"chunks": [4] * 5, "evaluations": [8, 16, 20]}
+    assert moved(evaluation__every=12) == {"evaluations": [12, 24]}
+    assert moved(chunk_episodes=8) == {"chunks": [8] * 3, "iterations": 4}
+    assert moved(updates_per_iteration=1) == {"iterations": 4}
+
+
+def test_the_names_pick_the_pieces() -> None:
+    made = Algorithm(small("meta", TASK))
+    other = Algorithm(dataclasses.replace(small("meta", TASK), topology="full", messages="commnet"))
+    assert type(made.team.rule).__name__ == "MetaGradient"
+    assert type(other.team.rule).__name__ == "Full"
+    assert type(other.team.interpreter).__name__ == "CommNet"
+    assert type(made.maddpg.critic).__name__ == "MLPCritic"
+    assert made.env != Algorithm(small("meta", "push_N3")).env
