@@ -45,6 +45,7 @@ from purejax_mgtopo.algorithm.types import (
     Sizes,
     Streams,
 )
+from purejax_mgtopo.analysis.normalised import normalised_interval, normalised_score
 from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -116,6 +117,8 @@ class ConditionSummary:
 
     condition: str
     episodic_return: Interval
+    score: Interval
+    """The return between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     difference: Interval
     """The return less that under `sampled`, seed by seed."""
     edge_rate: Interval
@@ -174,6 +177,7 @@ def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
     if not assessment.finite.any():
         return []
     outcome: Outcome = jax.tree.map(lambda x: x[assessment.finite], assessment.outcome)
+    task = assessment.experiment.task
 
     def interval(values: ArrayLike) -> Interval:
         return stratified_bootstrap([values])
@@ -182,6 +186,7 @@ def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
         ConditionSummary(
             condition=condition,
             episodic_return=interval(outcome.episodic_return[:, c]),
+            score=normalised_interval(task, interval(outcome.episodic_return[:, c])),
             difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),
             edge_rate=interval(outcome.edge_rate[:, c]),
             measures={name: interval(values[:, c]) for name, values in outcome.measures.items()},
@@ -294,6 +299,7 @@ def _outcome(
 
 def _rows(assessment: Assessment) -> list[dict[str, Any]]:
     experiment, outcome = assessment.experiment, assessment.outcome
+    score = normalised_score(experiment.task, outcome.episodic_return)
     return [
         {
             "run": str(assessment.folder),
@@ -309,6 +315,7 @@ def _rows(assessment: Assessment) -> list[dict[str, Any]]:
             "episode_seed": assessment.episode_seed,
             "return": float(outcome.episodic_return[s, c]),
             "return_standard_error": float(outcome.standard_error[s, c]),
+            "normalised_score": None if np.isnan(score[s, c]) else float(score[s, c]),
             "edge_rate": float(outcome.edge_rate[s, c]),
         }
         | {name: float(values[s, c]) for name, values in outcome.measures.items()}
