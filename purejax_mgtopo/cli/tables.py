@@ -83,7 +83,15 @@ def assessment_table(assessment: Assessment) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("edges are")
-    for heading in ("return [95 %]", "score", "vs sampled", "edges", *assessment.outcome.measures):
+    qualities = [name.removeprefix("edge_") for name in assessment.outcome.edge_quality]
+    for heading in (
+        "return [95 %]",
+        "score",
+        "vs sampled",
+        "edges",
+        *qualities,
+        *assessment.outcome.measures,
+    ):
         table.add_column(heading, justify="right")
     for row in summarise_conditions(assessment):
         table.add_row(
@@ -92,7 +100,10 @@ def assessment_table(assessment: Assessment) -> Table:
             "-" if math.isnan(row.score.point) else _with_interval(row.score),
             "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
             f"{row.edge_rate.point:.0%}",
-            *(_with_interval(interval) for interval in row.measures.values()),
+            *(
+                "-" if math.isnan(interval.point) else _with_interval(interval)
+                for interval in (*row.edge_quality.values(), *row.measures.values())
+            ),
         )
     return table
 

@@ -73,6 +73,8 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
         score=normalised_interval(experiment.task, summary.final_return),
         edge_rate=summary.edge_rate,
+        precision=_last(data, "edge_precision", healthy),
+        recall=_last(data, "edge_recall", healthy),
         returns=returns,
         scores=_scores(experiment.task, returns),
         edges=_curve(data.episodes, data.edge_rate),
@@ -220,6 +222,15 @@ def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:
     final = np.asarray(rates[healthy, -1], float)
     known = np.isfinite(final).all(axis=(1, 2))
     return final[known].mean(axis=0) if known.any() else None
+
+
+def _last(data: RunData, name: str, healthy: NDArray) -> float:
+    """Mean over the healthy seeds that have it, at the last evaluation; NaN where there is none."""
+    if name not in data.columns or not len(data.episodes):
+        return np.nan
+    values = np.asarray(data.columns[name][healthy, -1], float)
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _seconds(events: Sequence[dict[str, Any]]) -> float:

@@ -97,6 +97,10 @@ class Run:
     score: Interval
     """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float
+    precision: float
+    """Share of open edges that are right at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
+    recall: float
+    """Share of right edges that are open, in the same way."""
     returns: MetricCurve | None
     scores: MetricCurve | None
     """`returns` on the scale of `score`; None without one."""

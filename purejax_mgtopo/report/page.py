@@ -93,6 +93,7 @@ def render(report: ReportContent) -> str:
         across_chart=lambda across: across_chart(across, looks),
         profile_chart=lambda across: profile_chart(across, looks),
         learned_charts=learned_charts,
+        judged=any(not math.isnan(run.recall) for run in report.runs),
         math=math,
     )
 
