@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax_mpe import Snapshot
+from jax_mpe.scenario import Scenario
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
-from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams, Trajectory
 
+QUALITIES = ("edge_precision", "edge_recall")
+"""Names of what `edge_quality` tells: ratios of sums over all steps of all episodes. With nothing open there is no
+precision, and where no edge is right no recall: NaN, which records keep, and pictures and means leave out."""
 
-def evaluation_shapes(agents: int) -> dict[str, tuple[int, ...]]:
-    """What `evaluate` tells, and the shape of each; asking `evaluate` itself would mean to trace it twice."""
-    scalars = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+
+def knows_right_edges(env: Scenario[Any]) -> bool:
+    """Whether the task says in every state who should hear whom."""
+
+    def ask(key: Array) -> Any:
+        return env.right_edges(env.reset(key)[0])
+
+    return jax.eval_shape(ask, jax.random.key(0)) is not None
+
+
+def right_counts(env: Scenario[Any], played: Trajectory) -> dict[str, Float[Array, ""]]:
+    """Edges of one episode, over its steps: how many were open, right, and both. Nothing of a task that does not know.
+
+    A decision is judged by the state in which it was taken.
+    """
+    if not knows_right_edges(env):
+        return {}
+
+    def ask(moving: Array, step: Array) -> Any:
+        return env.right_edges(env.restore(Snapshot(moving, played.fixed), step))
+
+    right = drop_diagonal(jax.vmap(ask)(played.moving[:-1], jnp.arange(env.horizon)))
+    opened = played.gates.decision
+    return {"open": jnp.sum(opened), "right": jnp.sum(right), "both": jnp.sum(opened * right)}
+
+
+def edge_quality(counts: dict[str, Float[Array, "*episodes"]]) -> dict[str, Float[Array, ""]]:
+    """Precision, the share of open edges that are right; recall, the share of right edges that are open."""
+    if not counts:
+        return {}
+    total = {name: jnp.sum(values) for name, values in counts.items()}
+
+    def share(whole: Array) -> Array:
+        return jnp.where(whole > 0, total["both"] / jnp.maximum(whole, 1.0), jnp.nan)
+
+    return dict(zip(QUALITIES, (share(total["open"]), share(total["right"])), strict=True))
+
+
+def evaluation_shapes(agents: int, right: bool = False) -> dict[str, tuple[int, ...]]:
+    """What `evaluate` tells, and the shape of each; asking `evaluate` itself would mean to trace it twice.
+
+    `right` says that the task knows right edges (`knows_right_edges`).
+    """
+    scalars: tuple[str, ...] = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+    if right:
+        scalars += tuple(f"{name}{end}" for end in ("", "_greedy") for name in QUALITIES)
     return {**dict.fromkeys(scalars, ()), "pair_rate": (agents, agents)}
 
 
@@ -36,7 +87,8 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
 
     ``return_sampled`` and ``edge_rate`` (the share of edges open) are of sampled gates, ``return_greedy`` and
     ``edge_rate_greedy`` of greedy ones; ``pair_rate`` [N, N] is the share of steps in which i (row) received from j
-    (column), sampled gates, zero on the diagonal.
+    (column), sampled gates, zero on the diagonal. Where the task knows right edges, ``edge_precision`` and
+    ``edge_recall`` [``_greedy``] say how well the gates meet them.
     """
     sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED)
     greedy = evaluation_episodes(algorithm, state, Mode.EVAL_GREEDY)
@@ -44,10 +96,15 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
     def episodic_return(episodes: Trajectory) -> Float[Array, ""]:
         return jnp.mean(jnp.sum(episodes.reward, axis=-1))
 
+    def quality(episodes: Trajectory) -> dict[str, Array]:
+        return edge_quality(jax.vmap(partial(right_counts, algorithm.env))(episodes))
+
     return {
         "return_sampled": episodic_return(sampled),
         "return_greedy": episodic_return(greedy),
         "edge_rate": jnp.mean(sampled.gates.decision),
         "edge_rate_greedy": jnp.mean(greedy.gates.decision),
         "pair_rate": fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
+        **quality(sampled),
+        **{f"{name}_greedy": value for name, value in quality(greedy).items()},
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 from textwrap import fill
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purejax_mgtopo.analysis.normalised import LABEL, ends, normalised_score, returns_at
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
@@ -111,6 +113,7 @@ def draw(
         upper.set_title(task, fontsize=10)
         _focus(upper, own)
         _draw_references(upper, references.get(task, ()))
+        _score_axis(upper, task, labelled=index % columns == columns - 1 or task == tasks[-1])
         if index % columns == 0:
             # Wrapped, so that it stays beside its own axes and off the edge rate's label.
             upper.set_ylabel(fill(return_label, 24), fontsize=9)
@@ -198,6 +201,18 @@ def _focus(axes: Axes, runs: Sequence[Curve]) -> None:
             note, (1, 0), (-4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7, color="0.3",
             ha="right",
         )  # fmt: skip
+
+
+def _score_axis(axes: Axes, task: str, labelled: bool) -> None:
+    """On the right, the same heights as normalised scores, where the task has a scale."""
+    if ends(task) is None:
+        return
+    to_score, to_return = partial(normalised_score, task), partial(returns_at, task)
+    right = axes.secondary_yaxis("right", functions=(to_score, to_return))
+    right.tick_params(labelsize=7, colors="0.45")
+    right.spines["right"].set_visible(False)
+    if labelled:
+        right.set_ylabel(fill(LABEL, 24), fontsize=8, color="0.45")
 
 
 def _look(style: Style) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from purejax_mgtopo.prey.settings import PreySettings
 
 @dataclass(frozen=True)
 class TasksCommand(Command):
-    """List the tasks: agents, width of an observation, what each is about."""
+    """List the tasks: agents, width of an observation, mean returns of random actions and of the expert."""
 
     debug: Debug = False
 
@@ -25,14 +25,17 @@ class TasksCommand(Command):
         from rich import box
         from rich.table import Table
 
+        from purejax_mgtopo.analysis.normalised import ends
         from purejax_mgtopo.cli.tables import console, say
 
-        table = Table("task", "agents", "observation", "", box=box.SIMPLE_HEAD)
+        table = Table("task", "agents", "observation", "random", "expert", "", box=box.SIMPLE_HEAD)
         for name in jax_mpe.registered_tasks():
             task = jax_mpe.make(name)
             about = (type(task).__doc__ or "").strip().splitlines()
-            row = (str(task.num_agents), str(task.observation_size), about[0] if about else "")
-            table.add_row(name, *row)
+            scale = ends(name)
+            returns = ("-", "-") if scale is None else (f"{end:.1f}" for end in scale)
+            sizes = (str(task.num_agents), str(task.observation_size))
+            table.add_row(name, *sizes, *returns, about[0] if about else "")
         console().print(table)
         say(
             "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "

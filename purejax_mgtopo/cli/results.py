@@ -46,9 +46,17 @@ class VerifyCommand(Command):
 
 @dataclass(frozen=True)
 class WatchCommand(Command):
-    """Play an episode of a run's trained networks; write it as a picture and an animation."""
+    """Play an episode of a run's trained networks, or of a task's expert; write it as a picture and an animation."""
 
-    run: RunFolder
+    run: Annotated[
+        Positional[Path | None],
+        arg(metavar="DIR", help_behavior_hint="(required without --expert)"),
+    ] = None
+    """The run's folder."""
+    expert: Annotated[
+        str | None, arg(metavar="TASK", help_behavior_hint="(default: trained networks play)")
+    ] = None
+    """Watch the scripted expert of this task, which sees everything, in place of a run."""
     seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the first)")] = (
         None
     )
@@ -57,12 +65,19 @@ class WatchCommand(Command):
     """Open every edge that is more likely open than not, rather than draw it by its probability."""
     episode_seed: EpisodeSeed = 0
     out: Annotated[
-        Path | None, arg(metavar="DIR", help_behavior_hint="(default: figures in the run's folder)")
+        Path | None,
+        arg(
+            metavar="DIR",
+            help_behavior_hint="(default: figures in the run's folder; of an expert: here)",
+        ),
     ] = None
     """Folder for the picture and the animation."""
     name: Annotated[
         str | None,
-        arg(metavar="NAME", help_behavior_hint="(default: seed<i>_episode<e>, or ..._greedy)"),
+        arg(
+            metavar="NAME",
+            help_behavior_hint="(default: seed<i>_episode<e>[_greedy], or TASK_expert_episode<e>)",
+        ),
     ] = None
     """Name of both files, without .png and .gif."""
     debug: Debug = False
@@ -71,17 +86,26 @@ class WatchCommand(Command):
         from purejax_mgtopo.cli.tables import say
         from purejax_mgtopo.machine.startup import use_cache
 
+        if (self.run is None) == (self.expert is None):
+            raise ConfigError("say what to watch: a run's folder, or --expert TASK, and not both")
+        if self.expert is not None and (self.seed is not None or self.greedy):
+            raise ConfigError("--seed and --greedy are of trained networks; an expert has neither")
         use_cache(True)
-        from purejax_mgtopo.trained.watch import watch  # starts JAX
+        from purejax_mgtopo.trained.watch import watch, watch_expert  # starts JAX
 
-        pictures = watch(
-            self.run,
-            seed=self.seed,
-            greedy=self.greedy,
-            episode_seed=self.episode_seed,
-            out=self.out,
-            name=self.name,
-        )
+        if self.run is None:
+            pictures = watch_expert(
+                str(self.expert), episode_seed=self.episode_seed, out=self.out, name=self.name
+            )
+        else:
+            pictures = watch(
+                self.run,
+                seed=self.seed,
+                greedy=self.greedy,
+                episode_seed=self.episode_seed,
+                out=self.out,
+                name=self.name,
+            )
         say(f"picture    {pictures.picture}")
         say(f"animation  {pictures.animation}")
         return 0

@@ -44,17 +44,21 @@ def summary_table(summaries: Sequence[RunSummary]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("task", "method"):
         table.add_column(heading, overflow="fold")
-    for heading in ("final return [95 %]", "edges", "seeds", "minutes"):
+    for heading in ("final return [95 %]", "score", "edges", "seeds", "minutes"):
         table.add_column(heading, justify="right", no_wrap=True)
     task = None
+    from purejax_mgtopo.analysis.normalised import normalised_interval
+
     for summary in summaries:
         final = summary.final_return
         interval = "" if math.isnan(final.low) else f" [{final.low:.2f}, {final.high:.2f}]"
+        score = normalised_interval(summary.task, final)
         all_finite = summary.finite == summary.seeds
         table.add_row(
             "" if summary.task == task else summary.task,
             summary.method,
             "-" if math.isnan(final.point) else f"{final.point:.2f}{interval}",
+            "-" if math.isnan(score.point) else _with_interval(score),
             "-" if math.isnan(summary.edge_rate) else f"{summary.edge_rate:.0%}",
             f"{summary.seeds}" if all_finite else f"{summary.finite} of {summary.seeds} finite",
             f"{summary.minutes:.1f}",
@@ -79,15 +83,27 @@ def assessment_table(assessment: Assessment) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("edges are")
-    for heading in ("return [95 %]", "vs sampled", "edges", *assessment.outcome.measures):
+    qualities = [name.removeprefix("edge_") for name in assessment.outcome.edge_quality]
+    for heading in (
+        "return [95 %]",
+        "score",
+        "vs sampled",
+        "edges",
+        *qualities,
+        *assessment.outcome.measures,
+    ):
         table.add_column(heading, justify="right")
     for row in summarise_conditions(assessment):
         table.add_row(
             row.condition,
             _with_interval(row.episodic_return),
+            "-" if math.isnan(row.score.point) else _with_interval(row.score),
             "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
             f"{row.edge_rate.point:.0%}",
-            *(_with_interval(interval) for interval in row.measures.values()),
+            *(
+                "-" if math.isnan(interval.point) else _with_interval(interval)
+                for interval in (*row.edge_quality.values(), *row.measures.values())
+            ),
         )
     return table
 

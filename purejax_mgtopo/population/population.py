@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
-from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes
+from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes, knows_right_edges
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
@@ -200,7 +200,8 @@ class Population:
         every = experiment.evaluation.every
         chunks = ((clock.episode - 1) % every + 1) // experiment.chunk_episodes
         evaluates = self._evaluates(clock.episode)
-        shapes = evaluation_shapes(self.algorithm.env.num_agents)
+        env = self.algorithm.env
+        shapes = evaluation_shapes(env.num_agents, knows_right_edges(env))
         evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
             evaluates,
             partial(evaluate, self.algorithm),

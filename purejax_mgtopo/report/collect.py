@@ -18,6 +18,7 @@ from purejax_mgtopo.analysis.across_tasks import (
     performance_profile,
 )
 from purejax_mgtopo.analysis.curves import summarise_run
+from purejax_mgtopo.analysis.normalised import ends, normalised_band, normalised_interval
 from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
@@ -57,6 +58,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
     summary = summarise_run(method, data)
     events = list(read_events(folder))
+    returns = _curve(data.episodes, data.return_sampled)
     run = Run(
         folder=str(folder),
         task=experiment.task,
@@ -69,8 +71,12 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         minutes=_seconds(events) / 60,
         final=summary.final_return,
         finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
+        score=normalised_interval(experiment.task, summary.final_return),
         edge_rate=summary.edge_rate,
-        returns=_curve(data.episodes, data.return_sampled),
+        precision=_last(data, "edge_precision", healthy),
+        recall=_last(data, "edge_recall", healthy),
+        returns=returns,
+        scores=_scores(experiment.task, returns),
         edges=_curve(data.episodes, data.edge_rate),
         pairs=_pairs(data, healthy),
         settings=tuple(flatten(Config(experiment, data.means)).items()),
@@ -203,6 +209,12 @@ def _curve(episodes: NDArray, values: NDArray) -> MetricCurve | None:
     return MetricCurve(episodes[shown].astype(float), curve_interval(values[healthy][:, shown]))
 
 
+def _scores(task: str, returns: MetricCurve | None) -> MetricCurve | None:
+    if returns is None or ends(task) is None:
+        return None
+    return MetricCurve(returns.episodes, normalised_band(task, returns.band))
+
+
 def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:
     rates = data.pair_rate
     if rates is None or not healthy.any():
@@ -210,6 +222,15 @@ def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:
     final = np.asarray(rates[healthy, -1], float)
     known = np.isfinite(final).all(axis=(1, 2))
     return final[known].mean(axis=0) if known.any() else None
+
+
+def _last(data: RunData, name: str, healthy: NDArray) -> float:
+    """Mean over the healthy seeds that have it, at the last evaluation; NaN where there is none."""
+    if name not in data.columns or not len(data.episodes):
+        return np.nan
+    values = np.asarray(data.columns[name][healthy, -1], float)
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _seconds(events: Sequence[dict[str, Any]]) -> float:

@@ -94,8 +94,16 @@ class Run:
     final: Interval
     finals: NDArray
     """[S] returns at the last evaluation, of finite seeds."""
+    score: Interval
+    """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float
+    precision: float
+    """Share of open edges that are right at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
+    recall: float
+    """Share of right edges that are open, in the same way."""
     returns: MetricCurve | None
+    scores: MetricCurve | None
+    """`returns` on the scale of `score`; None without one."""
     edges: MetricCurve | None
     pairs: NDArray | None
     """[N, N] open rate by receiver and sender at the last evaluation, mean over seeds."""

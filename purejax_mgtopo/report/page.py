@@ -93,6 +93,7 @@ def render(report: ReportContent) -> str:
         across_chart=lambda across: across_chart(across, looks),
         profile_chart=lambda across: profile_chart(across, looks),
         learned_charts=learned_charts,
+        judged=any(not math.isnan(run.recall) for run in report.runs),
         math=math,
     )
 
@@ -124,7 +125,7 @@ def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
 
 
 def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Markup:
-    """Learning curves (`returns`) or edge rates (`edges`) of all methods on a task."""
+    """Learning curves (`returns`, or normalised `scores`) or edge rates (`edges`) of all methods on a task."""
     lines = [
         Series(run.method, looks[run.method], curve.episodes, curve.band)
         for run in comparison.runs
@@ -139,7 +140,8 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
         return charts.line_chart(
             lines, title=title, x_label="training episodes", height=150, limits=limits
         )
-    title = f"return over training on {comparison.task}"
+    what = "normalised score" if name == "scores" else "return"
+    title = f"{what} over training on {comparison.task}"
     return charts.line_chart(lines, title=title, x_label="training episodes")
 
 

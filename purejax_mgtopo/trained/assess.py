@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.struct
 import jax
@@ -31,20 +31,18 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike, NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.part import Moment, Rule
+from purejax_mgtopo.algorithm.evaluate import edge_quality, right_counts
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import (
     Both,
     Edges,
-    Gates,
     Mode,
     Purpose,
     PyTree,
-    Seen,
-    Sizes,
     Streams,
 )
+from purejax_mgtopo.analysis.normalised import normalised_interval, normalised_score
 from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -52,29 +50,13 @@ from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
+from purejax_mgtopo.trained.channels import RandomEdges
 from purejax_mgtopo.trained.load import load_trained
 
 CONDITIONS = ("sampled", "greedy", "cut", "open", "random")
 FILE_NAME = "evaluation.parquet"
 _KIND = b"purejax_mgtopo.evaluation"
 _TOGETHER = 1000  # episodes that are played at the same time
-
-
-class RandomEdges(Rule):
-    """Every edge is open with the same probability, which is all that the rule acts with; nothing is learned."""
-
-    edges: ClassVar[Edges] = Edges.DATA
-
-    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
-        super().__init__(experiment, sizes)
-        self.tape_shape = (sizes.agents, sizes.agents - 1)
-
-    def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
-        """0 closes every edge with certainty, 1 opens it: the tape lies in [0, 1)."""
-        del seen
-        probability = jnp.broadcast_to(acting, moment.tape.shape)
-        decision = (moment.tape < probability).astype(moment.tape.dtype)
-        return Gates(probability, decision), moment.carry
 
 
 @flax.struct.dataclass
@@ -91,6 +73,8 @@ class Outcome:
     """The task's own measures (`Scenario.measures`), means over all steps."""
     measures_end: dict[str, Float[Array, "*lead"]]
     """The task's own measures after the last step."""
+    edge_quality: dict[str, Float[Array, "*lead"]] = flax.struct.field(default_factory=dict)
+    """Precision and recall of edges, where the task knows right ones; NaN where there is none (nothing open)."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +100,13 @@ class ConditionSummary:
 
     condition: str
     episodic_return: Interval
+    score: Interval
+    """The return between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     difference: Interval
     """The return less that under `sampled`, seed by seed."""
     edge_rate: Interval
+    edge_quality: Mapping[str, Interval]
+    """Precision and recall, over the seeds that have them; empty where the task knows no right edges."""
     measures: Mapping[str, Interval]
 
 
@@ -174,16 +162,25 @@ def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
     if not assessment.finite.any():
         return []
     outcome: Outcome = jax.tree.map(lambda x: x[assessment.finite], assessment.outcome)
+    task = assessment.experiment.task
 
     def interval(values: ArrayLike) -> Interval:
         return stratified_bootstrap([values])
+
+    def known(values: ArrayLike) -> Interval:
+        found = np.asarray(values)[np.isfinite(values)]
+        return interval(found) if len(found) else Interval(np.nan, np.nan, np.nan)
 
     return [
         ConditionSummary(
             condition=condition,
             episodic_return=interval(outcome.episodic_return[:, c]),
+            score=normalised_interval(task, interval(outcome.episodic_return[:, c])),
             difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),
             edge_rate=interval(outcome.edge_rate[:, c]),
+            edge_quality={
+                name: known(values[:, c]) for name, values in outcome.edge_quality.items()
+            },
             measures={name: interval(values[:, c]) for name, values in outcome.measures.items()},
         )
         for c, condition in enumerate(assessment.conditions)
@@ -272,21 +269,23 @@ def _outcome(
 ) -> Outcome:
     env = algorithm.env
 
-    def play(key: Array) -> tuple[Array, Array, dict[str, Array]]:
+    def play(key: Array) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:
         played = rollout(env, team, policy, acting, Streams.split(key), mode)
 
         def measure(moving: Array, step: Array) -> dict[str, Array]:
             return env.measures(env.restore(Snapshot(moving, played.fixed), step))
 
         after = jax.vmap(measure)(played.moving[1:], 1 + jnp.arange(env.horizon))
-        return jnp.sum(played.reward), jnp.mean(played.gates.decision), after
+        right = right_counts(env, played)
+        return jnp.sum(played.reward), jnp.mean(played.gates.decision), after, right
 
     episodes = len(keys)
-    returns, edges, measured = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))
+    returns, edges, measured, right = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))
     return Outcome(
         episodic_return=jnp.mean(returns),
         standard_error=jnp.std(returns, ddof=1) / jnp.sqrt(episodes),
         edge_rate=jnp.mean(edges),
+        edge_quality=edge_quality(right),
         measures=jax.tree.map(jnp.mean, measured),
         measures_end=jax.tree.map(lambda x: jnp.mean(x[:, -1]), measured),
     )
@@ -294,6 +293,7 @@ def _outcome(
 
 def _rows(assessment: Assessment) -> list[dict[str, Any]]:
     experiment, outcome = assessment.experiment, assessment.outcome
+    score = normalised_score(experiment.task, outcome.episodic_return)
     return [
         {
             "run": str(assessment.folder),
@@ -309,13 +309,19 @@ def _rows(assessment: Assessment) -> list[dict[str, Any]]:
             "episode_seed": assessment.episode_seed,
             "return": float(outcome.episodic_return[s, c]),
             "return_standard_error": float(outcome.standard_error[s, c]),
+            "normalised_score": _known(score[s, c]),
             "edge_rate": float(outcome.edge_rate[s, c]),
         }
+        | {name: _known(values[s, c]) for name, values in outcome.edge_quality.items()}
         | {name: float(values[s, c]) for name, values in outcome.measures.items()}
         | {f"{name}_end": float(values[s, c]) for name, values in outcome.measures_end.items()}
         for s, seed in enumerate(assessment.seeds)
         for c, condition in enumerate(assessment.conditions)
     ]
+
+
+def _known(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _is_table(path: Path) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import jax_mpe
 import numpy as np
+from jax_mpe.experts import expert
+from jax_mpe.scenario import Scenario
 from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
 
-from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.types import Mode
+from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.record import FIGURES
@@ -51,8 +56,7 @@ def watch(
         RunError: where there is no run, no checkpoint, or no room to write.
         ConfigError: for a seed that the run does not have, or an episode seed out of range.
     """
-    if not 0 <= episode_seed < 2**32:
-        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    _check_episode(episode_seed)
     trained = load_trained(folder, None if seed is None else [seed])
     seed = trained.seeds[0] if seed is None else seed
     mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
@@ -63,16 +67,63 @@ def watch(
     target = trained.folder / FIGURES if out is None else expanded(out)
     name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
-    return draw_episode(trained.algorithm, episode, target / name, title)
+    return draw_episode(trained.algorithm.env, episode, target / name, title)
 
 
-def draw_episode(algorithm: Algorithm, episode: Episode, stem: Path, title: str) -> Pictures:
+def watch_expert(
+    task: str, *, episode_seed: int = 0, out: str | Path | None = None, name: str | None = None
+) -> Pictures:
+    """Play and draw one episode of a task's scripted expert, which sees the whole state and hears nobody.
+
+    Args:
+        task: its name.
+        episode_seed: another one, another episode; a trained team meets the same start.
+        out: folder for the files; by default the current one.
+        name: of the files, without ``.png`` and ``.gif``; by default ``<task>_expert_episode<e>``.
+
+    Raises:
+        ConfigError: for no task's name, a task without an expert, or an episode seed out of range.
+        RunError: where there is no room to write.
+    """
+    _check_episode(episode_seed)
+    try:
+        env = jax_mpe.make(task)
+        controller = expert(env)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    start = Streams.split(Purpose.WATCHING.key(episode_seed)).reset
+
+    def plain(state: Any) -> Any:
+        return state.replace(key=jax.random.key_data(state.key))  # NumPy has no typed keys
+
+    def step(state: Any, _: None) -> tuple[Any, tuple]:
+        action = jnp.clip(controller(state), -1.0, 1.0)
+        after, timestep = env.step(state, action)
+        return after, (plain(state), action, timestep.reward)
+
+    @jax.jit
+    def play(key: Any) -> Any:
+        end, (states, actions, rewards) = jax.lax.scan(step, env.reset(key)[0], None, env.horizon)
+        states = jax.tree.map(lambda x, last: jnp.append(x, last[None], 0), states, plain(end))
+        return states, jnp.zeros((env.horizon, env.num_agents, env.num_agents)), actions, rewards
+
+    episode = Episode(*jax.tree.map(np.asarray, play(start)))
+    stem = expanded(out or ".") / (name or f"{Path(task).name}_expert_episode{episode_seed}")
+    return draw_episode(env, episode, stem, f"{task}, scripted expert")
+
+
+def _check_episode(episode_seed: int) -> None:
+    if not 0 <= episode_seed < 2**32:
+        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+
+
+def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -> Pictures:
     """Write ``<stem>.png`` and ``<stem>.gif``. Raises RunError if they cannot be written."""
     recording = Recording(episode.states, episode.masks, episode.actions, episode.rewards, title)
-    figure = draw(algorithm.env, recording, moment=len(episode.masks) - 1)
+    figure = draw(env, recording, moment=len(episode.masks) - 1)
     try:
         picture = save_picture(figure, f"{stem}.png")
-        animation = save_animation(animate(algorithm.env, recording), f"{stem}.gif")
+        animation = save_animation(animate(env, recording), f"{stem}.gif")
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(f"cannot write to {error.filename or stem.parent}: {reason}") from error

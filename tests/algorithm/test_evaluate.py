@@ -44,7 +44,7 @@ def evaluated(seed):
 
 def test_an_evaluation_has_the_shapes_that_it_tells_beforehand():
     """A chunk without one has zeros in these shapes; the host does not look at them."""
-    told, shapes = evaluated(0)[0][1], evaluation_shapes(AGENTS)
+    told, shapes = evaluated(0)[0][1], evaluation_shapes(AGENTS, right=True)
     assert set(told) == set(shapes)
     for name, shape in shapes.items():
         assert (told[name].shape, told[name].dtype) == (shape, np.float32)

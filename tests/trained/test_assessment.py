@@ -19,6 +19,7 @@ from stand_ins import train
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Both, Streams
 from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.cli.tables import assessment_table, console
 from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.trained import assess as assessment
@@ -222,7 +223,23 @@ def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
     difference = rows["cut"].difference
     assert (difference.point, difference.low, difference.high) == (-2, -2, -2)
     assert rows["open"].measures["collisions"].point == 3
+    score = rows["sampled"].score  # the ends of navigation's scale: -52.5136 and -7.5373
+    assert score.point == pytest.approx((5 + 52.5136) / 44.9763)
+    low, high = rows["sampled"].episodic_return.low, rows["sampled"].episodic_return.high
+    assert (score.low, score.high) == pytest.approx(
+        ((low + 52.5136) / 44.9763, (high + 52.5136) / 44.9763)
+    )
     assert summarise_conditions(synthetic(finite=np.zeros(4, bool))) == []
+
+
+def test_the_terminal_shows_scores_and_a_dash_where_there_is_none(capsys) -> None:
+    for task, shown in (("navigation_N3_l3", "1.28"), ("navigation_N4_l2", "-")):
+        console().print(assessment_table(synthetic(experiment=Experiment(task=task))))
+        out = capsys.readouterr().out.splitlines()
+        heading = next(line for line in out if "edges are" in line)
+        row = next(line for line in out if line.strip().startswith("sampled"))
+        assert "score" in heading
+        assert shown in row.split()
 
 
 def test_a_seed_asked_for_twice_is_one_sample(run, tmp_path, capsys) -> None:
@@ -250,6 +267,7 @@ def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
     row = next(row for row in table if (row["seed"], row["condition"]) == (1, "cut"))
     assert (row["return"], row["edge_rate"], row["collisions"]) == (3, 0.5, 3)
     assert (row["run"], row["method"], row["finite"]) == ("results/a", "meta", True)
+    assert row["normalised_score"] == pytest.approx((3 + 52.5136) / 44.9763)
     assert row["touches_end"] is None and row["trained_episodes"] == 10
     assert [r["finite"] for r in table if r["seed"] == 3] == [False] * 5
     assert (table[-1]["task"], table[-1]["touches_end"]) == ("push_N3", 1)
