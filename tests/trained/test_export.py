@@ -99,9 +99,10 @@ def observations(trained: TrainedRun, steps: int, batch: int = 5, seed: int = 9)
             "learner__share_parameters": shared,
             "message__latency": latency,
         }
-        for topology, messages, shared, latency in itertools.product(
-            methods.TOPOLOGIES, methods.MESSAGES, (False, True), (0, 1)
-        )
+        for topology, messages, shared, latency in [
+            *itertools.product(methods.TOPOLOGIES, ("lstm", "commnet"), (False, True), (0, 1)),
+            *itertools.product(("magic",), ("gat", "tarmac"), (False, True), (0, 1)),
+        ]
     ]
     + [
         {"messages": "commnet", "message__aggregate": "sum", "message__rounds": 3},

@@ -19,11 +19,12 @@ HEADS, SLOPE = 4, 0.2
 
 
 class GraphAttention(Interpreter):
-    """``sum_j alpha_ij W h_j`` over those from whom i receives, with ``alpha_i = softmax_j LeakyReLU(a W h_i + b W
-    h_j)`` over the same: four heads side by side and ELU, then one head. The policy reads ``[h, z]``.
+    """``sum_j alpha_ij W h_j`` over those from whom i receives and i itself, with ``alpha_i = softmax_j LeakyReLU(a W
+    h_i + b W h_j)`` over the same: four heads side by side and ELU, then one head. The policy reads ``[h, z]``.
 
-    Closed edges have no weight and take no part in the softmax, where the authors leave them in the denominator. An
-    agent does not hear itself. With next-step delivery both rounds hear the previous step's h.
+    Closed edges have no weight and take no part in the softmax, where the authors leave them in the denominator. Every
+    agent reads itself, lest those who hear nobody in the first round have nothing to say in the second. With next-step
+    delivery both rounds hear the previous step's h of the others.
     """
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
@@ -40,19 +41,16 @@ class GraphAttention(Interpreter):
         self._rounds = (Heads(HEADS, hidden // HEADS), Heads(1, hidden))
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
-        """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared).
-
-        Without "rounds" if nobody is ever heard.
-        """
+        """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""
         hidden = jnp.zeros(self.feature_size)
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             encoder_key, *round_keys = jax.random.split(agent_key, 3)
-            params = {"encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation))}
-            if self.edges is Edges.NEVER:
-                return params
             pairs = zip(self._rounds, round_keys, strict=True)
-            return params | {"rounds": [heads.init(k, hidden, hidden[None]) for heads, k in pairs]}
+            return {
+                "encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation)),
+                "rounds": [heads.init(k, hidden, hidden[None]) for heads, k in pairs],
+            }
 
         return init_per_agent(one, key, self.sizes.agents, self.shared)
 
@@ -72,37 +70,44 @@ class GraphAttention(Interpreter):
     def hear(
         self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment
     ) -> Heard:
-        """h, and what the second round makes of the others."""
+        """h, and what the second round makes of it and of the others."""
         del acting
-        if self.edges is Edges.NEVER:
-            nothing = jnp.zeros_like(seen.feature)
-            return Heard(jnp.concatenate([seen.feature, nothing], axis=-1), moment.carry)
-        openness = fill_diagonal(gates.decision)
-        own, arrived = seen.feature, seen.delivered
+        shape = (*seen.feature.shape[:-1], self.sizes.agents)
+        openness = jnp.broadcast_to(jnp.eye(self.sizes.agents), shape)
+        if self.edges is not Edges.NEVER:
+            openness = openness + fill_diagonal(gates.decision)
         first, second = params["rounds"]
-        own = nn.elu(self._read(0, first, own, arrived, openness))
+        own = nn.elu(self._read(0, first, seen.feature, seen.delivered, openness))
         z = self._read(1, second, own, seen.delivered if self.latency else own, openness)
         return Heard(jnp.concatenate([seen.feature, z], axis=-1), moment.carry)
 
     def _read(
-        self, round_: int, params: PyTree, own: Array, arrived: Array, openness: Array
+        self,
+        number: int,
+        params: PyTree,
+        own: Float[Array, "*batch N H"],
+        arrived: Float[Array, "*batch N H"],
+        openness: Float[Array, "*batch N N"],
     ) -> Float[Array, "*batch N H"]:
-        """What one round makes of what arrives: each receiver's own heads read every sender."""
-        heads = self._rounds[round_]
+        """What one round makes of what arrives: each receiver's own heads read every sender, and itself."""
+        heads = self._rounds[number]
 
         def one(
             params: PyTree,
             own: Float[Array, "*batch H"],
             row: Float[Array, "*batch N"],
-            sent: Array,
+            myself: Float[Array, " N"],
+            arrived: Float[Array, "*batch N H"],
         ) -> Float[Array, "*batch H"]:
+            sent = jnp.where(myself[:, None] > 0, own[..., None, :], arrived)
             value, score = apply(heads, params, own, sent)
             weight = attention(score, jnp.broadcast_to(row[..., None, :], score.shape))
             heard = jnp.einsum("...hj,...jhw->...hw", weight, value)
             return heard.reshape(*heard.shape[:-2], -1)
 
-        axes = (None if self.shared else 0, -2, -2, None)
-        return jax.vmap(one, in_axes=axes, out_axes=-2)(params, own, openness, arrived)
+        axes = (None if self.shared else 0, -2, -2, 0, None)
+        me = jnp.eye(self.sizes.agents)
+        return jax.vmap(one, in_axes=axes, out_axes=-2)(params, own, openness, me, arrived)
 
 
 class Heads(nn.Module):

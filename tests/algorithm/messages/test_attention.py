@@ -84,15 +84,11 @@ def gat_by_hand(params, observation, mask, sent=None):
             for head in range(heads):
                 columns = kernel[:, head * width : (head + 1) * width]
                 a, b = layer["receiver"][:, head], layer["sender"][:, head]
-                allowed = [j for j in range(agents) if mask[i, j]]
-                if not allowed:
-                    parts.append(np.zeros(width))
-                    continue
-                raw = [own[i] @ columns @ a + arrived[j] @ columns @ b for j in allowed]
+                allowed = [j for j in range(agents) if mask[i, j] or j == i]
+                said = [(own[i] if j == i else arrived[j]) @ columns for j in allowed]
+                raw = [own[i] @ columns @ a + row @ b for row in said]
                 weight = softmax(np.array([x if x > 0 else 0.2 * x for x in raw]))
-                parts.append(
-                    sum(w * (arrived[j] @ columns) for w, j in zip(weight, allowed, strict=True))
-                )
+                parts.append(sum(w * row for w, row in zip(weight, said, strict=True)))
             new.append(np.concatenate(parts))
         own = [np.where(x > 0, x, np.expm1(x)) for x in new] if round_ == 0 else new
     return np.stack([np.concatenate([h[i], own[i]]) for i in range(agents)])
