@@ -16,21 +16,10 @@ from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.settings import UNNAMED, differences, flatten, override
 
 __all__ = [
-    "BaselineConfig",
-    "CheckpointConfig",
-    "Config",
-    "EvaluationConfig",
-    "Experiment",
-    "GateConfig",
-    "LearnerConfig",
-    "Means",
-    "MessageConfig",
-    "MetaConfig",
-    "differences",
-    "flatten",
-    "override",
+    "BaselineConfig", "CheckpointConfig", "Config", "EvaluationConfig", "Experiment", "GateConfig",
+    "LearnerConfig", "Means", "MessageConfig", "MetaConfig", "differences", "flatten", "override",
     "with_method",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,12 +84,17 @@ class GateConfig:
     """Weight of the entropy bonus of the REINFORCE rule (the meta rule has its own, meta.entropy)."""
     temperature: float = 1.0
     """Temperature of the straight-through Gumbel-softmax gates."""
+    open_probability: float = 0.5
+    """Probability that an edge is open (random only)."""
+    graph: Literal["static", "one_peer"] = "static"
+    """Whether all edges of the exponential graph are open at each step, or one for each agent in turn (exponential)."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "gates.learning_rate must be positive")
         require(0 <= self.rms_decay < 1, "gates.rms_decay must lie in [0, 1)")
         require(self.rms_epsilon > 0, "gates.rms_epsilon must be positive")
         require(self.temperature > 0, "gates.temperature must be positive")
+        require(0 <= self.open_probability <= 1, "gates.open_probability must lie in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -169,8 +163,10 @@ class MessageConfig:
     """Steps that a message takes: 0 delivers it in the step it was sent, 1 in the next."""
     rounds: int = 2
     """Exchanges of hidden states within one step (commnet only)."""
-    aggregate: Literal["mean", "sum"] = "mean"
-    """Whether a receiver takes the average of the senders' hidden states or their sum (commnet only)."""
+    share_hops: bool = False
+    """The same weights in all exchanges, as in the released code, rather than each its own (commnet only)."""
+    aggregate: Literal["mean", "sum", "others"] = "mean"
+    """A receiver takes the senders' average, their sum, or the sum over N - 1 as in IC3Net (commnet only)."""
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "message.rounds must be at least 1")
@@ -341,7 +337,6 @@ def with_method(experiment: Experiment, name: str) -> Experiment:
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     method = METHODS[name]
-    learner = dataclasses.replace(experiment.learner, share_parameters=method.share_parameters)
-    return dataclasses.replace(
-        experiment, topology=method.topology, messages=method.messages, learner=learner
-    )
+    axes = {"topology": method.topology, "messages": method.messages}
+    shared = {"learner.share_parameters": method.share_parameters}
+    return override(experiment, axes | shared | dict(method.settings))

@@ -48,6 +48,8 @@ class Method:
     share_parameters: bool
     about: str
     style: Style
+    settings: tuple[tuple[str, Any], ...] = ()
+    """What the method asks of other settings, by their dotted names."""
 
 
 def _table(*entries: AxisEntry) -> dict[str, AxisEntry]:
@@ -78,6 +80,26 @@ TOPOLOGIES = _table(
         "edge gates learned by a meta-learned update rule (Eqs. 5-9)",
         f"{_RULES}.meta:MetaGradient",
     ),
+    AxisEntry(
+        "ic3net",
+        "each agent talks to all or to nobody, by score function (Singh et al. 2019)",
+        f"{_RULES}.ic3net:BroadcastGates",
+    ),
+    AxisEntry(
+        "magic",
+        "edges told from pairs of features, straight-through (Niu et al. 2021)",
+        f"{_RULES}.magic:PairGates",
+    ),
+    AxisEntry(
+        "exponential",
+        "i receives from i+1, i+2, i+4, ...; nothing is learned (ExpoComm, Li et al. 2025)",
+        f"{_RULES}.exponential:Exponential",
+    ),
+    AxisEntry(
+        "random",
+        "every edge open with a set probability: the control at equal cost",
+        f"{_RULES}.random:Random",
+    ),
 )
 
 MESSAGES = _table(
@@ -91,6 +113,16 @@ MESSAGES = _table(
         "hidden states are averaged and exchanged for several rounds (Sukhbaatar et al. 2016)",
         f"{_MESSAGES}.commnet:CommNet",
     ),
+    AxisEntry(
+        "tarmac",
+        "receivers attend to signed messages for several rounds (Das et al. 2019)",
+        f"{_MESSAGES}.tarmac:TarMAC",
+    ),
+    AxisEntry(
+        "gat",
+        "two rounds of graph attention over hidden states (MAGIC, Niu et al. 2021)",
+        f"{_MESSAGES}.gat:GraphAttention",
+    ),
 )
 
 CRITICS = _table(
@@ -98,6 +130,11 @@ CRITICS = _table(
         "mlp",
         "a multilayer perceptron of all observations and actions (the paper's critic)",
         f"{_CRITICS}.mlp:MLPCritic",
+    ),
+    AxisEntry(
+        "pic",
+        "a graph network that does not know the agents' order (PIC, Liu et al. 2019)",
+        f"{_CRITICS}.pic:PermutationInvariantCritic",
     ),
 )
 
@@ -109,6 +146,13 @@ _PRESETS = (
     Method("meta", "meta", "lstm", False, "topology by meta-gradients: the paper's method", (_RED, "-", "o")),
     Method("commnet", "full", "commnet", True, "CommNet: full communication, shared parameters", (_BLUE, _MIX, "P")),
     Method("meta_commnet", "meta", "commnet", True, "meta-gradient topology over CommNet", (_PURPLE, "-", "*")),
+    Method(
+        "ic3net", "ic3net", "commnet", True, "IC3Net: talk to all or to nobody, over CommNet",
+        (_GREEN, _DASH, "X"), (("message.aggregate", "others"),),
+    ),
+    Method("tarmac", "full", "tarmac", True, "TarMAC: full communication, signed messages", (_GREEN, "-", "<")),
+    Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
+    Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip
 METHODS = {method.name: method for method in _PRESETS}
 ALIASES = {"maddpg": "none"}

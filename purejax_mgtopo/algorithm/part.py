@@ -217,6 +217,7 @@ class Interpreter(Part, abc.ABC):
     Attributes:
         feature_size: F, the width of a feature.
         message_size: M, the width of a message.
+        heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
     """
 
@@ -227,6 +228,7 @@ class Interpreter(Part, abc.ABC):
         super().__init__(experiment, sizes)
         self.edges = edges
         self.latency: int = experiment.message.latency
+        self.heard_size: int = experiment.learner.hidden
         self.memory = self.latency
 
     @abc.abstractmethod

@@ -78,7 +78,7 @@ class Team:
         self.shared = experiment.learner.share_parameters
         self._near = near
         hidden = experiment.learner.hidden
-        self._head = Head(hidden, hidden + sizes.observation, sizes.action)
+        self._head = Head(hidden, self.interpreter.heard_size + sizes.observation, sizes.action)
 
     def under(self, rule: Rule) -> Team:
         """The same team with another rule, whose decisions keep what the interpreter takes for granted."""

@@ -23,8 +23,13 @@ from purejax_mgtopo.records.record import METRICS, read_events
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.run import RunResult
 
-GRID = [f"{topology}+{messages}" for topology in TOPOLOGIES for messages in MESSAGES]
-QUICK = ("meta+lstm", "none+commnet")
+GRID = [
+    *(f"{topology}+{messages}" for topology in TOPOLOGIES for messages in ("lstm", "commnet")),
+    *(f"full+{messages}" for messages in MESSAGES if messages not in ("lstm", "commnet")),
+    "magic+gat",
+    "full+lstm+pic",
+]
+QUICK = ("meta+lstm", "none+commnet", "magic+gat")
 SLOW = (pytest.mark.slow, pytest.mark.timeout(900))  # each compiles two programs
 
 

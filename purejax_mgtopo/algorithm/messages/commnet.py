@@ -17,7 +17,8 @@ from purejax_mgtopo.config import Experiment
 class CommNet(Interpreter):
     """``h0 = tanh(E o)``; in each of K rounds ``h <- tanh(E o + H_k h + C_k c)`` with c the received hidden states.
 
-    ``c_i = sum_j G_ij h_j / max(1, sum_j G_ij)``; ``message.aggregate = "sum"`` drops the denominator. An agent
+    ``c_i = sum_j G_ij h_j / max(1, sum_j G_ij)``; ``message.aggregate = "sum"`` drops the denominator, ``"others"``
+    takes N - 1 (IC3Net). ``message.share_hops`` makes H and C the same in all rounds, as in the released code. An agent
     does not hear itself. K counts exchanges: the original code counts the encoding as a hop, so that its two hops
     are one exchange here. With next-step delivery every round hears the previous step's h0. Differences from the
     original: a deterministic policy and a centralised critic instead of softmax and REINFORCE; no recurrence over
@@ -28,7 +29,8 @@ class CommNet(Interpreter):
         super().__init__(experiment, sizes, edges)
         self.feature_size = self.message_size = experiment.learner.hidden
         self.rounds = experiment.message.rounds
-        self.mean = experiment.message.aggregate == "mean"
+        self.aggregate = experiment.message.aggregate
+        self.kernels = 1 if experiment.message.share_hops else self.rounds
         self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(self.message_size)
         self._mix = nn.Dense(self.message_size, use_bias=False)
@@ -36,7 +38,7 @@ class CommNet(Interpreter):
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "own": K kernels, "heard": K kernels}`` for each agent, stacked (a single one if shared).
 
-        Without "heard" if nothing is.
+        One kernel each if hops share; without "heard" if nothing is.
         """
         hidden = jnp.zeros(self.message_size)
 
@@ -44,13 +46,13 @@ class CommNet(Interpreter):
             encoder_key, own_key, heard_key = jax.random.split(agent_key, 3)
             params = {
                 "encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation)),
-                "own": [self._mix.init(k, hidden) for k in jax.random.split(own_key, self.rounds)],
+                "own": [self._mix.init(k, hidden) for k in jax.random.split(own_key, self.kernels)],
             }
             if self.edges is Edges.NEVER:
                 return params
             return params | {
                 "heard": [
-                    self._mix.init(k, hidden) for k in jax.random.split(heard_key, self.rounds)
+                    self._mix.init(k, hidden) for k in jax.random.split(heard_key, self.kernels)
                 ],
             }
 
@@ -76,17 +78,23 @@ class CommNet(Interpreter):
         encoded = self._encoded(params, seen.observation)
         hidden, heard_from = seen.feature, seen.delivered
         if self.edges is Edges.NEVER:
-            for own in params["own"]:
+            for own in self._each_round(params["own"]):
                 hidden = jnp.tanh(encoded + self._mixed(own, hidden))
             return Heard(hidden, moment.carry)
         weight = fill_diagonal(gates.decision)
-        if self.mean:
+        if self.aggregate == "mean":
             weight = weight / jnp.maximum(1.0, jnp.sum(weight, axis=-1, keepdims=True))
-        for own, other in zip(params["own"], params["heard"], strict=True):
+        elif self.aggregate == "others":
+            weight = weight / (self.sizes.agents - 1)
+        kernels = (self._each_round(params[name]) for name in ("own", "heard"))
+        for own, other in zip(*kernels, strict=True):
             heard = jnp.einsum("...ij,...jh->...ih", weight, heard_from)
             hidden = jnp.tanh(encoded + self._mixed(own, hidden) + self._mixed(other, heard))
             heard_from = seen.delivered if self.latency else hidden
         return Heard(hidden, moment.carry)
+
+    def _each_round(self, kernels: list[PyTree]) -> list[PyTree]:
+        return kernels * self.rounds if len(kernels) < self.rounds else kernels
 
     def _encoded(self, params: PyTree, observation: Float[Array, "*batch N O"]) -> Array:
         return per_agent(self._encoder.apply, self.shared)(params["encoder"], observation)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.part import Context, Learned, Moment
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates, tree_difference, tree_norm
@@ -36,7 +36,7 @@ class StraightThrough(EdgeGates):
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
         """Decisions equal in value to Bernoulli samples, with the derivative of ``sigma((l + L) / tau)``."""
         tape, carry = moment.tape, moment.carry
-        logits = self.logits(acting, seen.observation)
+        logits = self.asked(acting, seen)
         probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
         if moment.mode is Mode.EVAL_GREEDY:
             return Gates(probability, (probability > 0.5).astype(probability.dtype)), carry
@@ -45,6 +45,10 @@ class StraightThrough(EdgeGates):
         soft = jax.nn.sigmoid((logits + noise) / self.settings.temperature)
         hard = (logits + noise > 0).astype(soft.dtype)
         return Gates(probability, hard + (soft - jax.lax.stop_gradient(soft))), carry
+
+    def asked(self, acting: PyTree, seen: Seen) -> Float[Array, "*batch N N-1"]:
+        """Log-odds that i receives from each other agent, of all that there is to see."""
+        return self.logits(acting, seen.observation)
 
     def learn(
         self, state: StraightThroughState, trajectory: Trajectory, context: Context

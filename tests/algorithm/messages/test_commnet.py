@@ -49,15 +49,15 @@ def by_hand(params, observation, mask, aggregate, rounds=2, sent=None):
         new = []
         for i in range(agents):
             heard = sum((said[j] for j in range(agents) if mask[i, j]), np.zeros(HIDDEN))
-            if aggregate == "mean":
-                heard = heard / max(1, mask[i].sum())
+            if aggregate != "sum":
+                heard = heard / (max(1, mask[i].sum()) if aggregate == "mean" else agents - 1)
             own = hidden[i] @ each[i]["own"][k]["params"]["kernel"]
             new.append(np.tanh(encoded[i] + own + heard @ each[i]["heard"][k]["params"]["kernel"]))
         hidden = new
     return np.stack(hidden)
 
 
-@pytest.mark.parametrize("aggregate", ["mean", "sum"])
+@pytest.mark.parametrize("aggregate", ["mean", "sum", "others"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("agents", [2, 3])
 def test_it_equals_the_definition_agent_by_agent(agents, shared, aggregate):
@@ -72,6 +72,25 @@ def test_it_equals_the_definition_agent_by_agent(agents, shared, aggregate):
     for b in range(4):
         expected = by_hand(each, np.asarray(observation[b]), mask[b], aggregate)
         np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("edges", [Edges.ANY, Edges.NEVER])
+def test_hops_may_share_their_weights(edges):
+    """As three rounds of their own weights that happen to be equal."""
+    net, apart = (
+        make(3, edges=edges, message__rounds=3, message__share_hops=share)
+        for share in (True, False)
+    )
+    params = parameters(net)
+    names = [name for name in ("own", "heard") if name in params]
+    assert all(len(params[name]) == 1 for name in names)
+    copies = params | {name: params[name] * 3 for name in names}
+    observation, mask = drawn(3)
+    inputs = (observation, drop_diagonal(jnp.asarray(mask)))
+    np.testing.assert_array_equal(run(net, params, *inputs), run(apart, copies, *inputs))
+    if edges is Edges.ANY:
+        expected = by_hand(copies, np.asarray(observation), mask, "mean", rounds=3)
+        np.testing.assert_allclose(run(net, params, *inputs), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_renaming_the_agents_renames_the_outputs():

@@ -1,0 +1,26 @@
+"""Attention over those whose messages arrive."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+LARGEST = 30.0
+"""How far a closed edge's score may exceed the open ones' before its derivative is cut off: e^30 is finite."""
+
+
+def attention(
+    score: Float[Array, "*batch N"], openness: Float[Array, "*batch N"]
+) -> Float[Array, "*batch N"]:
+    """``G_ij exp(s_ij) / sum_k G_ik exp(s_ik)``: a softmax over open edges, differentiable in the decisions.
+
+    Weights of closed edges are exactly 0; rows without an open edge are zeros.
+    """
+    opened = openness > 0
+    best = jnp.max(jnp.where(opened, score, -jnp.inf), axis=-1, keepdims=True)
+    best = jax.lax.stop_gradient(jnp.where(jnp.isfinite(best), best, 0.0))
+    weight = openness * jnp.exp(jnp.minimum(score - best, LARGEST))
+    total = jnp.sum(weight, axis=-1, keepdims=True)
+    anybody = jnp.any(opened, axis=-1, keepdims=True)
+    return weight / jnp.where(anybody, total, 1.0)
