@@ -154,12 +154,14 @@ class FitCommand(Command):
 
     def do(self) -> int:
         check_method(self.method, self.experiment)
+        if self.memory is not None and not 0 < self.memory < 1e9:  # what is not a number is neither
+            raise ConfigError(f"memory must be a number of GB above 0, not {self.memory}")
+        memory = None if self.memory is None else int(self.memory * 1e9)
         config = Config(self.experiment, self.means)
         get_ready([config], cache=not self.no_cache)
         from purejax_mgtopo.cli.tables import console, fit_table
         from purejax_mgtopo.population.fit import burst, plan
 
-        memory = None if self.memory is None else int(self.memory * 1e9)
         fit = plan(config, memory, check=True)
         rate = None if self.no_burst else burst(fit, profile=self.profile)
         console().print(fit_table(fit, rate))

@@ -52,6 +52,7 @@ from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
+from purejax_mgtopo.settings import LARGEST, check_random_seed
 from purejax_mgtopo.trained.load import load_trained
 
 CONDITIONS = ("sampled", "greedy", "cut", "open", "random")
@@ -141,10 +142,9 @@ def assess(
         RunError: where there is no run, or no checkpoint.
         ConfigError: for seeds that the run does not have, no episodes, or an episode seed out of range.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes must be at least 1, not {episodes}")
-    if not 0 <= episode_seed < 2**32:
-        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    if not 1 <= episodes <= LARGEST:
+        raise ConfigError(f"episodes must be from 1 to {LARGEST}, not {episodes}")
+    check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, seeds)
     silent = trained.algorithm.team.rule.edges is Edges.NEVER
     acting = trained.algorithm.parts.acting(trained.networks.parts)

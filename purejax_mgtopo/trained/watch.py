@@ -10,9 +10,10 @@ from jax_mpe.viewer import Recording, animate, draw, save_animation, save_pictur
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Mode
-from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.record import FIGURES
+from purejax_mgtopo.settings import check_random_seed
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.trained.play import Episode, play_episode
 
@@ -51,8 +52,7 @@ def watch(
         RunError: where there is no run, no checkpoint, or no room to write.
         ConfigError: for a seed that the run does not have, or an episode seed out of range.
     """
-    if not 0 <= episode_seed < 2**32:
-        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, None if seed is None else [seed])
     seed = trained.seeds[0] if seed is None else seed
     mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
