@@ -7,7 +7,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
@@ -71,8 +71,7 @@ def override(config: Tree, changes: Mapping[str, Any]) -> Tree:
 
 
 def _override(node: Any, changes: Mapping[str, Any], prefix: str) -> Any:
-    kind: Hashable = type(node)
-    hints = _hints(kind)
+    hints = _hints(type(node))
     replaced = {}
     for item in dataclasses.fields(node):
         name, value = prefix + item.name, getattr(node, item.name)
@@ -83,7 +82,7 @@ def _override(node: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     return dataclasses.replace(node, **replaced)
 
 
-_hints = functools.cache(typing.get_type_hints)
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 """A recipe of many runs asks thousands of times."""
 
 

@@ -108,6 +108,17 @@ def array_names(path: Path) -> list[str]:
     return [name for name in array_shapes(path) if not name.startswith(DIGEST)]
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint holds what was saved, whatever that is: read in NumPy, under no settings of JAX."""
+    try:
+        check_files(path)
+        read_meta(path)
+        read_arrays(path, array_names(path))
+    except BadCheckpoint:
+        return False
+    return True
+
+
 def verify(folder: Path) -> Iterator[Finding]:
     """Check every checkpoint beneath a run's `folder`: each file, and each array by its digest."""
     for wave in sorted(folder.glob("wave_*")):

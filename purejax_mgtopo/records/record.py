@@ -27,6 +27,7 @@ from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
+from purejax_mgtopo.records.fingerprint import changed, fingerprint, unfit
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.settings import completed
@@ -91,6 +92,8 @@ class RunRecord:
         self._started = time.monotonic()
         self._metrics = Metrics(config)
         self._written, self._cost = -math.inf, 0.0
+        self.changes: list[str] = []
+        """What results depend on and is not as it was when the run was begun."""
 
     def __enter__(self) -> RunRecord:
         with self._open as stack, clear_disk_errors(self.folder):
@@ -108,6 +111,7 @@ class RunRecord:
                     "format": FORMAT,
                     "settings": flatten(self._config),
                     **provenance(self._command),
+                    "fingerprint": fingerprint(self._config.experiment),
                 }
                 write_atomically(self.folder / CONFIG, strict_json(description, indent=2).encode())
             self.flush()
@@ -220,6 +224,10 @@ class RunRecord:
 
         The first process takes up what all have recorded, however many they were; the others begin with nothing.
         """
+        then, now = read_fingerprint(self.folder), fingerprint(self._config.experiment)
+        if problem := unfit(then, now):
+            raise RunError(f"{self.folder} cannot be gone on with: {problem}")
+        self.changes = changed(then, now)
         if self._process == 0:
             self._join_tables()
         seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
@@ -286,6 +294,14 @@ def read_config(folder: Path) -> Config:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def read_fingerprint(folder: Path) -> dict[str, Any]:
+    """What the results of a run depended on when it was begun; empty where it does not say."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("fingerprint")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:

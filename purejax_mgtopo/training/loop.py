@@ -148,7 +148,9 @@ class Loop:
         """Put the records back to where the checkpoint stands."""
         self._ledger.episode = 0 if found is None else found.episode
         self._record.rewind(wave, self._ledger.episode)
-        exactly = found is None or found.bitwise
+        told = found is not None and not found.bitwise  # by the checkpoint
+        changes = "" if told else "; ".join(self._record.changes)
+        exactly = not (told or changes)
         self._record.event(
             "resumed", wave=wave.index, episode=self._ledger.episode, bitwise=exactly
         )
@@ -156,8 +158,8 @@ class Loop:
         self._reporter.note(f"{self._name}: going on from {where}")
         if not exactly:
             self._reporter.note(
-                "versions, kind of device or number of lanes differ from the checkpoint's: from here on results equal "
-                "an uninterrupted run's to rounding, not bit for bit"
+                f"not all is as it was ({changes or 'see above'}): where the same is computed, from here on results "
+                "equal an uninterrupted run's to rounding, not bit for bit"
             )
         self._resume = False  # later waves begin as in any run
 
