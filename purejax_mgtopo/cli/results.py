@@ -113,8 +113,15 @@ class EvaluateCommand(Command):
 
         folders = find_runs([self.run])
         use_cache(True)
-        from purejax_mgtopo.trained.assess import FILE_NAME, assess, write_table  # starts JAX
+        from purejax_mgtopo.trained.assess import (  # starts JAX
+            FILE_NAME,
+            assess,
+            refuse_foreign_table,
+            write_table,
+        )
 
+        target = self.out or self.run / FILE_NAME
+        refuse_foreign_table(target)  # before an hour is spent
         done: list[Assessment] = []
         for folder in folders:
             try:
@@ -133,7 +140,7 @@ class EvaluateCommand(Command):
             console().print(assessment_table(assessment))
         if not done:
             raise RunError(f"none of the {len(folders)} runs in {self.run} can be evaluated")
-        say(f"table  {write_table(done, self.out or self.run / FILE_NAME)}")
+        say(f"table  {write_table(done, target)}")
         return 0
 
 

@@ -206,11 +206,17 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     with clear_disk_errors(path):
-        if path.exists() and not _is_table(path):
-            raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
+        refuse_foreign_table(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
     return path
+
+
+def refuse_foreign_table(path: Path) -> None:
+    """Raise RunError if `path` holds something other than an older table of evaluations."""
+    path = expanded(path)
+    if path.exists() and not _is_table(path):
+        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
 
 
 def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:

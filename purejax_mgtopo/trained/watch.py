@@ -12,6 +12,7 @@ from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.records.files import SOFTWARE, is_foreign
 from purejax_mgtopo.records.record import FIGURES
 from purejax_mgtopo.settings import check_random_seed
 from purejax_mgtopo.trained.load import load_trained
@@ -46,7 +47,7 @@ def watch(
         episode_seed: another one, another episode.
         out: folder for the files; by default ``figures`` in the run's.
         name: of the files, without ``.png`` and ``.gif``; by default ``seed<i>_episode<e>[_greedy]``. Older files of
-            that name are replaced.
+            that name are replaced, if they are pictures of ours.
 
     Raises:
         RunError: where there is no run, no checkpoint, or no room to write.
@@ -55,15 +56,25 @@ def watch(
     check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, None if seed is None else [seed])
     seed = trained.seeds[0] if seed is None else seed
+    target = trained.folder / FIGURES if out is None else expanded(out)
+    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
+    _refuse_foreign(target / name)
     mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
     precision = trained.means.precision
     episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode, precision)
     if not np.isfinite(episode.actions).all():
         raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
-    target = trained.folder / FIGURES if out is None else expanded(out)
-    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
     return draw_episode(trained.algorithm, episode, target / name, title)
+
+
+def _refuse_foreign(stem: Path) -> None:
+    """An animation tells nothing of who made it: it is ours if the picture beside it is."""
+    picture, animation = Path(f"{stem}.png"), Path(f"{stem}.gif")
+    alone = animation.exists() and not picture.exists()
+    if alone or is_foreign(picture):
+        found = animation if alone else picture
+        raise RunError(f"{found} holds something else already; choose another --name or --out")
 
 
 def draw_episode(algorithm: Algorithm, episode: Episode, stem: Path, title: str) -> Pictures:
@@ -71,7 +82,7 @@ def draw_episode(algorithm: Algorithm, episode: Episode, stem: Path, title: str)
     recording = Recording(episode.states, episode.masks, episode.actions, episode.rewards, title)
     figure = draw(algorithm.env, recording, moment=len(episode.masks) - 1)
     try:
-        picture = save_picture(figure, f"{stem}.png")
+        picture = save_picture(figure, f"{stem}.png", {"Software": SOFTWARE})
         animation = save_animation(animate(algorithm.env, recording), f"{stem}.gif")
     except OSError as error:
         reason = error.strerror or str(error)

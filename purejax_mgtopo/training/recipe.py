@@ -18,6 +18,7 @@ the nearest that does.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -65,8 +66,15 @@ class RecipeRun:
 
     @property
     def folder(self) -> Path:
-        """The run's folder, relative to that of the sweep's results."""
-        return Path(self.task, self.method)
+        """The run's folder, relative to that of the sweep's results, and within it."""
+        place = Path(self.task, self.method)
+        if (
+            place.is_absolute() or ".." in place.parts
+        ):  # a task may end in a file that lies anywhere
+            digest = hashlib.sha256(self.task.encode()).hexdigest()[:8]
+            name = self.task.partition("@")[0].replace("/", "_").strip(".")
+            return Path(f"{name}@{Path(self.task).stem.strip('.')}-{digest}", self.method)
+        return place
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,21 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
             {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
         ],
     }
+    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
+        raise RunError(
+            f"{folder / SWEEP} holds something else already; choose another folder with --out"
+        )
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {"recipe", "runs"} <= document.keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _state(run: RecipeRun, folder: Path) -> Status:
