@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import shlex
 import signal
@@ -24,8 +25,27 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+class TrainingCommand(Command):
+    """A command that hears requests to stop from its beginning to its last picture."""
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.training.stop import Stopped, heard
+
+        with heard():
+            try:
+                return self.train()
+            except Stopped as request:
+                note(f"mgtopo: {request}")
+                return stopped(request.signal)
+
+    @abc.abstractmethod
+    def train(self) -> int:
+        """Do what was asked; the exit code."""
+
+
 @dataclass(frozen=True)
-class TrainCommand(Command):
+class TrainCommand(TrainingCommand):
     """Train one method on one task, many seeds in one program. Every setting is a flag."""
 
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
@@ -37,7 +57,7 @@ class TrainCommand(Command):
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
+    def train(self) -> int:
         experiment = self.experiment
         check_method(self.method, experiment)
         if self.out is None:
@@ -46,17 +66,17 @@ class TrainCommand(Command):
         get_ready(
             [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
         )
+        from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
-        from purejax_mgtopo.training.run import train
 
         name = f"{experiment.task}/{self.method or experiment.method}"
         with closing(make_reporter()) as reporter:
-            result = train(experiment, self.out, means=self.means, reporter=reporter, name=name)
+            result = run.train(experiment, self.out, means=self.means, reporter=reporter, name=name)
         return ended(result)
 
 
 @dataclass(frozen=True)
-class SweepCommand(Command):
+class SweepCommand(TrainingCommand):
     """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
@@ -84,8 +104,8 @@ class SweepCommand(Command):
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
-        from purejax_mgtopo.cli.tables import console, say, summary_table
+    def train(self) -> int:
+        from purejax_mgtopo.cli.tables import console, note, say, summary_table
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.recipe import Setting, load_recipe, parse_setting
         from purejax_mgtopo.training.sweep import sweep
@@ -103,11 +123,16 @@ class SweepCommand(Command):
             console().print(summary_table(result.summaries))
         if result.figure is not None:
             say(f"picture  {result.figure}")
-        return 0 if result.interrupted is None else interrupted(result.interrupted)
+        if result.interrupted is not None:
+            return interrupted(result.interrupted)
+        if result.stopped_by is None:
+            return 0
+        note("mgtopo: stopped between two runs; go on by calling the same sweep again")
+        return stopped(result.stopped_by)
 
 
 @dataclass(frozen=True)
-class ResumeCommand(Command):
+class ResumeCommand(TrainingCommand):
     """Go on with an interrupted run where it stopped, bit for bit."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -120,7 +145,7 @@ class ResumeCommand(Command):
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
+    def train(self) -> int:
         from purejax_mgtopo.records.record import read_config
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.run import resume
@@ -230,4 +255,9 @@ def interrupted(result: RunResult) -> int:
         f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )
-    return INTERRUPTED if result.stopped_by is signal.SIGINT else 0
+    return stopped(result.stopped_by or signal.SIGTERM)
+
+
+def stopped(by: signal.Signals) -> int:
+    """The exit code after a request to stop: 0 where no person asked, for all that was asked is done."""
+    return INTERRUPTED if by is signal.SIGINT else 0

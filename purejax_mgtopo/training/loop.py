@@ -24,7 +24,7 @@ from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.ledger import Ledger
 from purejax_mgtopo.training.progress import Reporter, duration
-from purejax_mgtopo.training.stop import StopRequest
+from purejax_mgtopo.training.stop import StopRequest, heard
 from purejax_mgtopo.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -78,31 +78,32 @@ class Loop:
 
     def run(self) -> RunResult:
         """Train all waves, to the end or until asked to stop."""
-        config, record, reporter = self._experiment, self._record, self._reporter
+        config, reporter = self._experiment, self._reporter
         waves = self._population.waves
         self._total = config.episodes * len(waves)
         reporter.begin(self._name, self._total, config.seeds)
-        with (
-            StopRequest(self._announce_stop, self._quit) as stop,
-            Watchdog(reporter.note) as watchdog,
-        ):
-            try:
-                for wave in waves:
-                    self._train(wave, stop, watchdog)
-                    if self._ledger.episode < config.episodes:
-                        break
-                    self._ledger.done += config.episodes
-            except BaseException as error:
-                with contextlib.suppress(RunError):  # as when the disk is full
-                    record.flush()
-                    record.event(
-                        "failed",
-                        error=f"{type(error).__name__}: {error}",
-                        episode=self._ledger.episode,
-                    )
-                reporter.end(f"failed at episode {self._ledger.total:,}")
-                raise self._explained(error) from error
-        return self._finish(stop)
+        with heard() as stop:
+            with (
+                stop.answered_by(self._announce_stop, self._quit),
+                Watchdog(reporter.note) as watchdog,
+            ):
+                try:
+                    for wave in waves:
+                        self._train(wave, stop, watchdog)
+                        if self._ledger.episode < config.episodes:
+                            break
+                        self._ledger.done += config.episodes
+                except BaseException as error:
+                    self._record_failure(error)
+                    raise self._explained(error) from error
+            return self._finish(stop)
+
+    def _record_failure(self, error: BaseException) -> None:
+        with contextlib.suppress(RunError):  # as when the disk is full
+            self._record.flush()
+            why = f"{type(error).__name__}: {error}"
+            self._record.event("failed", error=why, episode=self._ledger.episode)
+        self._reporter.end(f"failed at episode {self._ledger.total:,}")
 
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
@@ -116,6 +117,10 @@ class Loop:
             found = store.restore() if self._resume else None
             if self._resume:
                 self._take_up(wave, found)
+            if (
+                stop.requested_anywhere
+            ):  # in the last chunk of the wave before, or while this one was prepared
+                return
             state = population.init(wave) if found is None else found.state
             watchdog.beat()
             wall = round(self._ledger.initialised(), 3)

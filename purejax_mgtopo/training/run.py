@@ -26,6 +26,7 @@ from purejax_mgtopo.records.record import (
 )
 from purejax_mgtopo.training.loop import Loop, RunResult
 from purejax_mgtopo.training.progress import Reporter, make_reporter
+from purejax_mgtopo.training.stop import heard
 
 if TYPE_CHECKING:
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
@@ -77,7 +78,7 @@ def train(
 ) -> RunResult:
     """Train every seed of `experiment` and leave records, checkpoints and a picture in `folder`.
 
-    The first Ctrl-C (or SIGTERM, or SIGUSR1) ends the run after the current chunk, with all that `resume` needs; a
+    The first Ctrl-C (or SIGTERM, SIGUSR1, SIGHUP) ends the run after the current chunk, with all that `resume` needs; a
     second Ctrl-C quits at once.
 
     Args:
@@ -90,9 +91,10 @@ def train(
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
     folder = expanded(folder)
-    with _alone():
+    with _alone(), heard() as stop:
         processes.in_first(partial(refuse_existing, folder))
         population = _build(Config(experiment, means))
+        stop.refuse_to_begin()
         return _run(population, folder, reporter, name, command, resume_it=False)
 
 
@@ -118,8 +120,9 @@ def resume(
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
-    with _alone():
+    with _alone(), heard() as stop:
         population = _build(config)
+        stop.refuse_to_begin()
         return _run(population, folder, reporter, name, None, resume_it=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,21 @@ from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
 from purejax_mgtopo.training.run import RunResult, resume, train
+from purejax_mgtopo.training.stop import Stopped, heard
 
 RESULTS = "results"
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep left. Ctrl-C ends it in the run `interrupted`; later ones were not begun."""
+    """What a sweep left. Ctrl-C ends it in the run `interrupted`, or between two; later ones were not begun."""
 
     folder: Path
     summaries: tuple[RunSummary, ...]
     figure: Path | None
     interrupted: RunResult | None
+    stopped_by: signal.Signals | None = None
+    """What ended it early, in a run or between two; None when all runs are finished."""
 
 
 def sweep(
@@ -59,29 +63,31 @@ def sweep(
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(heard())
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
         for run in runs:
             place = folder / run.folder
+            if states[run.name] is not Status.FINISHED and stop.requested_anywhere:
+                break
             if states[run.name] is Status.FINISHED:
                 reporter.note(f"{run.name}: already finished with these settings, kept")
             else:
-                if states[run.name] is Status.UNFINISHED:
-                    result = resume(
-                        place,
-                        reporter=reporter,
-                        name=run.name,
-                    )
-                else:
-                    result = train(
-                        run.config.experiment,
-                        place,
-                        means=run.config.means,
-                        reporter=reporter,
-                        name=run.name,
-                        command=command,
-                    )
+                try:
+                    if states[run.name] is Status.UNFINISHED:
+                        result = resume(place, reporter=reporter, name=run.name)
+                    else:
+                        result = train(
+                            run.config.experiment,
+                            place,
+                            means=run.config.means,
+                            reporter=reporter,
+                            name=run.name,
+                            command=command,
+                        )
+                except Stopped:
+                    break
                 if result.interrupted:
                     interrupted = result
                     break
@@ -94,6 +100,7 @@ def sweep(
         summaries=tuple(summarise_run(method, data) for method, data in loaded),
         figure=figure,
         interrupted=interrupted,
+        stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
 
 
