@@ -17,12 +17,13 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from purejax_mgtopo.cli.flags import Command, Debug, Distributed, MethodName, NoCache, Switch
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from purejax_mgtopo.training.run import RunResult
 
 INTERRUPTED = 130
+ADVICE = "begin again in another folder, with lower learning rates for example"
 
 
 class TrainingCommand(Command):
@@ -125,6 +126,8 @@ class SweepCommand(TrainingCommand):
             say(f"picture  {result.figure}")
         if result.interrupted is not None:
             return interrupted(result.interrupted)
+        if result.lost:
+            raise RunError(f"no seed stayed finite in {', '.join(result.lost)}; {ADVICE}")
         if result.stopped_by is None:
             return 0
         note("mgtopo: stopped between two runs; go on by calling the same sweep again")
@@ -245,6 +248,10 @@ def ended(result: RunResult) -> int:
     say(f"results  {result.folder}")
     if result.figure is not None:
         say(f"picture  {result.figure}")
+    if result.all_lost:
+        raise RunError(
+            f"no seed of {result.folder} stayed finite, after {result.episode:,} episodes; {ADVICE}"
+        )
     return 0
 
 

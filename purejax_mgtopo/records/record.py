@@ -45,6 +45,7 @@ __all__ = [
     "SWEEP",
     "RunRecord",
     "Status",
+    "all_lost",
     "find_runs",
     "read_config",
     "read_events",
@@ -261,6 +262,14 @@ def status(folder: Path) -> Status:
         return Status.UNFINISHED
     with lock(folder / LOCK) as free:
         return Status.UNFINISHED if free else Status.RUNNING
+
+
+def all_lost(folder: Path) -> bool:
+    """Whether a run was given up because no seed of it was finite any longer."""
+    last: dict[str, Any] = {}
+    for last in read_events(folder):  # noqa: B007 - the last of them
+        pass
+    return bool(last.get("all_lost"))
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:

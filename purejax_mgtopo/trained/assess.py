@@ -155,7 +155,7 @@ def assess(
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
     finite, _ = finite_seeds(np.concatenate(leaves, axis=1))
-    frozen = frozen_seeds(trained.folder)
+    frozen = frozen_seeds(trained.folder) | trained.frozen
     return Assessment(
         folder=trained.folder,
         experiment=trained.experiment,

@@ -28,7 +28,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
-_PREFIX = "lanes.seed."
+_PREFIX, _ALIVE = "lanes.seed.", "lanes.alive"
 
 
 @flax.struct.dataclass
@@ -58,6 +58,8 @@ class TrainedRun:
     """Every leaf [S, ...], in the order of `seeds`."""
     episode: int
     """Training episodes behind them; the fewest, where waves have come to different ends."""
+    frozen: frozenset[int] = frozenset()
+    """Seeds that have left the finite numbers, and stay as they were before."""
 
     def of(self, seed: int) -> Networks:
         """One seed's networks. Raises ConfigError for a seed that was not loaded."""
@@ -83,6 +85,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
+    stored.append(_ALIVE)
     found: dict[int, _Lane] = {}
     problems: list[str] = []
     waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda path: int(path.name[5:]))
@@ -112,6 +115,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         seeds=chosen,
         networks=jax.tree.unflatten(structure, leaves),
         episode=min(found[seed].episode for seed in chosen),
+        frozen=frozenset(seed for seed in chosen if not found[seed].alive),
     )
 
 
@@ -122,6 +126,11 @@ class _Lane:
     episode: int
     arrays: Mapping[str, NDArray] | None
     index: int = 0
+
+    @property
+    def alive(self) -> bool:
+        assert self.arrays is not None
+        return bool(self.arrays[_ALIVE][self.index])
 
     def leaf(self, name: str, shape: jax.ShapeDtypeStruct) -> NDArray:
         assert self.arrays is not None

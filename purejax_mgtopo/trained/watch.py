@@ -42,7 +42,7 @@ def watch(
 
     Args:
         folder: of the run.
-        seed: which of its seeds; the first by default.
+        seed: which of its seeds; by default the first that stayed finite.
         greedy: edges are open where their probability exceeds one half; else they are sampled.
         episode_seed: another one, another episode.
         out: folder for the files; by default ``figures`` in the run's.
@@ -55,7 +55,12 @@ def watch(
     """
     check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, None if seed is None else [seed])
-    seed = trained.seeds[0] if seed is None else seed
+    alive = [one for one in trained.seeds if one not in trained.frozen]
+    if seed in trained.frozen:
+        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
+    if not alive:
+        raise RunError(f"no seed of {folder} stayed finite; there is nothing to watch")
+    seed = alive[0] if seed is None else seed
     target = trained.folder / FIGURES if out is None else expanded(out)
     name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     _refuse_foreign(target / name)

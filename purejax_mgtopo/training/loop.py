@@ -47,6 +47,13 @@ class RunResult:
     non_finite: int
     """Seeds whose parameters left the finite numbers."""
     figure: Path | None
+    hopeless: bool = False
+    """It ended early because no seed was left to train."""
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether no seed stayed finite."""
+        return self.hopeless or self.non_finite >= self.config.experiment.seeds
 
     @property
     def interrupted(self) -> bool:
@@ -75,6 +82,8 @@ class Loop:
         self._saved = self._ledger.began
         self._score = math.nan
         """The score of this wave's last evaluation, as far as this process has seen it."""
+        self._hope, self._hopeless = False, False
+        """Whether a wave before this one has finite seeds; whether no seed has any longer, in the last wave."""
 
     def run(self) -> RunResult:
         """Train all waves, to the end or until asked to stop."""
@@ -113,6 +122,7 @@ class Loop:
             if store.complete(config.episodes):
                 self._ledger.episode = config.episodes
                 self._ledger.lost[wave.index] = self._record.non_finite(wave)
+                self._hope |= self._ledger.lost[wave.index] < wave.seeds
                 return
             found = store.restore() if self._resume else None
             if self._resume:
@@ -179,8 +189,14 @@ class Loop:
         finished = self._ledger.episode >= self._experiment.episodes
         due = now - self._saved >= 60 * minutes
         self._score = self._score if math.isnan(score) else score
-        gathered = processes.gather([stop.requested, due, self._score])
+        gathered = processes.gather([stop.requested, due, self._score, self._ledger.alive])
         ending, due = bool(gathered[:, 0].any()), bool(gathered[0, 1])
+        alive = bool(gathered[:, 3].any())
+        self._hopeless = (
+            not (alive or self._hope or finished) and wave == self._population.waves[-1]
+        )
+        self._hope |= finished and alive
+        ending = ending or self._hopeless
         with self._tolerated():
             store.settle()
             if finished or ending or due:
@@ -218,14 +234,18 @@ class Loop:
         if done:
             processes.gather([0.0])  # all have flushed
             self._record.join()
-        self._record.event(
-            "end" if done else "interrupted", episode=episode, non_finite=lost, wall=seconds
-        )
+        words = "finished" if done else "interrupted"
+        if self._hopeless:
+            words = "no seed is left that is finite: stopped"
+            self._record.event("failed", error=words, episode=episode, all_lost=True)
+        else:
+            kind = "end" if done else "interrupted"
+            self._record.event(kind, episode=episode, non_finite=lost, wall=seconds)
         figure = self._draw() if done and processes.index() == 0 else None
         rate = self._ledger.speed.rate
         speed = "" if math.isnan(rate) else f" ({rate:,.0f} episodes/s)"
         self._reporter.end(
-            f"{'finished' if done else 'interrupted'} after {episode:,} episodes x "
+            f"{words} after {episode:,} episodes x "
             f"{self._experiment.seeds} seeds in {duration(seconds)}{speed}"
         )
         return RunResult(
@@ -233,9 +253,10 @@ class Loop:
             config=self._config,
             episode=episode,
             seconds=seconds,
-            stopped_by=None if done else stop.signal or signal.SIGTERM,
+            stopped_by=None if done or self._hopeless else stop.signal or signal.SIGTERM,
             non_finite=lost,
             figure=figure,
+            hopeless=self._hopeless,
         )
 
     def _draw(self) -> Path | None:

@@ -20,6 +20,7 @@ from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
     Status,
+    all_lost,
     read_config,
     refuse_existing,
     status,
@@ -179,7 +180,8 @@ def _run(
             result = loop.run()
         finally:
             if mirror is not None:
-                mirror.close(finished=result is not None and not result.interrupted)
+                finished = result is not None and not (result.interrupted or result.hopeless)
+                mirror.close(finished=finished)
         return result
 
 
@@ -189,6 +191,11 @@ def _refuse_unless_resumable(folder: Path) -> None:
         raise RunError(f"{folder} holds a finished run; there is nothing to resume")
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
+    if all_lost(folder):
+        raise RunError(
+            f"all seeds of {folder} have left the finite numbers; there is nothing to go on with: begin again with "
+            "other settings, in another folder"
+        )
 
 
 def _build(config: Config) -> Population:

@@ -16,7 +16,7 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.provenance import command_line
-from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, read_config, status
+from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, all_lost, read_config, status
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
@@ -36,6 +36,8 @@ class SweepResult:
     interrupted: RunResult | None
     stopped_by: signal.Signals | None = None
     """What ended it early, in a run or between two; None when all runs are finished."""
+    lost: tuple[str, ...] = ()
+    """Runs of which no seed stayed finite."""
 
 
 def sweep(
@@ -62,6 +64,7 @@ def sweep(
     _describe(recipe, folder, runs, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
+    lost: list[str] = []
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(heard())
         if reporter is None:
@@ -73,6 +76,9 @@ def sweep(
                 break
             if states[run.name] is Status.FINISHED:
                 reporter.note(f"{run.name}: already finished with these settings, kept")
+            elif states[run.name] is Status.UNFINISHED and all_lost(place):
+                reporter.note(f"{run.name}: no seed of it stayed finite; left as it is")
+                lost.append(run.name)
             else:
                 try:
                     if states[run.name] is Status.UNFINISHED:
@@ -91,6 +97,8 @@ def sweep(
                 if result.interrupted:
                     interrupted = result
                     break
+                if result.all_lost:
+                    lost.append(run.name)
             done.append(run)
         loaded = [(run.method, load_run(folder / run.folder)) for run in done]
         target = folder / FIGURES / "curves.png"
@@ -100,6 +108,7 @@ def sweep(
         summaries=tuple(summarise_run(method, data) for method, data in loaded),
         figure=figure,
         interrupted=interrupted,
+        lost=tuple(lost),
         stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
 
