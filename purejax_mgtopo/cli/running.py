@@ -31,9 +31,10 @@ class TrainingCommand(Command):
 
     def do(self) -> int:
         from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.machine.streams import enduring_streams
         from purejax_mgtopo.training.stop import Stopped, heard
 
-        with heard():
+        with enduring_streams("stdout"), heard():  # whoever reads along may leave
             try:
                 return self.train()
             except Stopped as request:

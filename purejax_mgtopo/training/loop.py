@@ -295,10 +295,11 @@ class Loop:
         """In the listener's thread: the main one may never answer. Files are always whole."""
         self._reporter.close()
         folder = self._record.folder
-        print(
-            f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
-            f"checkpoint, from where `mgtopo resume {folder}` goes on",
-            file=sys.stderr,
-        )
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody may be reading
+            print(
+                f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
+                f"checkpoint, from where `mgtopo resume {folder}` goes on",
+                file=sys.stderr,
+                flush=True,
+            )
         os._exit(130)
