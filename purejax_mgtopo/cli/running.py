@@ -145,6 +145,8 @@ class ResumeCommand(TrainingCommand):
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
     """How many devices share the seeds from now on."""
+    anew: Switch = False
+    """Begin from the start where checkpoints were saved and none is left."""
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
@@ -159,7 +161,7 @@ class ResumeCommand(TrainingCommand):
             config = override(config, {"devices": self.devices})
         get_ready([config], cache=not self.no_cache, distributed=self.distributed)
         with closing(make_reporter()) as reporter:
-            result = resume(self.run, reporter=reporter, devices=self.devices)
+            result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
         return ended(result)
 
 

@@ -19,20 +19,21 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.events import EVENTS, all_lost, read_events, saved_waves
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
 from purejax_mgtopo.records.fingerprint import changed, fingerprint, unfit
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.settings import completed
 
-CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
+CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
@@ -95,6 +96,8 @@ class RunRecord:
         self._written, self._cost = -math.inf, 0.0
         self.changes: list[str] = []
         """What results depend on and is not as it was when the run was begun."""
+        self.saved_waves: set[int] = set()
+        """Waves of which, by what was recorded, a checkpoint had reached the disk."""
 
     def __enter__(self) -> RunRecord:
         with self._open as stack, clear_disk_errors(self.folder):
@@ -135,6 +138,8 @@ class RunRecord:
         """
 
         def still_holds(event: Mapping[str, Any]) -> bool:
+            if event.get("event") == "end":  # it will end again
+                return False
             if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
                 return True
             return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
@@ -231,6 +236,7 @@ class RunRecord:
         self.changes = changed(then, now)
         if self._process == 0:
             self._join_tables()
+        self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
         seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
         self._started = time.monotonic() - max(seconds, default=0.0)
         # A line torn by a kill must not run into the next one.
@@ -262,14 +268,6 @@ def status(folder: Path) -> Status:
         return Status.UNFINISHED
     with lock(folder / LOCK) as free:
         return Status.UNFINISHED if free else Status.RUNNING
-
-
-def all_lost(folder: Path) -> bool:
-    """Whether a run was given up because no seed of it was finite any longer."""
-    last: dict[str, Any] = {}
-    for last in read_events(folder):  # noqa: B007 - the last of them
-        pass
-    return bool(last.get("all_lost"))
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -311,17 +309,6 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("fingerprint")
         return found if isinstance(found, dict) else {}
     return {}
-
-
-def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
-    path = folder / EVENTS if folder.is_dir() else folder
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
 
 
 def tables(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from purejax_mgtopo.checkpoints.stored import (
     of_another_format,
     read_arrays,
     read_meta,
+    wave_folders,
 )
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -88,14 +90,17 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     stored.append(_ALIVE)
     found: dict[int, _Lane] = {}
     problems: list[str] = []
-    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda path: int(path.name[5:]))
-    for wave in waves:
+    for wave in wave_folders(folder / CHECKPOINTS):
         for path in latest_steps(wave):
             try:
                 found |= _read_wave(path, stored, seeds)
-                break
             except BadCheckpoint as error:
                 problems.append(f"{path}: {error}")
+                continue
+            if problems:  # an older team is another team
+                note = f"checkpoint {problems[-1]}; networks are those of episode {path.name}"
+                print(f"mgtopo: {note}; `mgtopo resume {folder}` mends it", file=sys.stderr)
+            break
     if not found:
         why = f" ({problems[0]})" if problems else ""
         raise RunError(f"{folder} has no checkpoint to read networks from{why}")

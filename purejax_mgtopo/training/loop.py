@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from purejax_mgtopo.population.population import Population
 
 
+class LostCheckpoints(RunError):
+    """A run whose checkpoints are gone; to begin it anew is for its owner to decide."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """How a run ended."""
@@ -73,9 +77,11 @@ class Loop:
         checkpoints: Callable[[Wave], Checkpoints],
         name: str,
         resume_it: bool,
+        anew: bool = False,
     ) -> None:
         self._population, self._record, self._reporter = population, record, reporter
         self._config, self._name, self._resume = population.config, name, resume_it
+        self._anew = anew
         self._experiment = population.config.experiment
         self._checkpoints = checkpoints
         self._ledger = Ledger(self._experiment, record, reporter, mirror)
@@ -161,6 +167,12 @@ class Loop:
 
     def _take_up(self, wave: Wave, found: Restored | None) -> None:
         """Put the records back to where the checkpoint stands."""
+        if found is None and not self._anew and wave.index in self._record.saved_waves:
+            folder = self._record.folder
+            raise LostCheckpoints(
+                f"{folder} has had checkpoints of wave {wave.index}, and none is left: put them back, or begin that "
+                f"wave anew by `mgtopo resume {folder} --anew`, which discards what was recorded of it"
+            )
         self._ledger.episode = 0 if found is None else found.episode
         self._record.rewind(wave, self._ledger.episode)
         told = found is not None and not found.bitwise  # by the checkpoint
@@ -276,6 +288,8 @@ class Loop:
         folder = self._record.folder
         if isinstance(error, processes.ProcessGone):
             return processes.ProcessGone(f"{error}; start all again by `mgtopo resume {folder}`")
+        if isinstance(error, LostCheckpoints):
+            return error
         if isinstance(error, RunError):
             return RunError(f"{error}; then go on by `mgtopo resume {folder}`")
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):

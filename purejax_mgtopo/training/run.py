@@ -105,6 +105,7 @@ def resume(
     reporter: Reporter | None = None,
     name: str | None = None,
     devices: int | None = None,
+    anew: bool = False,
 ) -> RunResult:
     """Go on with an interrupted run from its latest sound checkpoint, or from the start if it has none.
 
@@ -113,8 +114,9 @@ def resume(
 
     Args:
         devices: how many devices to use from now on; by default as before.
+        anew: begin from the start where checkpoints were saved and none is left; what was recorded is made again.
 
-    Raises RunError for a folder that holds no run, a finished one, or one in use.
+    Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints.
     """
     folder = expanded(folder)
     config = read_config(folder)
@@ -124,7 +126,7 @@ def resume(
     with _alone(), heard() as stop:
         population = _build(config)
         stop.refuse_to_begin()
-        return _run(population, folder, reporter, name, None, resume_it=True)
+        return _run(population, folder, reporter, name, None, resume_it=True, anew=anew)
 
 
 @contextlib.contextmanager
@@ -148,6 +150,7 @@ def _run(
     name: str | None,
     command: str | None,
     resume_it: bool,
+    anew: bool = False,
 ) -> RunResult:
     config = population.config
     with contextlib.ExitStack() as stack:
@@ -176,7 +179,7 @@ def _run(
         mirror = open_mirror(folder, config, say)
         result = None
         try:
-            loop = Loop(population, record, reporter, mirror, checkpoints, name, resume_it)
+            loop = Loop(population, record, reporter, mirror, checkpoints, name, resume_it, anew)
             result = loop.run()
         finally:
             if mirror is not None:
@@ -186,8 +189,13 @@ def _run(
 
 
 def _refuse_unless_resumable(folder: Path) -> None:
+    """A finished run is taken up again only where its last checkpoint is damaged, to be made once more."""
+    from purejax_mgtopo.checkpoints.stored import lacks_its_end
+
     found = status(folder)
-    if found is Status.FINISHED:
+    if found is Status.FINISHED and not lacks_its_end(
+        folder / CHECKPOINTS, read_config(folder).experiment.episodes
+    ):
         raise RunError(f"{folder} holds a finished run; there is nothing to resume")
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
