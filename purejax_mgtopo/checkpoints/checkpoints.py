@@ -17,10 +17,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,6 +79,8 @@ class Restored:
     episode: int
     bitwise: bool
     """Going on from it repeats an uninterrupted run bit for bit: all that results depend on is as it was."""
+    records: Mapping[str, Any] | None = None
+    """What proves the records from before it; None of an older version."""
 
 
 class Checkpoints:
@@ -102,6 +105,8 @@ class Checkpoints:
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "digests")
         self._pending: int | None = None
         """The save under way."""
+        self.records: Mapping[str, Any] | None = None
+        """What proves the records from before a save, to be saved with it."""
         self._noting: list[concurrent.futures.Future] = []
         self._keep = LatestAndBest(folder, keep)
         with clear_disk_errors(folder):
@@ -137,7 +142,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(tree, save_args=chunked),
                     meta=ocp.args.JsonSave(
-                        sealed(describe(self._population, self._wave, step, score))
+                        sealed(describe(self._population, self._wave, step, score, self.records))
                     ),
                 ),
                 force=True,
@@ -265,7 +270,7 @@ class Checkpoints:
         changes = changes_since(meta, self._population, self._wave)
         if changes:
             self._say(f"since the checkpoint of episode {meta['episode']:,}: {'; '.join(changes)}")
-        return Restored(state, meta["episode"], bitwise=not changes)
+        return Restored(state, meta["episode"], not changes, meta.get("records"))
 
     def _set_aside(self, bad: Sequence[Path]) -> None:
         if not bad:

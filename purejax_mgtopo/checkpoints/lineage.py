@@ -28,7 +28,13 @@ class CheckpointError(RunError):
     """A checkpoint that could not be written, or none that can be read."""
 
 
-def describe(population: Population, wave: Wave, step: int, score: float) -> dict[str, Any]:
+def describe(
+    population: Population,
+    wave: Wave,
+    step: int,
+    score: float,
+    records: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The meta of a checkpoint, ready for JSON."""
     return {
         "format": FORMAT,
@@ -42,6 +48,7 @@ def describe(population: Population, wave: Wave, step: int, score: float) -> dic
         "versions": versions(),
         "device": device_kind(),
         "fingerprint": _fingerprint(population),
+        "records": None if records is None else dict(records),
     }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from purejax_mgtopo.records.files import write_atomically
 
 EVENTS = "events.jsonl"
 
@@ -20,6 +23,22 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def prefix_digest(path: Path, size: int | None = None) -> dict[str, Any]:
+    """The SHA-256 of a file of events, or of its first `size` bytes, and how many these are."""
+    content = b""
+    with contextlib.suppress(FileNotFoundError):
+        content = path.read_bytes()[:size]
+    return {"events": hashlib.sha256(content).hexdigest(), "events_bytes": len(content)}
+
+
+def end_with_a_line(path: Path) -> None:
+    """Cut off a line that a kill has torn."""
+    with contextlib.suppress(FileNotFoundError):
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            write_atomically(path, content[: content.rfind(b"\n") + 1])
 
 
 def all_lost(folder: Path) -> bool:

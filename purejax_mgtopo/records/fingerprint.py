@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shlex
 import sys
@@ -91,6 +92,15 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
         found |= {f"JAX_{name.upper()}": str(value) for name, value in values.items()}
         found["device"] = device_kind()
     return found
+
+
+def recorded(config: Path) -> dict[str, Any]:
+    """What the results of a run depended on when it was begun, by its description; empty where that does not say."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8")).get("fingerprint")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def changed(old: Fingerprint, new: Fingerprint) -> list[str]:

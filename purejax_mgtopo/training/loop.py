@@ -174,7 +174,8 @@ class Loop:
                 f"wave anew by `mgtopo resume {folder} --anew`, which discards what was recorded of it"
             )
         self._ledger.episode = 0 if found is None else found.episode
-        self._record.rewind(wave, self._ledger.episode)
+        proof = getattr(found, "records", None)
+        self._record.rewind(wave, self._ledger.episode, proof)
         told = found is not None and not found.bitwise  # by the checkpoint
         changes = "" if told else "; ".join(self._record.changes)
         exactly = not (told or changes)
@@ -216,6 +217,7 @@ class Loop:
                 scores = gathered[
                     np.isfinite(gathered[:, 2]), 2
                 ]  # of processes with seeds that are finite
+                store.records = self._record.proof()
                 store.save(state, float(np.mean(scores) if len(scores) else gathered[0, 2]))
                 self._record.event(
                     "checkpoint",

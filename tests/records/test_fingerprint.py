@@ -18,8 +18,8 @@ from purejax_mgtopo.config import Config, Experiment
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.methods import TOPOLOGIES, AxisEntry
 from purejax_mgtopo.records import fingerprint as subject
-from purejax_mgtopo.records.fingerprint import changed, fingerprint, unfit
-from purejax_mgtopo.records.record import read_events, read_fingerprint
+from purejax_mgtopo.records.fingerprint import changed, fingerprint, recorded, unfit
+from purejax_mgtopo.records.record import read_events
 
 PREY = "predator_prey_N3_l3"
 
@@ -125,7 +125,7 @@ def test_another_file_under_the_task_s_name_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"one")
     interrupted(tmp_path / "run", small(task=f"{PREY}@{file}"), store)
     expected = hashlib.sha256(b"p.npz 3\none").hexdigest()[:16]
-    assert read_fingerprint(tmp_path / "run")[f"file {file}"] == expected
+    assert recorded(tmp_path / "run" / "config.json")[f"file {file}"] == expected
     file.write_bytes(b"two")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(RunError, match=r"p\.npz is not the file .* put that one back") as error:
