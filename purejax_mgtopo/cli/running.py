@@ -125,8 +125,13 @@ class SweepCommand(TrainingCommand):
             console().print(summary_table(result.summaries))
         if result.figure is not None:
             say(f"picture  {result.figure}")
-        if result.interrupted is not None:
+        if result.interrupted is not None and not result.unsaved:
             return interrupted(result.interrupted)
+        if result.unsaved:
+            raise RunError(
+                f"the last state of {', '.join(result.unsaved)} could not be saved, as told above; make room, then "
+                "`mgtopo resume` of each"
+            )
         if result.lost:
             raise RunError(f"no seed stayed finite in {', '.join(result.lost)}; {ADVICE}")
         if result.stopped_by is None:
@@ -246,6 +251,11 @@ def ended(result: RunResult) -> int:
     """Say where the results are, or how to go on; the exit code."""
     from purejax_mgtopo.cli.tables import say
 
+    if result.unsaved is not None:
+        raise RunError(
+            f"trained for {result.episode:,} episodes, but the last state is not saved: {result.unsaved}; make room, "
+            f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
+        )
     if result.interrupted:
         return interrupted(result)
     say(f"results  {result.folder}")

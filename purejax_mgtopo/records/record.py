@@ -139,8 +139,11 @@ class RunRecord:
             self.event("start", settings=flatten(self._config))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # The first error is the one to hear of.
+        errors = contextlib.suppress(OSError) if kind else clear_disk_errors(self.folder)
+        with errors:
+            self._open.close()
 
     def proof(self) -> dict[str, Any]:
         """What proves, with a checkpoint, the records from before it; flush first."""

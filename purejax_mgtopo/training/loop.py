@@ -20,6 +20,7 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.ledger import Ledger
@@ -53,6 +54,8 @@ class RunResult:
     figure: Path | None
     hopeless: bool = False
     """It ended early because no seed was left to train."""
+    unsaved: str | None = None
+    """Why its last state could not be saved, where training went on after that; None where it was saved."""
 
     @property
     def all_lost(self) -> bool:
@@ -88,6 +91,10 @@ class Loop:
         self._saved = self._ledger.began
         self._score = math.nan
         """The score of this wave's last evaluation, as far as this process has seen it."""
+        self._failed_save: str | None = None
+        """Why the latest save of this wave did not succeed."""
+        self._unsaved: str | None = None
+        """Why the last state of a wave is not saved."""
         self._hope, self._hopeless = False, False
         """Whether a wave before this one has finite seeds; whether no seed has any longer, in the last wave."""
 
@@ -123,7 +130,7 @@ class Loop:
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
         config, population = self._experiment, self._population
-        self._ledger.episode, self._score = 0, math.nan
+        self._ledger.episode, self._score, self._failed_save = 0, math.nan, None
         with self._stored(wave) as store:
             if store.complete(config.episodes):
                 self._ledger.episode = config.episodes
@@ -162,8 +169,9 @@ class Loop:
             with contextlib.suppress(Exception):  # the first error is the one to hear of
                 store.close(alone=True)
             raise
-        with self._tolerated():
+        with self._tolerated(), clear_disk_errors(self._record.folder):
             store.close()
+        self._unsaved = self._unsaved or self._failed_save
 
     def _take_up(self, wave: Wave, found: Restored | None) -> None:
         """Put the records back to where the checkpoint stands."""
@@ -225,7 +233,7 @@ class Loop:
                     episode=self._ledger.episode,
                     wall=round(time.monotonic() - now, 3),
                 )
-                self._saved = time.monotonic()
+                self._saved, self._failed_save = time.monotonic(), None
         return ending
 
     @contextlib.contextmanager
@@ -236,7 +244,7 @@ class Loop:
         except RunError as error:
             if self._config.means.checkpoint.on_error == "stop":
                 raise
-            self._saved = time.monotonic()
+            self._saved, self._failed_save = time.monotonic(), str(error)
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
     def _finish(self, stop: StopRequest) -> RunResult:
@@ -271,6 +279,7 @@ class Loop:
             non_finite=lost,
             figure=figure,
             hopeless=self._hopeless,
+            unsaved=self._unsaved,
         )
 
     def _draw(self) -> Path | None:

@@ -38,6 +38,8 @@ class SweepResult:
     """What ended it early, in a run or between two; None when all runs are finished."""
     lost: tuple[str, ...] = ()
     """Runs of which no seed stayed finite."""
+    unsaved: tuple[str, ...] = ()
+    """Runs whose last state could not be saved."""
 
 
 def sweep(
@@ -65,6 +67,7 @@ def sweep(
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     lost: list[str] = []
+    unsaved: list[str] = []
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(heard())
         if reporter is None:
@@ -94,6 +97,8 @@ def sweep(
                         )
                 except Stopped:
                     break
+                if result.unsaved is not None:
+                    unsaved.append(run.name)
                 if result.interrupted:
                     interrupted = result
                     break
@@ -109,6 +114,7 @@ def sweep(
         figure=figure,
         interrupted=interrupted,
         lost=tuple(lost),
+        unsaved=tuple(unsaved),
         stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
 
