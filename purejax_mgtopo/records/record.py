@@ -147,10 +147,9 @@ class RunRecord:
 
     def proof(self) -> dict[str, Any]:
         """What proves, with a checkpoint, the records from before it; flush first."""
-        proof: dict[str, Any] = prefix_digest(self._path(EVENTS))
-        if self._processes == 1:  # else each has a table of its own seeds
-            proof["rows"] = self._metrics.digest()
-        return proof
+        # Of several processes, each has a table of its own seeds.
+        rows = {"rows": self._metrics.digest()} if self._processes == 1 else {}
+        return prefix_digest(self._path(EVENTS)) | rows
 
     def rewind(self, wave: Wave, episode: int, proof: Mapping[str, Any] | None = None) -> None:
         """Go back to where a wave stood after `episode`; what was recorded of later times will come again.
