@@ -30,11 +30,13 @@ from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, 
 from purejax_mgtopo.config import Experiment, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.streams import enduring_streams
+from purejax_mgtopo.machine.streams import enduring_streams, leave_within
 from purejax_mgtopo.settings import flatten
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+PATIENCE = 20.0
+"""Seconds for which threads of libraries are waited for at the end: after an error of a disk some wait for minutes."""
 
 COMMANDS: dict[str, Any] = {
     "train": TrainCommand,
@@ -60,7 +62,10 @@ COMMANDS: dict[str, Any] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and answer with an exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
     with enduring_streams("stderr"):
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:  # the process ends with the command
+        leave_within(PATIENCE, code)
+    return code
 
 
 def _main(argv: list[str]) -> int:

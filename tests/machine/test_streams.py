@@ -117,3 +117,19 @@ def test_a_disk_that_has_room_again_is_written_to(tmp_path: Path) -> None:
     below.full = False
     enduring.write("kept")
     assert below.said == ["kept"]
+
+
+def test_a_thread_that_waits_does_not_keep_a_command_alive() -> None:
+    """As Orbax's do after a folder was refused: they are joined when Python ends."""
+    script = f"""
+import sys, threading, time
+sys.path[:0] = [{str(ROOT)!r}]
+from purejax_mgtopo.cli import main as cli
+cli.PATIENCE = 0.5
+threading.Thread(target=lambda: time.sleep(100)).start()
+sys.argv = ["mgtopo", "verify", "/nowhere"]
+sys.exit(cli.main())
+"""
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
