@@ -13,7 +13,7 @@ from typing import Literal
 
 from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
-from purejax_mgtopo.settings import UNNAMED, differences, flatten, override
+from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten, override
 
 __all__ = [
     "BaselineConfig", "CheckpointConfig", "Config", "EvaluationConfig", "Experiment", "GateConfig",
@@ -55,6 +55,7 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
+        check_numbers(self, "learner.")
         require(self.hidden >= 1, "learner.hidden must be at least 1")
         require(self.batch_size >= 1, "learner.batch_size must be at least 1")
         require(
@@ -250,8 +251,8 @@ class Experiment:
         ):
             if name not in known:
                 raise unknown_name(axis, name, known)
+        check_numbers(self)
         require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
-        require(self.first_seed >= 0, "first_seed must not be negative")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
         require(k >= 1, f"updates_per_iteration (K) must be at least 1, not {k}")
         for name, value, step, step_name in (
@@ -309,6 +310,7 @@ class Means:
     """Checkpoints: when the whole state of training is saved, so that `mgtopo resume` goes on from there."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.devices >= 0, "devices must not be negative; 0 takes all")
         require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
         require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")

@@ -14,6 +14,7 @@ from purejax_mgtopo.analysis.statistics import (
     finite_seeds,
     interquartile_mean,
 )
+from purejax_mgtopo.records.files import spared
 from purejax_mgtopo.records.run_data import RunData
 
 RETURN_LABEL = "episodic team return (sampled gates)"
@@ -60,9 +61,15 @@ def try_to_draw(
     *,
     title: str | None = None,
 ) -> Path | None:
-    """Draw as `draw_curves` does, but a picture that fails costs a line and not the run behind it."""
+    """Draw as `draw_curves` does, but a picture that fails costs a line and not the run behind it.
+
+    Where something lies at `path` that is no picture of ours, it stays, and the picture gets another name.
+    """
     try:
-        return draw_curves(runs, path, title=title)
+        free = spared(path)
+        if free != path:
+            say(f"{path} holds something else, which is left alone: the picture is {free.name}")
+        return draw_curves(runs, free, title=title)
     except Exception as error:
         say(f"no picture: {type(error).__name__}: {' '.join(str(error).split())}")
         return None

@@ -23,6 +23,7 @@ from purejax_mgtopo.analysis.normalised import LABEL, ends, normalised_score, re
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
+from purejax_mgtopo.records.files import SOFTWARE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +67,9 @@ def learning_curves(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        # A version stamp would change the bytes of an unchanged figure with each upgrade.
-        figure.savefig(partial, format="png", dpi=160, metadata={"Software": None})
+        # A name, lest the next one take it for somebody else's, but no version: that would change the bytes of an
+        # unchanged figure with each upgrade.
+        figure.savefig(partial, format="png", dpi=160, metadata={"Software": SOFTWARE})
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from purejax_mgtopo.bench.tables import (
     scaling_tables,
     training_tables,
 )
+from purejax_mgtopo.settings import check_numbers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,6 +62,9 @@ class BenchSettings:
     """File to write all numbers to, as JSON."""
     figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """File for a picture of the part `scaling` (PNG)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 def main(settings: BenchSettings | Sequence[str] = ()) -> None:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import errno
-import math
 import os
 import shutil
 import threading
@@ -33,6 +31,12 @@ from orbax.checkpoint import checkpoint_managers
 
 from purejax_mgtopo.checkpoints.agreement import agreed, in_all_processes
 from purejax_mgtopo.checkpoints.digests import digest_arrays
+from purejax_mgtopo.checkpoints.lineage import (
+    CheckpointError,
+    changes_since,
+    check_lineage,
+    describe,
+)
 from purejax_mgtopo.checkpoints.named_arrays import (
     check_structure,
     digest_shapes,
@@ -45,37 +49,26 @@ from purejax_mgtopo.checkpoints.quiet import silence_orbax
 from purejax_mgtopo.checkpoints.retention import LatestAndBest
 from purejax_mgtopo.checkpoints.stored import (
     DIGEST,
-    FORMAT,
     BadCheckpoint,
     array_names,
     check_files,
     files_note,
+    is_whole,
     latest_steps,
     note_files,
-    of_another_format,
     one_line,
     read_arrays,
     read_meta,
     sealed,
     set_aside,
 )
-from purejax_mgtopo.config import Experiment, differences, flatten
-from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
-from purejax_mgtopo.records.provenance import device_kind, versions
-from purejax_mgtopo.settings import completed
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
-BITWISE = ("versions", "device", "lanes", "devices", "precision")
-"""What decides the last bit of a result beside the experiment, as a checkpoint's meta tells it."""
 silence_orbax()
-
-
-class CheckpointError(RunError):
-    """A checkpoint that could not be written, or none that can be read."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,9 @@ class Restored:
     state: PopulationState
     episode: int
     bitwise: bool
-    """Going on from it repeats an uninterrupted run bit for bit: all of `BITWISE` is as it was."""
+    """Going on from it repeats an uninterrupted run bit for bit: all that results depend on is as it was."""
+    records: Mapping[str, Any] | None = None
+    """What proves the records from before it; None of an older version."""
 
 
 class Checkpoints:
@@ -110,6 +105,8 @@ class Checkpoints:
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "digests")
         self._pending: int | None = None
         """The save under way."""
+        self.records: Mapping[str, Any] | None = None
+        """What proves the records from before a save, to be saved with it."""
         self._noting: list[concurrent.futures.Future] = []
         self._keep = LatestAndBest(folder, keep)
         with clear_disk_errors(folder):
@@ -144,7 +141,9 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(tree, save_args=chunked),
-                    meta=ocp.args.JsonSave(sealed(self._meta(step, score))),
+                    meta=ocp.args.JsonSave(
+                        sealed(describe(self._population, self._wave, step, score, self.records))
+                    ),
                 ),
                 force=True,
             )
@@ -204,7 +203,7 @@ class Checkpoints:
         if path.is_dir():
             with contextlib.suppress(BadCheckpoint):
                 noted = check_files(path)
-                self._check_settings(read_meta(path))
+                check_lineage(self.folder, read_meta(path), self._population, self._wave)
                 if not noted:
                     read_arrays(path, array_names(path))
                 sound = True
@@ -228,17 +227,27 @@ class Checkpoints:
                 self._note(restored.episode)
             return restored
         if bad:
-            raise CheckpointError(
-                f"no checkpoint in {self.folder} is sound; move that folder away to start this wave anew"
-            )
+            raise self._none_sound(bad)
         return None
+
+    def _none_sound(self, bad: Sequence[Path]) -> CheckpointError:
+        """What is whole on disk is not to be thrown away, whatever this program makes of it."""
+        whole = [path for path in bad if is_whole(path)]
+        if whole:
+            return CheckpointError(
+                f"checkpoint {whole[0]} is whole, but this program cannot take it up, as told above; keep it, and go "
+                "on with the versions and JAX settings that wrote it"
+            )
+        return CheckpointError(
+            f"no checkpoint in {self.folder} is sound; move that folder away to start this wave anew"
+        )
 
     def _restore(self, path: Path) -> Restored:
         """Raises BadCheckpoint, in all processes or none."""
         with in_all_processes():
             check_files(path)
             meta = read_meta(path)
-            self._check_settings(meta)
+            check_lineage(self.folder, meta, self._population, self._wave)
             if meta["episode"] != int(path.name):
                 raise BadCheckpoint(f"it is that of episode {meta['episode']:,}")
             saved_lanes = int(meta["lanes"])
@@ -258,9 +267,10 @@ class Checkpoints:
                 if not same_here(found, restored[DIGEST + name]):
                     raise BadCheckpoint(f"{name} differs from what was saved")
         state = unnamed(arrays, self._population.abstract(), partial(self._relaned, saved_lanes))
-        now = self._meta(0, 0.0)
-        bitwise = all(meta[name] == now[name] for name in BITWISE)
-        return Restored(state, meta["episode"], bitwise)
+        changes = changes_since(meta, self._population, self._wave)
+        if changes:
+            self._say(f"since the checkpoint of episode {meta['episode']:,}: {'; '.join(changes)}")
+        return Restored(state, meta["episode"], not changes, meta.get("records"))
 
     def _set_aside(self, bad: Sequence[Path]) -> None:
         if not bad:
@@ -284,33 +294,6 @@ class Checkpoints:
             return array
         index = np.minimum(np.arange(lanes), saved - 1)
         return jax.jit(lambda x: x[index], out_shardings=sharding)(array)
-
-    def _meta(self, step: int, score: float) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "episode": step,
-            "score": score if math.isfinite(score) else None,
-            "wave": dataclasses.asdict(self._wave),
-            "lanes": self._population.lanes,
-            "devices": self._population.mesh.size,
-            "settings": flatten(self._population.config.experiment),
-            "precision": self._population.config.means.precision,
-            "versions": versions(),
-            "device": device_kind(),
-        }
-
-    def _check_settings(self, meta: Mapping[str, Any]) -> None:
-        if problem := of_another_format(self.folder, meta):
-            raise CheckpointError(problem)
-        ours = flatten(self._population.config.experiment) | {
-            "wave": dataclasses.asdict(self._wave)
-        }
-        theirs = flatten(Experiment()) | completed(meta["settings"]) | {"wave": meta["wave"]}
-        differing = differences(theirs, ours)
-        if differing:
-            raise CheckpointError(
-                f"{self.folder} holds checkpoints of a run with other settings: {'; '.join(differing)}"
-            )
 
     @contextlib.contextmanager
     def _clear_errors(self, step: int) -> Iterator[None]:

@@ -39,6 +39,12 @@ class Finding:
     problem: str | None
 
 
+def wave_folders(folder: Path) -> list[Path]:
+    """The waves' folders in that of a run's checkpoints, in order; what was set aside has other names."""
+    found = [path for path in folder.glob("wave_*") if path.name[5:].isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
 def latest_steps(folder: Path) -> list[Path]:
     """The complete checkpoints in a wave's folder, latest first."""
     found = [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
@@ -108,9 +114,27 @@ def array_names(path: Path) -> list[str]:
     return [name for name in array_shapes(path) if not name.startswith(DIGEST)]
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint holds what was saved, whatever that is: read in NumPy, under no settings of JAX."""
+    try:
+        check_files(path)
+        read_meta(path)
+        read_arrays(path, array_names(path))
+    except BadCheckpoint:
+        return False
+    return True
+
+
+def lacks_its_end(folder: Path, episodes: int) -> bool:
+    """Whether a wave in the checkpoints' `folder` has some, but not that of its last episode, whole."""
+    return any(
+        latest_steps(wave) and not is_whole(wave / str(episodes)) for wave in wave_folders(folder)
+    )
+
+
 def verify(folder: Path) -> Iterator[Finding]:
     """Check every checkpoint beneath a run's `folder`: each file, and each array by its digest."""
-    for wave in sorted(folder.glob("wave_*")):
+    for wave in wave_folders(folder):
         for path in latest_steps(wave):
             problem = None
             try:

@@ -30,10 +30,13 @@ from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, 
 from purejax_mgtopo.config import Experiment, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.streams import enduring_streams, leave_within
 from purejax_mgtopo.settings import flatten
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+PATIENCE = 20.0
+"""Seconds for which threads of libraries are waited for at the end: after an error of a disk some wait for minutes."""
 
 COMMANDS: dict[str, Any] = {
     "train": TrainCommand,
@@ -58,10 +61,18 @@ COMMANDS: dict[str, Any] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and answer with an exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with enduring_streams("stderr"):
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:  # the process ends with the command
+        leave_within(PATIENCE, code)
+    return code
+
+
+def _main(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="backslashreplace")
+        if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
+            with contextlib.suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     debug = "--debug" in argv or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
     try:
         return _dispatch(argv)

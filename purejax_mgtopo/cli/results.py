@@ -18,28 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VerifyCommand(Command):
-    """Check every checkpoint of a run: each file, and each array against its digest."""
+    """Check all that a run keeps: its table and events, and each file and array of its checkpoints."""
 
     run: RunFolder
     debug: Debug = False
 
     def do(self) -> int:
+        from purejax_mgtopo.checkpoints.whole import verify_run
         from purejax_mgtopo.cli.tables import say
-        from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
-        read_config(self.run)
-        from purejax_mgtopo.checkpoints.stored import verify
-
-        findings = list(verify(self.run / CHECKPOINTS))
+        findings = list(verify_run(self.run))
         for finding in findings:
             verdict = "good" if finding.problem is None else "BAD "
             say(f"{verdict}  {finding.path}  {finding.problem or ''}")
-        bad = sum(finding.problem is not None for finding in findings)
-        if bad:
+        bad = [finding for finding in findings if finding.problem is not None]
+        checkpoints = [finding for finding in findings if finding.path.name.isdigit()]
+        damaged = sum(finding.problem is not None for finding in checkpoints)
+        if len(bad) > damaged:
             raise RunError(
-                f"{bad} of {len(findings)} checkpoints are damaged; `mgtopo resume` uses the latest good one"
+                f"{len(bad)} of {len(findings)} things that {self.run} keeps are damaged or missing: put the "
+                "originals back, or train again in another folder"
             )
-        if not findings:
+        if damaged:
+            raise RunError(
+                f"{damaged} of {len(checkpoints)} checkpoints are damaged; `mgtopo resume` uses the latest good one"
+            )
+        if not checkpoints:
             say("no checkpoints yet")
         return 0
 
@@ -137,8 +141,15 @@ class EvaluateCommand(Command):
 
         folders = find_runs([self.run])
         use_cache(True)
-        from purejax_mgtopo.trained.assess import FILE_NAME, assess, write_table  # starts JAX
+        from purejax_mgtopo.trained.assess import (  # starts JAX
+            FILE_NAME,
+            assess,
+            refuse_foreign_table,
+            write_table,
+        )
 
+        target = self.out or self.run / FILE_NAME
+        refuse_foreign_table(target)  # before an hour is spent
         done: list[Assessment] = []
         for folder in folders:
             try:
@@ -157,7 +168,7 @@ class EvaluateCommand(Command):
             console().print(assessment_table(assessment))
         if not done:
             raise RunError(f"none of the {len(folders)} runs in {self.run} can be evaluated")
-        say(f"table  {write_table(done, self.out or self.run / FILE_NAME)}")
+        say(f"table  {write_table(done, target)}")
         return 0
 
 

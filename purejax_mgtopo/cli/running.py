@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import shlex
 import signal
@@ -16,16 +17,37 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from purejax_mgtopo.cli.flags import Command, Debug, Distributed, MethodName, NoCache, Switch
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from purejax_mgtopo.training.run import RunResult
 
 INTERRUPTED = 130
+ADVICE = "begin again in another folder, with lower learning rates for example"
+
+
+class TrainingCommand(Command):
+    """A command that hears requests to stop from its beginning to its last picture."""
+
+    def do(self) -> int:
+        from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.machine.streams import enduring_streams
+        from purejax_mgtopo.training.stop import Stopped, heard
+
+        with enduring_streams("stdout"), heard():  # whoever reads along may leave
+            try:
+                return self.train()
+            except Stopped as request:
+                note(f"mgtopo: {request}")
+                return stopped(request.signal)
+
+    @abc.abstractmethod
+    def train(self) -> int:
+        """Do what was asked; the exit code."""
 
 
 @dataclass(frozen=True)
-class TrainCommand(Command):
+class TrainCommand(TrainingCommand):
     """Train one method on one task, many seeds in one program. Every setting is a flag."""
 
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
@@ -37,7 +59,7 @@ class TrainCommand(Command):
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
+    def train(self) -> int:
         experiment = self.experiment
         check_method(self.method, experiment)
         if self.out is None:
@@ -46,17 +68,17 @@ class TrainCommand(Command):
         get_ready(
             [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
         )
+        from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
-        from purejax_mgtopo.training.run import train
 
         name = f"{experiment.task}/{self.method or experiment.method}"
         with closing(make_reporter()) as reporter:
-            result = train(experiment, self.out, means=self.means, reporter=reporter, name=name)
+            result = run.train(experiment, self.out, means=self.means, reporter=reporter, name=name)
         return ended(result)
 
 
 @dataclass(frozen=True)
-class SweepCommand(Command):
+class SweepCommand(TrainingCommand):
     """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
@@ -84,8 +106,8 @@ class SweepCommand(Command):
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
-        from purejax_mgtopo.cli.tables import console, say, summary_table
+    def train(self) -> int:
+        from purejax_mgtopo.cli.tables import console, note, say, summary_table
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.recipe import Setting, load_recipe, parse_setting
         from purejax_mgtopo.training.sweep import sweep
@@ -103,11 +125,23 @@ class SweepCommand(Command):
             console().print(summary_table(result.summaries))
         if result.figure is not None:
             say(f"picture  {result.figure}")
-        return 0 if result.interrupted is None else interrupted(result.interrupted)
+        if result.interrupted is not None and not result.unsaved:
+            return interrupted(result.interrupted)
+        if result.unsaved:
+            raise RunError(
+                f"the last state of {', '.join(result.unsaved)} could not be saved, as told above; make room, then "
+                "`mgtopo resume` of each"
+            )
+        if result.lost:
+            raise RunError(f"no seed stayed finite in {', '.join(result.lost)}; {ADVICE}")
+        if result.stopped_by is None:
+            return 0
+        note("mgtopo: stopped between two runs; go on by calling the same sweep again")
+        return stopped(result.stopped_by)
 
 
 @dataclass(frozen=True)
-class ResumeCommand(Command):
+class ResumeCommand(TrainingCommand):
     """Go on with an interrupted run where it stopped, bit for bit."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -116,11 +150,13 @@ class ResumeCommand(Command):
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
     """How many devices share the seeds from now on."""
+    anew: Switch = False
+    """Begin from the start where checkpoints were saved and none is left."""
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
 
-    def do(self) -> int:
+    def train(self) -> int:
         from purejax_mgtopo.records.record import read_config
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.run import resume
@@ -130,7 +166,7 @@ class ResumeCommand(Command):
             config = override(config, {"devices": self.devices})
         get_ready([config], cache=not self.no_cache, distributed=self.distributed)
         with closing(make_reporter()) as reporter:
-            result = resume(self.run, reporter=reporter, devices=self.devices)
+            result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
         return ended(result)
 
 
@@ -154,12 +190,14 @@ class FitCommand(Command):
 
     def do(self) -> int:
         check_method(self.method, self.experiment)
+        if self.memory is not None and not 0 < self.memory < 1e9:  # what is not a number is neither
+            raise ConfigError(f"memory must be a number of GB above 0, not {self.memory}")
+        memory = None if self.memory is None else int(self.memory * 1e9)
         config = Config(self.experiment, self.means)
         get_ready([config], cache=not self.no_cache)
         from purejax_mgtopo.cli.tables import console, fit_table
         from purejax_mgtopo.population.fit import burst, plan
 
-        memory = None if self.memory is None else int(self.memory * 1e9)
         fit = plan(config, memory, check=True)
         rate = None if self.no_burst else burst(fit, profile=self.profile)
         console().print(fit_table(fit, rate))
@@ -213,11 +251,20 @@ def ended(result: RunResult) -> int:
     """Say where the results are, or how to go on; the exit code."""
     from purejax_mgtopo.cli.tables import say
 
+    if result.unsaved is not None:
+        raise RunError(
+            f"trained for {result.episode:,} episodes, but the last state is not saved: {result.unsaved}; make room, "
+            f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
+        )
     if result.interrupted:
         return interrupted(result)
     say(f"results  {result.folder}")
     if result.figure is not None:
         say(f"picture  {result.figure}")
+    if result.all_lost:
+        raise RunError(
+            f"no seed of {result.folder} stayed finite, after {result.episode:,} episodes; {ADVICE}"
+        )
     return 0
 
 
@@ -228,4 +275,9 @@ def interrupted(result: RunResult) -> int:
         f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )
-    return INTERRUPTED if result.stopped_by is signal.SIGINT else 0
+    return stopped(result.stopped_by or signal.SIGTERM)
+
+
+def stopped(by: signal.Signals) -> int:
+    """The exit code after a request to stop: 0 where no person asked, for all that was asked is done."""
+    return INTERRUPTED if by is signal.SIGINT else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.settings import check_numbers
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class PreySettings:
     """Episodes between two lines of progress."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.agents < 2 or self.seeds < 1 or self.hidden < 1 or self.chunk < 1:
             raise ConfigError("agents must be at least 2; seeds, hidden and chunk at least 1")
         for name in ("episodes", "chase_episodes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -32,6 +33,34 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+SOFTWARE = "purejax_mgtopo"
+"""What pictures and pages say that made them."""
+_SIGNS = (
+    f"Software\0{SOFTWARE}".encode(),
+    f'<meta name="generator" content="{SOFTWARE}">'.encode(),
+    # Pages from before they named their maker.
+    b'script-src \'unsafe-inline\'; img-src data:">\n<meta name="color-scheme" content="light dark">\n<link',
+)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether something lies at `path` that is no picture or page of ours; only those may be replaced."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return True
+    return not any(sign in head for sign in _SIGNS)
+
+
+def spared(path: Path) -> Path:
+    """`path`, or the first of ``name_2``, ``name_3``, ... where nothing foreign would be replaced."""
+    names = (path.with_name(f"{path.stem}_{n}{path.suffix}") for n in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not is_foreign(name))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,13 @@ class Metrics:
             if row.seeds[0] < wave.first_seed or (row.seeds[0] in wave and row.episode <= episode)
         ]
 
+    def until(self, wave: Wave, episode: int) -> Metrics:
+        """What was told until then, as `rewind` leaves it."""
+        part = Metrics(self._config)
+        part._rows, part._shapes = list(self._rows), self._shapes
+        part.rewind(wave, episode)
+        return part
+
     def non_finite(self, wave: Wave) -> int:
         """Frozen seeds at the last evaluation of a wave."""
         rows = [row for row in self._rows if row.seeds[0] in wave]
@@ -97,6 +105,20 @@ class Metrics:
                 known[row.episode] = np.concatenate([before, row.seeds])
         return [found[key] for key in sorted(found)]
 
+    def digest(self) -> str:
+        """SHA-256 of all rows, however they were gathered."""
+        found = hashlib.sha256()
+        rows, counts = self._rows, [len(row.seeds) for row in self._rows]
+        for number in ("episode", "env_steps"):
+            values = np.array([getattr(row, number) for row in rows], np.int64)
+            _add(found, number, np.repeat(values, counts))
+        _add(found, "seed", _joined([row.seeds for row in rows], np.int32))
+        for name, shape in self._shapes.items() if rows else ():
+            values = _joined([row.columns[name] for row in rows], np.float32)
+            _add(found, f"{name} {list(shape)}", values)
+        _add(found, "finite", _joined([row.finite for row in rows], np.bool_))
+        return found.hexdigest()
+
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""
         import pyarrow as pa
@@ -124,30 +146,55 @@ class Metrics:
                 values = pa.FixedSizeListArray.from_arrays(values, type=kind)
             columns.append((name, kind, values))
         columns.append(("finite", pa.bool_(), _joined([row.finite for row in rows], np.bool_)))
+        shapes = {name: shape for name, shape in self._shapes.items() if shape}
+        metadata = {"config": json.dumps(flatten(self._config)), "shapes": json.dumps(shapes)}
+        metadata["digest"] = _sealed(self.digest(), metadata["config"], metadata["shapes"])
         schema = pa.schema(
-            [pa.field(name, kind, nullable=False) for name, kind, _ in columns],
-            metadata={
-                "config": json.dumps(flatten(self._config)),
-                "shapes": json.dumps(
-                    {name: shape for name, shape in self._shapes.items() if shape}
-                ),
-            },
+            [pa.field(name, kind, nullable=False) for name, kind, _ in columns], metadata=metadata
         )
         arrays = [
             values if isinstance(values, pa.Array) else pa.array(values, kind)
             for _, kind, values in columns
         ]
         buffer = io.BytesIO()
-        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer)
+        parquet.write_table(
+            pa.Table.from_arrays(arrays, schema=schema), buffer, write_page_checksum=True
+        )
         return buffer.getvalue()
 
 
 def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
-    """The evaluations in tables, in the order in which they were written. Raises OSError or ValueError."""
+    """The evaluations in tables, in the order in which they were written. Raises OSError or ValueError.
+
+    Each table is proved by its digest; one of an older version has none.
+    """
+    for path in paths:
+        yield from _proved(path)
+
+
+def _proved(path: Path) -> list[Evaluation]:
+    try:
+        metadata, rows = _read(path)
+        config, shapes = (metadata.get(name, b"").decode() for name in (b"config", b"shapes"))
+        gathered = Metrics(Config())
+        for row in rows:
+            gathered.append(row)
+        found = _sealed(gathered.digest(), config, shapes)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # the damage decides which
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if metadata.get(b"digest", found.encode()) != found.encode():
+        raise ValueError("its rows differ from what was written")
+    return rows
+
+
+def _read(path: Path) -> tuple[Mapping[bytes, bytes], list[Evaluation]]:
     import pyarrow.parquet as parquet
 
-    for path in paths:
-        table = parquet.read_table(path)
+    found: list[Evaluation] = []
+    with open(path, "rb") as file:
+        table = parquet.read_table(file, page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         shapes = json.loads(metadata.get(b"shapes", b"{}"))
         arrays = {}
@@ -166,13 +213,24 @@ def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:
         named = [name for name in arrays if name not in ("episode", "env_steps", "seed", "finite")]
         for rows in np.split(np.arange(len(episode)), begins):
             if len(rows):
-                yield Evaluation(
-                    episode=int(episode[rows[0]]),
-                    env_steps=int(arrays["env_steps"][rows[0]]),
-                    seeds=seed[rows],
-                    finite=arrays["finite"][rows],
-                    columns={name: arrays[name][rows] for name in named},
+                found.append(
+                    Evaluation(
+                        episode=int(episode[rows[0]]),
+                        env_steps=int(arrays["env_steps"][rows[0]]),
+                        seeds=seed[rows],
+                        finite=arrays["finite"][rows],
+                        columns={name: arrays[name][rows] for name in named},
+                    )
                 )
+    return metadata, found
+
+
+def _add(digest: Any, name: str, values: NDArray) -> None:
+    digest.update(f"{name} {values.dtype} {values.size}\n".encode() + values.tobytes())
+
+
+def _sealed(rows: str, *texts: str) -> str:
+    return hashlib.sha256("\n".join([rows, *texts]).encode()).hexdigest()
 
 
 def _waves(seeds: NDArray, settings: Mapping[str, Any]) -> NDArray:

@@ -19,19 +19,29 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.events import (
+    EVENTS,
+    all_lost,
+    end_with_a_line,
+    prefix_digest,
+    read_events,
+    saved_waves,
+)
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
+from purejax_mgtopo.records.fingerprint import changed, fingerprint, recorded, unfit
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
+from purejax_mgtopo.records.seal import break_seal, seal
 from purejax_mgtopo.settings import completed
 
-CONFIG, EVENTS, METRICS, LOCK = "config.json", "events.jsonl", "metrics.parquet", ".lock"
+CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
@@ -44,6 +54,7 @@ __all__ = [
     "SWEEP",
     "RunRecord",
     "Status",
+    "all_lost",
     "find_runs",
     "read_config",
     "read_events",
@@ -91,6 +102,10 @@ class RunRecord:
         self._started = time.monotonic()
         self._metrics = Metrics(config)
         self._written, self._cost = -math.inf, 0.0
+        self.changes: list[str] = []
+        """What results depend on and is not as it was when the run was begun."""
+        self.saved_waves: set[int] = set()
+        """Waves of which, by what was recorded, a checkpoint had reached the disk."""
 
     def __enter__(self) -> RunRecord:
         with self._open as stack, clear_disk_errors(self.folder):
@@ -108,6 +123,7 @@ class RunRecord:
                     "format": FORMAT,
                     "settings": flatten(self._config),
                     **provenance(self._command),
+                    "fingerprint": fingerprint(self._config.experiment),
                 }
                 write_atomically(self.folder / CONFIG, strict_json(description, indent=2).encode())
             self.flush()
@@ -115,21 +131,39 @@ class RunRecord:
             self._events: IO[str] = stack.enter_context(
                 open(self._path(EVENTS), "a", encoding="utf-8")
             )
+            if first:
+                break_seal(self.folder)
+                stack.callback(seal, self.folder, (CONFIG, EVENTS, METRICS))
             self._open = stack.pop_all()
         if not self._resume:
             self.event("start", settings=flatten(self._config))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # The first error is the one to hear of.
+        errors = contextlib.suppress(OSError) if kind else clear_disk_errors(self.folder)
+        with errors:
+            self._open.close()
 
-    def rewind(self, wave: Wave, episode: int) -> None:
+    def proof(self) -> dict[str, Any]:
+        """What proves, with a checkpoint, the records from before it; flush first."""
+        # Of several processes, each has a table of its own seeds.
+        rows = {"rows": self._metrics.digest()} if self._processes == 1 else {}
+        return prefix_digest(self._path(EVENTS)) | rows
+
+    def rewind(self, wave: Wave, episode: int, proof: Mapping[str, Any] | None = None) -> None:
         """Go back to where a wave stood after `episode`; what was recorded of later times will come again.
 
-        Raises RunError when the table has lost what was recorded before.
+        Raises RunError when what was recorded before is lost, or is not what `proof` says.
         """
+        if proof is not None and self._process == 0:
+            found = prefix_digest(self._path(EVENTS), proof["events_bytes"])
+            if found["events"] != proof["events"]:
+                raise RunError(self._lost(EVENTS, episode))
 
         def still_holds(event: Mapping[str, Any]) -> bool:
+            if event.get("event") == "end":  # it will end again
+                return False
             if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
                 return True
             return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
@@ -146,11 +180,20 @@ class RunRecord:
                 f"checkpoint of episode {episode:,}: put the original back, or move "
                 f"{self.folder / CHECKPOINTS} away to begin anew"
             )
+        if proof is not None and self._process == 0 and "rows" in proof:
+            if self._metrics.digest() != proof["rows"]:
+                raise RunError(self._lost(METRICS, episode))
         with clear_disk_errors(self.folder):
             write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
             self._events.close()
             self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
         self.flush()
+
+    def _lost(self, name: str, episode: int) -> str:
+        return (
+            f"{self.folder / name} is not what it was when the checkpoint of episode {episode:,} was saved: put the "
+            f"original back, or move {self.folder / CHECKPOINTS} away to begin anew (`mgtopo resume --anew`)"
+        )
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line; ``seconds`` count from the start of the run, without interruptions."""
@@ -220,13 +263,17 @@ class RunRecord:
 
         The first process takes up what all have recorded, however many they were; the others begin with nothing.
         """
+        then, now = recorded(self.folder / CONFIG), fingerprint(self._config.experiment)
+        if problem := unfit(then, now):
+            raise RunError(f"{self.folder} cannot be gone on with: {problem}")
+        self.changes = changed(then, now)
         if self._process == 0:
             self._join_tables()
+        self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
         seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
         self._started = time.monotonic() - max(seconds, default=0.0)
-        # A line torn by a kill must not run into the next one.
-        whole = [strict_json(event) + "\n" for event in read_events(self._path(EVENTS))]
-        write_atomically(self._path(EVENTS), "".join(whole).encode())
+        # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.
+        end_with_a_line(self._path(EVENTS))
 
     def _path(self, name: str) -> Path:
         return self.folder / _numbered(name, self._process)
@@ -286,17 +333,6 @@ def read_config(folder: Path) -> Config:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
-
-
-def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
-    path = folder / EVENTS if folder.is_dir() else folder
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
 
 
 def tables(folder: Path) -> list[Path]:

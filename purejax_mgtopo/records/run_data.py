@@ -76,7 +76,10 @@ def load_run(folder: str | Path) -> RunData:
     try:
         rows = list(read_metrics(tables(folder)))
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder / METRICS} cannot be read: {error}") from None
+        raise RunError(
+            f"{folder / METRICS} cannot be read: {' '.join(str(error).split())}; put the original back, or train the "
+            "run again in another folder"
+        ) from None
     seeds, episodes, cells = _grid(rows, config.experiment)
     steps = {row.episode: row.env_steps for row in rows}
 

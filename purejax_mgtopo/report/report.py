@@ -7,7 +7,7 @@ from pathlib import Path
 
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.files import write_atomically
+from purejax_mgtopo.records.files import is_foreign, write_atomically
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import (
@@ -41,6 +41,8 @@ def write_report(
 
     places = [expanded(folder) for folder in folders]
     target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
+    if is_foreign(target):  # before episodes are played
+        raise RunError(f"{target} holds something else already; choose another file with --out")
     page = render(build_report(places, episodes=episodes, say=say)).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

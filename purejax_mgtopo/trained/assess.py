@@ -50,6 +50,7 @@ from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
+from purejax_mgtopo.settings import LARGEST, check_random_seed
 from purejax_mgtopo.trained.channels import RandomEdges
 from purejax_mgtopo.trained.load import load_trained
 
@@ -129,10 +130,9 @@ def assess(
         RunError: where there is no run, or no checkpoint.
         ConfigError: for seeds that the run does not have, no episodes, or an episode seed out of range.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes must be at least 1, not {episodes}")
-    if not 0 <= episode_seed < 2**32:
-        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+    if not 1 <= episodes <= LARGEST:
+        raise ConfigError(f"episodes must be from 1 to {LARGEST}, not {episodes}")
+    check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, seeds)
     silent = trained.algorithm.team.rule.edges is Edges.NEVER
     acting = trained.algorithm.parts.acting(trained.networks.parts)
@@ -143,7 +143,7 @@ def assess(
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
     finite, _ = finite_seeds(np.concatenate(leaves, axis=1))
-    frozen = frozen_seeds(trained.folder)
+    frozen = frozen_seeds(trained.folder) | trained.frozen
     return Assessment(
         folder=trained.folder,
         experiment=trained.experiment,
@@ -203,11 +203,17 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     with clear_disk_errors(path):
-        if path.exists() and not _is_table(path):
-            raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
+        refuse_foreign_table(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
     return path
+
+
+def refuse_foreign_table(path: Path) -> None:
+    """Raise RunError if `path` holds something other than an older table of evaluations."""
+    path = expanded(path)
+    if path.exists() and not _is_table(path):
+        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
 
 
 def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:

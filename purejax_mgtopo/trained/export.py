@@ -33,7 +33,7 @@ def export(folder: str | Path, seed: int, out: str | Path | None = None) -> Path
     """
     trained = load_trained(folder, [seed])
     content = pack(header_of(trained, seed), networks_of(trained, seed))
-    if seed in frozen_seeds(trained.folder):
+    if seed in trained.frozen or seed in frozen_seeds(trained.folder):
         raise RunError(f"seed {seed} of {folder} did not stay finite in training; export another")
     name = f"seed{seed}_episode{trained.episode}.npz"
     target = trained.folder / POLICIES / name if out is None else expanded(out)

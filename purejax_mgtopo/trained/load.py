@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from purejax_mgtopo.checkpoints.stored import (
     of_another_format,
     read_arrays,
     read_meta,
+    wave_folders,
 )
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -28,7 +30,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
-_PREFIX = "lanes.seed."
+_PREFIX, _ALIVE = "lanes.seed.", "lanes.alive"
 
 
 @flax.struct.dataclass
@@ -58,6 +60,8 @@ class TrainedRun:
     """Every leaf [S, ...], in the order of `seeds`."""
     episode: int
     """Training episodes behind them; the fewest, where waves have come to different ends."""
+    frozen: frozenset[int] = frozenset()
+    """Seeds that have left the finite numbers, and stay as they were before."""
 
     def of(self, seed: int) -> Networks:
         """One seed's networks. Raises ConfigError for a seed that was not loaded."""
@@ -83,16 +87,20 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
     algorithm = Algorithm(config.experiment)
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
+    stored.append(_ALIVE)
     found: dict[int, _Lane] = {}
     problems: list[str] = []
-    waves = sorted((folder / CHECKPOINTS).glob("wave_*"), key=lambda path: int(path.name[5:]))
-    for wave in waves:
+    for wave in wave_folders(folder / CHECKPOINTS):
         for path in latest_steps(wave):
             try:
                 found |= _read_wave(path, stored, seeds)
-                break
             except BadCheckpoint as error:
                 problems.append(f"{path}: {error}")
+                continue
+            if problems:  # an older team is another team
+                note = f"checkpoint {problems[-1]}; networks are those of episode {path.name}"
+                print(f"mgtopo: {note}; `mgtopo resume {folder}` mends it", file=sys.stderr)
+            break
     if not found:
         why = f" ({problems[0]})" if problems else ""
         raise RunError(f"{folder} has no checkpoint to read networks from{why}")
@@ -112,6 +120,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         seeds=chosen,
         networks=jax.tree.unflatten(structure, leaves),
         episode=min(found[seed].episode for seed in chosen),
+        frozen=frozenset(seed for seed in chosen if not found[seed].alive),
     )
 
 
@@ -122,6 +131,11 @@ class _Lane:
     episode: int
     arrays: Mapping[str, NDArray] | None
     index: int = 0
+
+    @property
+    def alive(self) -> bool:
+        assert self.arrays is not None
+        return bool(self.arrays[_ALIVE][self.index])
 
     def leaf(self, name: str, shape: jax.ShapeDtypeStruct) -> NDArray:
         assert self.arrays is not None

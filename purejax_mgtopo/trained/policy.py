@@ -203,6 +203,9 @@ def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            # Ours are not compressed: what unpacks to far more than it is would only fill the memory.
+            if sum(entry.file_size for entry in archive.zip.infolist()) > 4 * len(content):
+                raise ValueError("it unpacks to many times its size")
             arrays = {name: archive[name] for name in archive.files}
         document = json.loads(arrays.pop("header").tobytes())
         ours, version = document.pop("format") == FORMAT, document.pop("version")

@@ -17,7 +17,9 @@ from jax_mpe.viewer import Recording, animate, draw, save_animation, save_pictur
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.records.files import SOFTWARE, is_foreign
 from purejax_mgtopo.records.record import FIGURES
+from purejax_mgtopo.settings import check_random_seed
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.trained.play import Episode, play_episode
 
@@ -45,27 +47,33 @@ def watch(
 
     Args:
         folder: of the run.
-        seed: which of its seeds; the first by default.
+        seed: which of its seeds; by default the first that stayed finite.
         greedy: edges are open where their probability exceeds one half; else they are sampled.
         episode_seed: another one, another episode.
         out: folder for the files; by default ``figures`` in the run's.
         name: of the files, without ``.png`` and ``.gif``; by default ``seed<i>_episode<e>[_greedy]``. Older files of
-            that name are replaced.
+            that name are replaced, if they are pictures of ours.
 
     Raises:
         RunError: where there is no run, no checkpoint, or no room to write.
         ConfigError: for a seed that the run does not have, or an episode seed out of range.
     """
-    _check_episode(episode_seed)
+    check_random_seed("episode_seed", episode_seed)
     trained = load_trained(folder, None if seed is None else [seed])
-    seed = trained.seeds[0] if seed is None else seed
+    alive = [one for one in trained.seeds if one not in trained.frozen]
+    if seed in trained.frozen:
+        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
+    if not alive:
+        raise RunError(f"no seed of {folder} stayed finite; there is nothing to watch")
+    seed = alive[0] if seed is None else seed
+    target = trained.folder / FIGURES if out is None else expanded(out)
+    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
+    _refuse_foreign(target / name)
     mode = Mode.EVAL_GREEDY if greedy else Mode.EVAL_SAMPLED
     precision = trained.means.precision
     episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode, precision)
     if not np.isfinite(episode.actions).all():
         raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
-    target = trained.folder / FIGURES if out is None else expanded(out)
-    name = name or f"seed{seed}_episode{episode_seed}{'_greedy' if greedy else ''}"
     title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
     return draw_episode(trained.algorithm.env, episode, target / name, title)
 
@@ -85,7 +93,7 @@ def watch_expert(
         ConfigError: for no task's name, a task without an expert, or an episode seed out of range.
         RunError: where there is no room to write.
     """
-    _check_episode(episode_seed)
+    check_random_seed("episode_seed", episode_seed)
     try:
         env = jax_mpe.make(task)
         controller = expert(env)
@@ -109,12 +117,17 @@ def watch_expert(
 
     episode = Episode(*jax.tree.map(np.asarray, play(start)))
     stem = expanded(out or ".") / (name or f"{Path(task).name}_expert_episode{episode_seed}")
+    _refuse_foreign(stem)
     return draw_episode(env, episode, stem, f"{task}, scripted expert")
 
 
-def _check_episode(episode_seed: int) -> None:
-    if not 0 <= episode_seed < 2**32:
-        raise ConfigError(f"an episode's seed must be from 0 to 2**32 - 1, not {episode_seed}")
+def _refuse_foreign(stem: Path) -> None:
+    """An animation tells nothing of who made it: it is ours if the picture beside it is."""
+    picture, animation = Path(f"{stem}.png"), Path(f"{stem}.gif")
+    alone = animation.exists() and not picture.exists()
+    if alone or is_foreign(picture):
+        found = animation if alone else picture
+        raise RunError(f"{found} holds something else already; choose another --name or --out")
 
 
 def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -> Pictures:
@@ -122,7 +135,7 @@ def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -
     recording = Recording(episode.states, episode.masks, episode.actions, episode.rewards, title)
     figure = draw(env, recording, moment=len(episode.masks) - 1)
     try:
-        picture = save_picture(figure, f"{stem}.png")
+        picture = save_picture(figure, f"{stem}.png", {"Software": SOFTWARE})
         animation = save_animation(animate(env, recording), f"{stem}.gif")
     except OSError as error:
         reason = error.strerror or str(error)

@@ -39,6 +39,8 @@ class Ledger:
         """Episodes of this wave."""
         self.lost: dict[int, int] = {}
         """Seeds that left the finite numbers, by wave."""
+        self.alive = True
+        """Some seed of this wave, and of this process, is finite."""
         self.speed = Speed()
         self.began = self._last = time.monotonic()
         self._compiled = False
@@ -65,6 +67,7 @@ class Ledger:
         else:  # the first call of a program compiles it: speed is measured without it
             self.speed.add(self._experiment.chunk_episodes * seeds, wall)
         finite = np.asarray(report.finite, dtype=bool)
+        self.alive = bool(finite.any())
         self.lost[wave.index] = int(finite.size - finite.sum())
         training = report.training
         left = (
@@ -91,7 +94,7 @@ class Ledger:
             wall=round(wall, 4),
             non_finite=tick.non_finite,
         )
-        score = math.nan
+        score = math.nan if self.alive or not finite.size else -math.inf
         if report.evaluation is not None:
             score = self._take_evaluation(report, finite, wave)
         if self._mirror is not None:

@@ -20,17 +20,22 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.ledger import Ledger
 from purejax_mgtopo.training.progress import Reporter, duration
-from purejax_mgtopo.training.stop import StopRequest
+from purejax_mgtopo.training.stop import StopRequest, heard
 from purejax_mgtopo.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints, Restored
     from purejax_mgtopo.mirror.mirror import WandbMirror
     from purejax_mgtopo.population.population import Population
+
+
+class LostCheckpoints(RunError):
+    """A run whose checkpoints are gone; to begin it anew is for its owner to decide."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,15 @@ class RunResult:
     non_finite: int
     """Seeds whose parameters left the finite numbers."""
     figure: Path | None
+    hopeless: bool = False
+    """It ended early because no seed was left to train."""
+    unsaved: str | None = None
+    """Why its last state could not be saved, where training went on after that; None where it was saved."""
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether no seed stayed finite."""
+        return self.hopeless or self.non_finite >= self.config.experiment.seeds
 
     @property
     def interrupted(self) -> bool:
@@ -66,56 +80,70 @@ class Loop:
         checkpoints: Callable[[Wave], Checkpoints],
         name: str,
         resume_it: bool,
+        anew: bool = False,
     ) -> None:
         self._population, self._record, self._reporter = population, record, reporter
         self._config, self._name, self._resume = population.config, name, resume_it
+        self._anew = anew
         self._experiment = population.config.experiment
         self._checkpoints = checkpoints
         self._ledger = Ledger(self._experiment, record, reporter, mirror)
         self._saved = self._ledger.began
         self._score = math.nan
         """The score of this wave's last evaluation, as far as this process has seen it."""
+        self._failed_save: str | None = None
+        """Why the latest save of this wave did not succeed."""
+        self._unsaved: str | None = None
+        """Why the last state of a wave is not saved."""
+        self._hope, self._hopeless = False, False
+        """Whether a wave before this one has finite seeds; whether no seed has any longer, in the last wave."""
 
     def run(self) -> RunResult:
         """Train all waves, to the end or until asked to stop."""
-        config, record, reporter = self._experiment, self._record, self._reporter
+        config, reporter = self._experiment, self._reporter
         waves = self._population.waves
         self._total = config.episodes * len(waves)
         reporter.begin(self._name, self._total, config.seeds)
-        with (
-            StopRequest(self._announce_stop, self._quit) as stop,
-            Watchdog(reporter.note) as watchdog,
-        ):
-            try:
-                for wave in waves:
-                    self._train(wave, stop, watchdog)
-                    if self._ledger.episode < config.episodes:
-                        break
-                    self._ledger.done += config.episodes
-            except BaseException as error:
-                with contextlib.suppress(RunError):  # as when the disk is full
-                    record.flush()
-                    record.event(
-                        "failed",
-                        error=f"{type(error).__name__}: {error}",
-                        episode=self._ledger.episode,
-                    )
-                reporter.end(f"failed at episode {self._ledger.total:,}")
-                raise self._explained(error) from error
-        return self._finish(stop)
+        with heard() as stop:
+            with (
+                stop.answered_by(self._announce_stop, self._quit),
+                Watchdog(reporter.note) as watchdog,
+            ):
+                try:
+                    for wave in waves:
+                        self._train(wave, stop, watchdog)
+                        if self._ledger.episode < config.episodes:
+                            break
+                        self._ledger.done += config.episodes
+                except BaseException as error:
+                    self._record_failure(error)
+                    raise self._explained(error) from error
+            return self._finish(stop)
+
+    def _record_failure(self, error: BaseException) -> None:
+        with contextlib.suppress(RunError):  # as when the disk is full
+            self._record.flush()
+            why = f"{type(error).__name__}: {error}"
+            self._record.event("failed", error=why, episode=self._ledger.episode)
+        self._reporter.end(f"failed at episode {self._ledger.total:,}")
 
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
         config, population = self._experiment, self._population
-        self._ledger.episode, self._score = 0, math.nan
+        self._ledger.episode, self._score, self._failed_save = 0, math.nan, None
         with self._stored(wave) as store:
             if store.complete(config.episodes):
                 self._ledger.episode = config.episodes
                 self._ledger.lost[wave.index] = self._record.non_finite(wave)
+                self._hope |= self._ledger.lost[wave.index] < wave.seeds
                 return
             found = store.restore() if self._resume else None
             if self._resume:
                 self._take_up(wave, found)
+            if (
+                stop.requested_anywhere
+            ):  # in the last chunk of the wave before, or while this one was prepared
+                return
             state = population.init(wave) if found is None else found.state
             watchdog.beat()
             wall = round(self._ledger.initialised(), 3)
@@ -141,14 +169,24 @@ class Loop:
             with contextlib.suppress(Exception):  # the first error is the one to hear of
                 store.close(alone=True)
             raise
-        with self._tolerated():
+        with self._tolerated(), clear_disk_errors(self._record.folder):
             store.close()
+        self._unsaved = self._unsaved or self._failed_save
 
     def _take_up(self, wave: Wave, found: Restored | None) -> None:
         """Put the records back to where the checkpoint stands."""
+        if found is None and not self._anew and wave.index in self._record.saved_waves:
+            folder = self._record.folder
+            raise LostCheckpoints(
+                f"{folder} has had checkpoints of wave {wave.index}, and none is left: put them back, or begin that "
+                f"wave anew by `mgtopo resume {folder} --anew`, which discards what was recorded of it"
+            )
         self._ledger.episode = 0 if found is None else found.episode
-        self._record.rewind(wave, self._ledger.episode)
-        exactly = found is None or found.bitwise
+        proof = getattr(found, "records", None)
+        self._record.rewind(wave, self._ledger.episode, proof)
+        told = found is not None and not found.bitwise  # by the checkpoint
+        changes = "" if told else "; ".join(self._record.changes)
+        exactly = not (told or changes)
         self._record.event(
             "resumed", wave=wave.index, episode=self._ledger.episode, bitwise=exactly
         )
@@ -156,8 +194,8 @@ class Loop:
         self._reporter.note(f"{self._name}: going on from {where}")
         if not exactly:
             self._reporter.note(
-                "versions, kind of device or number of lanes differ from the checkpoint's: from here on results equal "
-                "an uninterrupted run's to rounding, not bit for bit"
+                f"not all is as it was ({changes or 'see above'}): where the same is computed, from here on results "
+                "equal an uninterrupted run's to rounding, not bit for bit"
             )
         self._resume = False  # later waves begin as in any run
 
@@ -172,8 +210,14 @@ class Loop:
         finished = self._ledger.episode >= self._experiment.episodes
         due = now - self._saved >= 60 * minutes
         self._score = self._score if math.isnan(score) else score
-        gathered = processes.gather([stop.requested, due, self._score])
+        gathered = processes.gather([stop.requested, due, self._score, self._ledger.alive])
         ending, due = bool(gathered[:, 0].any()), bool(gathered[0, 1])
+        alive = bool(gathered[:, 3].any())
+        self._hopeless = (
+            not (alive or self._hope or finished) and wave == self._population.waves[-1]
+        )
+        self._hope |= finished and alive
+        ending = ending or self._hopeless
         with self._tolerated():
             store.settle()
             if finished or ending or due:
@@ -181,6 +225,7 @@ class Loop:
                 scores = gathered[
                     np.isfinite(gathered[:, 2]), 2
                 ]  # of processes with seeds that are finite
+                store.records = self._record.proof()
                 store.save(state, float(np.mean(scores) if len(scores) else gathered[0, 2]))
                 self._record.event(
                     "checkpoint",
@@ -188,7 +233,7 @@ class Loop:
                     episode=self._ledger.episode,
                     wall=round(time.monotonic() - now, 3),
                 )
-                self._saved = time.monotonic()
+                self._saved, self._failed_save = time.monotonic(), None
         return ending
 
     @contextlib.contextmanager
@@ -199,7 +244,7 @@ class Loop:
         except RunError as error:
             if self._config.means.checkpoint.on_error == "stop":
                 raise
-            self._saved = time.monotonic()
+            self._saved, self._failed_save = time.monotonic(), str(error)
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
     def _finish(self, stop: StopRequest) -> RunResult:
@@ -211,14 +256,18 @@ class Loop:
         if done:
             processes.gather([0.0])  # all have flushed
             self._record.join()
-        self._record.event(
-            "end" if done else "interrupted", episode=episode, non_finite=lost, wall=seconds
-        )
+        words = "finished" if done else "interrupted"
+        if self._hopeless:
+            words = "no seed is left that is finite: stopped"
+            self._record.event("failed", error=words, episode=episode, all_lost=True)
+        else:
+            kind = "end" if done else "interrupted"
+            self._record.event(kind, episode=episode, non_finite=lost, wall=seconds)
         figure = self._draw() if done and processes.index() == 0 else None
         rate = self._ledger.speed.rate
         speed = "" if math.isnan(rate) else f" ({rate:,.0f} episodes/s)"
         self._reporter.end(
-            f"{'finished' if done else 'interrupted'} after {episode:,} episodes x "
+            f"{words} after {episode:,} episodes x "
             f"{self._experiment.seeds} seeds in {duration(seconds)}{speed}"
         )
         return RunResult(
@@ -226,9 +275,11 @@ class Loop:
             config=self._config,
             episode=episode,
             seconds=seconds,
-            stopped_by=None if done else stop.signal or signal.SIGTERM,
+            stopped_by=None if done or self._hopeless else stop.signal or signal.SIGTERM,
             non_finite=lost,
             figure=figure,
+            hopeless=self._hopeless,
+            unsaved=self._unsaved,
         )
 
     def _draw(self) -> Path | None:
@@ -248,6 +299,8 @@ class Loop:
         folder = self._record.folder
         if isinstance(error, processes.ProcessGone):
             return processes.ProcessGone(f"{error}; start all again by `mgtopo resume {folder}`")
+        if isinstance(error, LostCheckpoints):
+            return error
         if isinstance(error, RunError):
             return RunError(f"{error}; then go on by `mgtopo resume {folder}`")
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
@@ -267,10 +320,11 @@ class Loop:
         """In the listener's thread: the main one may never answer. Files are always whole."""
         self._reporter.close()
         folder = self._record.folder
-        print(
-            f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
-            f"checkpoint, from where `mgtopo resume {folder}` goes on",
-            file=sys.stderr,
-        )
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody may be reading
+            print(
+                f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
+                f"checkpoint, from where `mgtopo resume {folder}` goes on",
+                file=sys.stderr,
+                flush=True,
+            )
         os._exit(130)

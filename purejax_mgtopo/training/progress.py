@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from purejax_mgtopo.machine.streams import enduring
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -59,7 +61,7 @@ class Reporter(Protocol):
 
 def make_reporter(stream: IO[str] | None = None) -> Reporter:
     """A bar where `stream` (default: stderr) is a terminal, plain lines otherwise."""
-    stream = sys.stderr if stream is None else stream
+    stream = enduring(sys.stderr if stream is None else stream)
     return BarReporter(stream) if stream.isatty() else LineReporter(stream)
 
 

@@ -18,7 +18,9 @@ the nearest that does.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -30,6 +32,8 @@ from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 
 FILE_NAME = "recipe.toml"
+MOST_RUNS = 10_000
+"""More are a mistake, or more than one sweep can hold in its picture."""
 _KEYS = ("question", "tasks", "methods", "seeds", "config", "task", "method")
 _AXES = (
     "task",
@@ -62,8 +66,15 @@ class RecipeRun:
 
     @property
     def folder(self) -> Path:
-        """The run's folder, relative to that of the sweep's results."""
-        return Path(self.task, self.method)
+        """The run's folder, relative to that of the sweep's results, and within it."""
+        place = Path(self.task, self.method)
+        if (
+            place.is_absolute() or ".." in place.parts
+        ):  # a task may end in a file that lies anywhere
+            digest = hashlib.sha256(self.task.encode()).hexdigest()[:8]
+            name = self.task.partition("@")[0].replace("/", "_").strip(".")
+            return Path(f"{name}@{Path(self.task).stem.strip('.')}-{digest}", self.method)
+        return place
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,10 @@ def load_recipe(path: str | Path) -> Recipe:
     file = _find(expanded(path))
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # besides what is no TOML, a number of too many digits
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
@@ -138,6 +152,11 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
     if not isinstance(question, str):
         raise ConfigError(f"{path}: question must be a string, not {question!r}")
     tasks, methods = _names(document, "tasks", path), _names(document, "methods", path)
+    if len(tasks) * len(methods) > MOST_RUNS:
+        raise ConfigError(
+            f"{path}: {len(tasks):,} tasks x {len(methods):,} methods are more than {MOST_RUNS:,} runs; "
+            "split the recipe"
+        )
     for method in methods:
         try:
             with_method(Experiment(), method)
@@ -169,7 +188,7 @@ def parse_setting(text: str) -> Setting:
     _check_name(name, "--set")
     try:
         document = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return Setting(name, value)
     return Setting(name, document["value"])
 
@@ -202,9 +221,9 @@ def _names(document: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]
     names = document.get(key)
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise ConfigError(f'{path}: {key} must be a list of names such as {key} = ["..."]')
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise ConfigError(f"{path}: {key} lists {repeated[0]!r} more than once")
+        raise ConfigError(f"{path}: {key} lists {min(repeated)!r} more than once")
     return tuple(names)
 
 

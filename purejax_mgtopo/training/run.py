@@ -20,12 +20,14 @@ from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
     Status,
+    all_lost,
     read_config,
     refuse_existing,
     status,
 )
 from purejax_mgtopo.training.loop import Loop, RunResult
 from purejax_mgtopo.training.progress import Reporter, make_reporter
+from purejax_mgtopo.training.stop import heard
 
 if TYPE_CHECKING:
     from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
@@ -77,7 +79,7 @@ def train(
 ) -> RunResult:
     """Train every seed of `experiment` and leave records, checkpoints and a picture in `folder`.
 
-    The first Ctrl-C (or SIGTERM, or SIGUSR1) ends the run after the current chunk, with all that `resume` needs; a
+    The first Ctrl-C (or SIGTERM, SIGUSR1, SIGHUP) ends the run after the current chunk, with all that `resume` needs; a
     second Ctrl-C quits at once.
 
     Args:
@@ -90,9 +92,10 @@ def train(
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
     folder = expanded(folder)
-    with _alone():
+    with _alone(), heard() as stop:
         processes.in_first(partial(refuse_existing, folder))
         population = _build(Config(experiment, means))
+        stop.refuse_to_begin()
         return _run(population, folder, reporter, name, command, resume_it=False)
 
 
@@ -102,6 +105,7 @@ def resume(
     reporter: Reporter | None = None,
     name: str | None = None,
     devices: int | None = None,
+    anew: bool = False,
 ) -> RunResult:
     """Go on with an interrupted run from its latest sound checkpoint, or from the start if it has none.
 
@@ -110,17 +114,19 @@ def resume(
 
     Args:
         devices: how many devices to use from now on; by default as before.
+        anew: begin from the start where checkpoints were saved and none is left; what was recorded is made again.
 
-    Raises RunError for a folder that holds no run, a finished one, or one in use.
+    Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints.
     """
     folder = expanded(folder)
     config = read_config(folder)
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
-    with _alone():
+    with _alone(), heard() as stop:
         population = _build(config)
-        return _run(population, folder, reporter, name, None, resume_it=True)
+        stop.refuse_to_begin()
+        return _run(population, folder, reporter, name, None, resume_it=True, anew=anew)
 
 
 @contextlib.contextmanager
@@ -144,6 +150,7 @@ def _run(
     name: str | None,
     command: str | None,
     resume_it: bool,
+    anew: bool = False,
 ) -> RunResult:
     config = population.config
     with contextlib.ExitStack() as stack:
@@ -172,20 +179,31 @@ def _run(
         mirror = open_mirror(folder, config, say)
         result = None
         try:
-            loop = Loop(population, record, reporter, mirror, checkpoints, name, resume_it)
+            loop = Loop(population, record, reporter, mirror, checkpoints, name, resume_it, anew)
             result = loop.run()
         finally:
             if mirror is not None:
-                mirror.close(finished=result is not None and not result.interrupted)
+                finished = result is not None and not (result.interrupted or result.hopeless)
+                mirror.close(finished=finished)
         return result
 
 
 def _refuse_unless_resumable(folder: Path) -> None:
+    """A finished run is taken up again only where its last checkpoint is damaged, to be made once more."""
+    from purejax_mgtopo.checkpoints.stored import lacks_its_end
+
     found = status(folder)
-    if found is Status.FINISHED:
+    if found is Status.FINISHED and not lacks_its_end(
+        folder / CHECKPOINTS, read_config(folder).experiment.episodes
+    ):
         raise RunError(f"{folder} holds a finished run; there is nothing to resume")
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
+    if all_lost(folder):
+        raise RunError(
+            f"all seeds of {folder} have left the finite numbers; there is nothing to go on with: begin again with "
+            "other settings, in another folder"
+        )
 
 
 def _build(config: Config) -> Population:

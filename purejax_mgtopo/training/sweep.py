@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +16,30 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.provenance import command_line
-from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, read_config, status
+from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, all_lost, read_config, status
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
 from purejax_mgtopo.training.run import RunResult, resume, train
+from purejax_mgtopo.training.stop import Stopped, heard
 
 RESULTS = "results"
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep left. Ctrl-C ends it in the run `interrupted`; later ones were not begun."""
+    """What a sweep left. Ctrl-C ends it in the run `interrupted`, or between two; later ones were not begun."""
 
     folder: Path
     summaries: tuple[RunSummary, ...]
     figure: Path | None
     interrupted: RunResult | None
+    stopped_by: signal.Signals | None = None
+    """What ended it early, in a run or between two; None when all runs are finished."""
+    lost: tuple[str, ...] = ()
+    """Runs of which no seed stayed finite."""
+    unsaved: tuple[str, ...] = ()
+    """Runs whose last state could not be saved."""
 
 
 def sweep(
@@ -57,33 +66,44 @@ def sweep(
     _describe(recipe, folder, runs, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
+    lost: list[str] = []
+    unsaved: list[str] = []
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(heard())
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
         for run in runs:
             place = folder / run.folder
+            if states[run.name] is not Status.FINISHED and stop.requested_anywhere:
+                break
             if states[run.name] is Status.FINISHED:
                 reporter.note(f"{run.name}: already finished with these settings, kept")
+            elif states[run.name] is Status.UNFINISHED and all_lost(place):
+                reporter.note(f"{run.name}: no seed of it stayed finite; left as it is")
+                lost.append(run.name)
             else:
-                if states[run.name] is Status.UNFINISHED:
-                    result = resume(
-                        place,
-                        reporter=reporter,
-                        name=run.name,
-                    )
-                else:
-                    result = train(
-                        run.config.experiment,
-                        place,
-                        means=run.config.means,
-                        reporter=reporter,
-                        name=run.name,
-                        command=command,
-                    )
+                try:
+                    if states[run.name] is Status.UNFINISHED:
+                        result = resume(place, reporter=reporter, name=run.name)
+                    else:
+                        result = train(
+                            run.config.experiment,
+                            place,
+                            means=run.config.means,
+                            reporter=reporter,
+                            name=run.name,
+                            command=command,
+                        )
+                except Stopped:
+                    break
+                if result.unsaved is not None:
+                    unsaved.append(run.name)
                 if result.interrupted:
                     interrupted = result
                     break
+                if result.all_lost:
+                    lost.append(run.name)
             done.append(run)
         loaded = [(run.method, load_run(folder / run.folder)) for run in done]
         target = folder / FIGURES / "curves.png"
@@ -93,6 +113,9 @@ def sweep(
         summaries=tuple(summarise_run(method, data) for method, data in loaded),
         figure=figure,
         interrupted=interrupted,
+        lost=tuple(lost),
+        unsaved=tuple(unsaved),
+        stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
 
 
@@ -108,9 +131,21 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
             {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
         ],
     }
+    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
+        raise RunError(
+            f"{folder / SWEEP} holds something else already; choose another folder with --out"
+        )
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {"recipe", "runs"} <= document.keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _state(run: RecipeRun, folder: Path) -> Status:

@@ -497,3 +497,75 @@ def test_one_lane_is_read_and_proved_alone(run: Path) -> None:
     np.testing.assert_array_equal(stored.read_arrays(path, [name], [1])[name], whole[[1]])
     with pytest.raises(stored.BadCheckpoint, match=name):
         stored.read_arrays(path, [name], [0])
+
+
+def _without(run: Path, episode: int, name: str) -> None:
+    path = wave(run) / str(episode) / "meta" / "metadata"
+    document = json.loads(path.read_text())
+    del document["sha256"], document[name]
+    path.write_text(json.dumps(sealed(document)))
+    files_note(wave(run) / str(episode)).unlink(missing_ok=True)
+
+
+def _restored(run: Path, population: Population, said: list[str]) -> Any:
+    store = opened(run, population, said)
+    try:
+        return store.restore()
+    finally:
+        store.close()
+
+
+def test_other_flags_are_told_and_not_bit_for_bit(
+    population: Population, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    assert _restored(run, population, said).bitwise and said == []
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX")
+    restored = _restored(run, population, said)
+    assert restored.episode == 12 and not restored.bitwise
+    assert len(said) == 1 and "XLA_FLAGS" in said[0] and "--xla_cpu_max_isa=AVX" in said[0]
+
+
+@pytest.mark.parametrize("processes_then", [1, 2])
+def test_a_layout_of_processes_is_part_of_it(
+    population: Population, run: Path, monkeypatch: pytest.MonkeyPatch, processes_then: int
+) -> None:
+    path = wave(run) / "12" / "meta" / "metadata"
+    document = json.loads(path.read_text())
+    document["fingerprint"]["processes"] = processes_then
+    _rewrite_meta(run, 12, fingerprint=document["fingerprint"])
+    said: list[str] = []
+    assert _restored(run, population, said).bitwise == (processes_then == 1)
+    assert any("processes 2 -> 1" in line for line in said) == (processes_then == 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("jax_enable_x64", True), ("jax_default_prng_impl", "rbg")]
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_other_types_never_condemn_good_checkpoints(
+    run: Path, name: str, value: object, told: bool
+) -> None:
+    """Nor where an older version has not written down under what they were made."""
+    if not told:
+        for path in latest_steps(wave(run)):
+            _without(run, int(path.name), "fingerprint")
+    old = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        with pytest.raises(CheckpointError) as error:
+            _restored(run, Population(tiny(METHOD)), [])
+    finally:
+        jax.config.update(name, old)
+    assert ("set it as it was" if told else "is whole") in str(error.value)
+    assert "move" not in str(error.value) and "\n" not in str(error.value)
+    assert [path.name for path in latest_steps(wave(run))] == ["12", "10", "8"]
+
+
+def test_one_that_tells_nothing_of_it_is_used_but_promises_nothing(
+    population: Population, run: Path
+) -> None:
+    _without(run, 12, "fingerprint")
+    said: list[str] = []
+    restored = _restored(run, population, said)
+    assert restored.episode == 12 and not restored.bitwise and len(said) == 1

@@ -112,3 +112,15 @@ def test_a_diverged_seed_is_named(folder, tmp_path, capsys, monkeypatch) -> None
     monkeypatch.setattr(watch, "load_trained", poisoned)
     assert cli.main(["watch", str(folder), "--out", str(tmp_path)]) == 1
     assert "seed 4" in capsys.readouterr().err and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_files_of_somebody_else_are_left_alone(folder, tmp_path, capsys, suffix: str) -> None:
+    target = tmp_path / f"mine{suffix}"
+    target.write_bytes(b"mine")
+    assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "mine"]) == 1
+    assert "holds something else already" in capsys.readouterr().err
+    assert target.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [target]
+    target.unlink()
+    for _ in range(2):  # the second time over our own
+        assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "mine"]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,16 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.array(canvas.buffer_rgba())
 
 
-def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a picture, in the format that its name ends in; its folder is made if need be."""
+def save_picture(
+    figure: Figure, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write a picture, in the format that its name ends in; its folder is made if need be.
+
+    Args:
+        metadata: words to write into it, such as ``Software`` in a PNG.
+    """
     with _whole(Path(path)) as partial:
-        figure.savefig(partial, format=partial.suffix[1:] or "png", dpi=160)
+        figure.savefig(partial, format=partial.suffix[1:] or "png", dpi=160, metadata=metadata)
     return Path(path)
 
 

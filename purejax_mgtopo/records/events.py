@@ -1,0 +1,63 @@
+"""What happened in a run, line by line, and what follows from it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.records.files import write_atomically
+
+EVENTS = "events.jsonl"
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
+    path = folder / EVENTS if folder.is_dir() else folder
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+
+def prefix_digest(path: Path, size: int | None = None) -> dict[str, Any]:
+    """The SHA-256 of a file of events, or of its first `size` bytes, and how many these are."""
+    content = b""
+    with contextlib.suppress(FileNotFoundError):
+        content = path.read_bytes()[:size]
+    return {"events": hashlib.sha256(content).hexdigest(), "events_bytes": len(content)}
+
+
+def end_with_a_line(path: Path) -> None:
+    """Cut off a line that a kill has torn."""
+    with contextlib.suppress(FileNotFoundError):
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            write_atomically(path, content[: content.rfind(b"\n") + 1])
+
+
+def all_lost(folder: Path) -> bool:
+    """Whether a run was given up because no seed of it was finite any longer."""
+    last: dict[str, Any] = {}
+    for last in read_events(folder):  # noqa: B007 - the last of them
+        pass
+    return bool(last.get("all_lost"))
+
+
+def saved_waves(events: Iterator[dict[str, Any]]) -> set[int]:
+    """Waves with a checkpoint that had reached the disk: one is awaited before the next, and before a run ends."""
+    begun: set[int] = set()
+    saved: set[int] = set()
+    for event in events:
+        if event.get("event") == "checkpoint":
+            wave = event.get("wave", 0)
+            saved |= begun & {wave} | {other for other in begun if other < wave}
+            begun.add(wave)
+        elif event.get("event") in ("interrupted", "end"):
+            saved |= begun
+    return saved
