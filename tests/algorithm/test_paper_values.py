@@ -64,6 +64,8 @@ OURS = {
     "gates.edge_cost": 0.0,
     "gates.entropy": 0.0,
     "gates.temperature": 1.0,
+    "gates.open_probability": 0.5,
+    "gates.graph": "static",
     "baseline.n_step": 25,
     "baseline.normalise": True,
     "baseline.moments_decay": 0.99,
@@ -80,6 +82,7 @@ OURS = {
     "message.latency": 0,
     "message.rounds": 2,
     "message.aggregate": "mean",
+    "message.share_hops": False,
     "evaluation.every": 500,
     "evaluation.episodes": 100,
     "evaluation.seed": 20_210,
@@ -269,7 +272,14 @@ def test_presets_are_those_of_the_table() -> None:
         "meta": ("meta", "lstm", False),
         "commnet": ("full", "commnet", True),
         "meta_commnet": ("meta", "commnet", True),
+        "ic3net": ("ic3net", "commnet", True),
+        "tarmac": ("full", "tarmac", True),
+        "magic": ("magic", "gat", True),
+        "random": ("random", "lstm", False),
     }
+    assert (
+        with_method(Experiment(), "ic3net").message.aggregate == "others"
+    )  # IC3Net divides by N - 1
     assert set(METHODS) == set(points)
     for name, point in points.items():
         chosen = with_method(Experiment(), name)

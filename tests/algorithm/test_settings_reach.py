@@ -189,6 +189,18 @@ REACH = {
         "stgs",
         idle="meta reinforce none",
     ),
+    "gates.open_probability": reach(
+        0.25,
+        "warm-up, play, quiet play, critic, policy, iteration, evaluation",
+        "random",
+        idle="meta none",
+    ),
+    "gates.graph": reach(
+        "one_peer",
+        "warm-up, play, quiet play, add, sample, critic, policy, iteration, evaluation",
+        "exponential+commnet",
+        idle="meta none",
+    ),
     "baseline.learning_rate": reach(0.5, "outer, iteration", idle="none full stgs"),
     "baseline.n_step": reach(3, "outer, iteration", idle="none full stgs"),
     "baseline.normalise": reach(False, "outer, iteration", idle="none full stgs"),
@@ -213,6 +225,12 @@ REACH = {
     ),
     "message.rounds": reach(
         3,
+        "policies, warm-up, play, quiet play, critic, policy, track, iteration, evaluation",
+        "commnet",
+        idle="meta none",
+    ),
+    "message.share_hops": reach(
+        True,
         "policies, warm-up, play, quiet play, critic, policy, track, iteration, evaluation",
         "commnet",
         idle="meta none",
