@@ -485,7 +485,7 @@ def test_meta_without_seal_or_torn_is_bad(run: Path) -> None:
 
 def test_verify_of_a_sound_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run)]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["good"] * 3
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["good"] * 5
 
 
 def test_one_lane_is_read_and_proved_alone(run: Path) -> None:
