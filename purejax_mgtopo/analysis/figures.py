@@ -214,7 +214,7 @@ def _score_axis(axes: Axes, task: str, labelled: bool) -> None:
     right.tick_params(labelsize=7, colors="0.45")
     right.spines["right"].set_visible(False)
     if labelled:
-        right.set_ylabel(fill(LABEL, 24), fontsize=8, color="0.45")
+        right.set_ylabel(LABEL.replace(" (", "\n("), fontsize=8, color="0.45")
 
 
 def _look(style: Style) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from purejax_mgtopo.report.words import (
 
 ETA_LOOKS = {
     "learned": Look("red", "", "o"),
-    "reinforce": Look("blue", "6 3", "^"),
+    "baseline": Look("blue", "6 3", "^"),
     "initial": Look("grey", "2 3", "s"),
 }
 _COLOURS = {
@@ -146,10 +146,10 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
 
 
 def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
-    """Normalised scores over all tasks."""
+    """Returns over all tasks, each on the scale of its methods."""
     rows = [IntervalRow(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
     return charts.interval_chart(
-        rows, title="normalised score over all tasks", x_label="normalised return"
+        rows, title="normalised return over all tasks", x_label="normalised return"
     )
 
 
@@ -172,7 +172,7 @@ def learned_charts(learned: LearnedAdvantage) -> list[tuple[str, Markup]]:
         sender = column + (column >= learned.agent)
         values = [
             ("initial \u03b7", ETA_LOOKS["initial"], learned.initial[:, column]),
-            ("REINFORCE", ETA_LOOKS["reinforce"], learned.reinforce),
+            ("REINFORCE", ETA_LOOKS["baseline"], learned.reinforce),
             ("learned \u03b7", ETA_LOOKS["learned"], learned.learned[:, column]),
         ]
         lines = [Series(label, look, steps, _bare(line)) for label, look, line in values]

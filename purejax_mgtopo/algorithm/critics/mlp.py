@@ -4,47 +4,20 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from purejax_mgtopo.algorithm.critics.critic import Critic
-from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, apply, part_of_dense
-from purejax_mgtopo.algorithm.types import PyTree, Sizes
+from purejax_mgtopo.algorithm.critics.network import NetworkCritic
+from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, part_of_dense
+from purejax_mgtopo.algorithm.types import Sizes
 from purejax_mgtopo.config import Experiment
 
 
-class MLPCritic(Critic):
+class MLPCritic(NetworkCritic):
     """``Q(o, a) = FC(H)-FC(H)-Linear(1)`` of all agents, in their order (Table 2)."""
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         inputs = sizes.agents * (sizes.observation + sizes.action)
-        self._network = JointMLP(experiment.learner.hidden, inputs)
-        self._sizes = sizes
-
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """Fresh parameters."""
-        sizes = self._sizes
-        widths = (sizes.observation, sizes.action)
-        return self._network.init(key, *(jnp.zeros((sizes.agents, width)) for width in widths))
-
-    def value(
-        self,
-        params: PyTree,
-        observation: Float[Array, "*batch N O"],
-        action: Float[Array, "*batch N A"],
-    ) -> Float[Array, "*batch"]:
-        """Q of joint actions."""
-        return apply(self._network, params, observation, action)
-
-    def counterfactual(
-        self,
-        params: PyTree,
-        observation: Float[Array, "B N O"],
-        action: Float[Array, "B N A"],
-        proposal: Float[Array, "B N A"],
-    ) -> Float[Array, "N B"]:
-        """Q with one agent's action replaced at a time."""
-        inputs = (observation, action, proposal)
-        return apply(self._network, params, *inputs, method="counterfactual")
+        super().__init__(JointMLP(experiment.learner.hidden, inputs), sizes)
 
 
 class JointMLP(nn.Module):
