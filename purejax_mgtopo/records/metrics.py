@@ -35,7 +35,8 @@ class Evaluation:
 
 
 class Metrics:
-    """Rows gathered so far. Columns are fixed by the first evaluation."""
+    """Rows gathered so far. Columns are fixed by the first evaluation: what a later version of the program measures
+    besides, when it goes on with a run, is left out."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -43,8 +44,11 @@ class Metrics:
         self._rows: list[Evaluation] = []
 
     def append(self, evaluation: Evaluation) -> None:
-        """Add one evaluation. Raises ValueError for columns of another name or shape than before."""
+        """Add one evaluation. Raises ValueError for columns that are missing, or of another shape than before."""
         columns = evaluation.columns
+        if self._rows:
+            columns = {name: column for name, column in columns.items() if name in self._shapes}
+            evaluation = replace(evaluation, columns=columns)
         names = LEADING + tuple(name for name in columns if name not in LEADING)
         shapes = {name: np.shape(columns[name])[1:] for name in names}
         if self._rows and shapes != self._shapes:

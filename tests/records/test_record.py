@@ -78,6 +78,21 @@ def test_a_metric_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
         run.evaluation(evaluation(20, COLUMNS | {"edge_rate": np.zeros(4)}))
 
 
+def test_a_run_keeps_the_columns_that_it_began_with(tmp_path: Path) -> None:
+    """As where a later version of the program, which measures more, goes on with it; less or otherwise is refused."""
+    more = COLUMNS | {"edge_recall": np.zeros(3, np.float32)}
+    with RunRecord(tmp_path, small(), None) as run:
+        run.evaluation(evaluation(20, COLUMNS))
+        run.evaluation(evaluation(40, more))
+        for wrong in ({"return_sampled": np.zeros(3)}, COLUMNS | {"edge_rate": np.zeros((3, 2))}):
+            with pytest.raises(ValueError, match="columns changed"):
+                run.evaluation(evaluation(60, wrong))
+        run.flush()
+    table = parquet.read_table(tmp_path / "metrics.parquet")
+    assert table.column_names == ["episode", "env_steps", "seed", *COLUMNS, "finite"]
+    assert table["episode"].to_pylist() == [20] * 3 + [40] * 3
+
+
 def test_pairs_of_agents_keep_their_shape(tmp_path: Path) -> None:
     pairs = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
     with RunRecord(tmp_path, small(), None) as run:
