@@ -51,7 +51,7 @@ class Metrics:
             evaluation = replace(evaluation, columns=columns)
         names = LEADING + tuple(name for name in columns if name not in LEADING)
         shapes = {name: np.shape(columns[name])[1:] for name in names if name in columns}
-        if self._rows and shapes != self._shapes:
+        if not shapes.keys() >= set(LEADING) or self._rows and shapes != self._shapes:
             raise ValueError(f"columns changed from {self._shapes} to {shapes}")
         for name, values in (*columns.items(), ("finite", evaluation.finite)):
             if len(values) != len(evaluation.seeds):

@@ -82,6 +82,8 @@ def test_a_run_keeps_the_columns_that_it_began_with(tmp_path: Path) -> None:
     """As where a later version of the program, which measures more, goes on with it; less or otherwise is refused."""
     more = COLUMNS | {"edge_recall": np.zeros(3, np.float32)}
     with RunRecord(tmp_path, small(), None) as run:
+        with pytest.raises(ValueError, match="columns changed"):
+            run.evaluation(evaluation(20, {"edge_rate": np.zeros(3)}))
         run.evaluation(evaluation(20, COLUMNS))
         run.evaluation(evaluation(40, more))
         for wrong in ({"return_sampled": np.zeros(3)}, COLUMNS | {"edge_rate": np.zeros((3, 2))}):
