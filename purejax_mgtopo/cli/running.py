@@ -122,7 +122,8 @@ class SweepCommand(TrainingCommand):
         with closing(make_reporter()) as reporter:
             result = sweep(recipe, self.out, changes=changes, reporter=reporter)
         if result.summaries:
-            console().print(summary_table(result.summaries))
+            shown = console()
+            shown.print(summary_table(result.summaries, shown.width))
         if result.figure is not None:
             say(f"picture  {result.figure}")
         if result.interrupted is not None and not result.unsaved:
@@ -253,7 +254,7 @@ def ended(result: RunResult) -> int:
 
     if result.unsaved is not None:
         raise RunError(
-            f"trained for {result.episode:,} episodes, but the last state is not saved: {result.unsaved}; make room, "
+            f"trained for {result.place}, but the last state is not saved: {result.unsaved}; make room, "
             f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
         )
     if result.interrupted:
@@ -262,16 +263,14 @@ def ended(result: RunResult) -> int:
     if result.figure is not None:
         say(f"picture  {result.figure}")
     if result.all_lost:
-        raise RunError(
-            f"no seed of {result.folder} stayed finite, after {result.episode:,} episodes; {ADVICE}"
-        )
+        raise RunError(f"no seed of {result.folder} stayed finite, after {result.place}; {ADVICE}")
     return 0
 
 
 def interrupted(result: RunResult) -> int:
     """0 where a scheduler asked for it: the run has done all that it should."""
     print(
-        f"mgtopo: interrupted after {result.episode:,} episodes, and saved; go on by: "
+        f"mgtopo: interrupted after {result.place}, and saved; go on by: "
         f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )

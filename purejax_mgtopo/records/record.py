@@ -19,12 +19,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.alive import identity
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import (
     EVENTS,
@@ -36,12 +37,13 @@ from purejax_mgtopo.records.events import (
 )
 from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
 from purejax_mgtopo.records.fingerprint import changed, fingerprint, recorded, unfit
+from purejax_mgtopo.records.found import CONFIG, find_runs
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.records.seal import break_seal, seal
 from purejax_mgtopo.settings import completed
 
-CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
+METRICS, LOCK = "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
@@ -50,6 +52,7 @@ FORMAT = 2
 
 __all__ = [
     "CHECKPOINTS",
+    "CONFIG",
     "FIGURES",
     "SWEEP",
     "RunRecord",
@@ -198,7 +201,9 @@ class RunRecord:
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line; ``seconds`` count from the start of the run, without interruptions."""
         seconds = round(time.monotonic() - self._started, 3)
-        line = strict_json({"event": kind, "time": time.time(), "seconds": seconds, **fields})
+        who = {"process": identity()} if kind in ("start", "resumed") else {}
+        when = {"time": time.time(), "seconds": seconds}
+        line = strict_json({"event": kind, **when, **who, **fields})
         with clear_disk_errors(self.folder):
             self._events.write(line + "\n")
             self._events.flush()
@@ -300,28 +305,6 @@ def status(folder: Path) -> Status:
         return Status.UNFINISHED
     with lock(folder / LOCK) as free:
         return Status.UNFINISHED if free else Status.RUNNING
-
-
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """Run folders at or beneath `folders`, in the order given, then by name; each once.
-
-    Raises RunError for a folder that holds none.
-    """
-    found: dict[Path, None] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
-        runs = sorted(path.parent for path in folder.rglob(CONFIG))
-        if not runs:
-            raise RunError(
-                f"{folder} holds no run (no {CONFIG} in or beneath it); "
-                "give a run's folder or a sweep's results"
-            )
-        found |= {run: None for run in runs}
-    unique: dict[Path, Path] = {}
-    for run in found:
-        unique.setdefault(run.resolve(), run)
-    return list(unique.values())
 
 
 def read_config(folder: Path) -> Config:
