@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `sweep`, `resume`, and `fit`, which says beforehand how many seeds fit."""
+"""Commands that train: `train`, `sweep` and `resume`."""
 
 from __future__ import annotations
 
@@ -169,40 +169,6 @@ class ResumeCommand(TrainingCommand):
         with closing(make_reporter()) as reporter:
             result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
         return ended(result)
-
-
-@dataclass(frozen=True)
-class FitCommand(Command):
-    """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
-
-    method: MethodName = None
-    memory: Annotated[
-        float | None, arg(metavar="GB", help_behavior_hint="(default: what this machine has)")
-    ] = None
-    """Memory of one device in GB (10^9 bytes), to plan for another machine."""
-    no_burst: Switch = False
-    """Skip the short training that measures the speed."""
-    profile: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: none)")] = None
-    """Folder for a JAX profile of that short training, which TensorBoard or Perfetto can show."""
-    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
-    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
-    no_cache: NoCache = False
-    debug: Debug = False
-
-    def do(self) -> int:
-        check_method(self.method, self.experiment)
-        if self.memory is not None and not 0 < self.memory < 1e9:  # what is not a number is neither
-            raise ConfigError(f"memory must be a number of GB above 0, not {self.memory}")
-        memory = None if self.memory is None else int(self.memory * 1e9)
-        config = Config(self.experiment, self.means)
-        get_ready([config], cache=not self.no_cache)
-        from purejax_mgtopo.cli.tables import console, fit_table
-        from purejax_mgtopo.population.fit import burst, plan
-
-        fit = plan(config, memory, check=True)
-        rate = None if self.no_burst else burst(fit, profile=self.profile)
-        console().print(fit_table(fit, rate))
-        return 0
 
 
 def check_method(name: str | None, experiment: Experiment) -> None:
