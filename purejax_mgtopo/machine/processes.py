@@ -74,13 +74,14 @@ def join(wanted: bool, facts: Facts | None = None) -> None:
             "shutdown_timeout_seconds": 15,
         }
         known = inspect.signature(jax.distributed.initialize).parameters
-        jax.distributed.initialize(
-            address,
-            processes,
-            process,
-            devices,
-            **{name: value for name, value in times.items() if name in known},
-        )
+        with _signals_kept():
+            jax.distributed.initialize(
+                address,
+                processes,
+                process,
+                devices,
+                **{name: value for name, value in times.items() if name in known},
+            )
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RunError):
             raise
@@ -88,6 +89,18 @@ def join(wanted: bool, facts: Facts | None = None) -> None:
             f"cannot join the other processes: {' '.join(str(error).split())}; start under Slurm or MPI, or set "
             "JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from error
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """JAX takes SIGTERM for itself, in C, and tells nobody: whoever heard it before hears it afterwards."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # signals are the main thread's
+            before = signal.getsignal(signal.SIGTERM)
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
 
 
 def index() -> int:
