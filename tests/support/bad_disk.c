@@ -6,8 +6,8 @@ BAD_DISK_AT    the first of them that fails, from 1
 BAD_DISK_FOR   how many fail from then on; -1: all
 BAD_DISK_ERRNO what they fail with; 0: the process is killed there instead
 BAD_DISK_SLEEP seconds for which each of them waits before that
-BAD_DISK_COUNT file to which the number of such calls is written
-BAD_DISK_SYNCED folder that gets what was synced: files/ID are contents, folders/ID lists of "kind ID name"
+BAD_DISK_SYNCED folder that gets what was synced: files/ID.N are contents, folders/ID.N lists of "kind ID name", N being
+               how many calls had come by then
 */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -29,6 +29,15 @@ BAD_DISK_SYNCED folder that gets what was synced: files/ID are contents, folders
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long counted = 0;
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* How many calls have come, and from where to count. */
+long bad_disk_count(long from) {
+  pthread_mutex_lock(&lock);
+  if (from >= 0) counted = from;
+  long n = counted;
+  pthread_mutex_unlock(&lock);
+  return n;
+}
 
 static int beneath(const char *path) {
   const char *top = getenv("BAD_DISK");
@@ -59,16 +68,6 @@ static int fails(const char *op, const char *path) {
   if (naps) usleep((useconds_t)(atof(naps) * 1e6));
   pthread_mutex_lock(&lock);
   long n = ++counted;
-  const char *file = getenv("BAD_DISK_COUNT");
-  if (file) {
-    char text[32];
-    int fd = REAL(open64)(file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    int size = snprintf(text, sizeof text, "%ld", n);
-    if (fd >= 0) {
-      if (REAL(write)(fd, text, size) < 0) {}
-      close(fd);
-    }
-  }
   pthread_mutex_unlock(&lock);
   if (!at) return 0;
   const char *many = getenv("BAD_DISK_FOR"), *number = getenv("BAD_DISK_ERRNO");
@@ -97,7 +96,7 @@ static void synced(int fd) {
   pthread_mutex_lock(&lock);
   id_of(&s, id);
   int folder = S_ISDIR(s.stx_mode);
-  snprintf(out, sizeof out, "%.2000s/%s/%s", to, folder ? "folders" : "files", id);
+  snprintf(out, sizeof out, "%.2000s/%s/%s.%ld", to, folder ? "folders" : "files", id, counted);
   snprintf(part, sizeof part, "%.4000s.part", out);
   int copy = REAL(open64)(part, O_WRONLY | O_CREAT | O_TRUNC, 0666);
   path[strlen(path) - 2] = 0; /* without the dot */
