@@ -66,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     if argv is None:  # the process ends with the command
         leave_within(PATIENCE, code)
+        from purejax_mgtopo.machine.processes import leave_with
+
+        leave_with(code)
     return code
 
 

@@ -66,7 +66,11 @@ class TrainCommand(TrainingCommand):
             example = f"--out results/{experiment.task}/{experiment.method}"
             raise ConfigError(f"say where the results go, for example {example}")
         get_ready(
-            [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
+            [Config(experiment, self.means)],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="train",
+            out=self.out,
         )
         from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
@@ -118,7 +122,13 @@ class SweepCommand(TrainingCommand):
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
         configs = [run.config for run in recipe.runs(changes)]
-        get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            configs,
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="sweep",
+            out=self.out or recipe.path.parent,
+        )
         with closing(make_reporter()) as reporter:
             result = sweep(recipe, self.out, changes=changes, reporter=reporter)
         if result.summaries:
@@ -165,7 +175,13 @@ class ResumeCommand(TrainingCommand):
         config = read_config(self.run)
         if self.devices is not None:
             config = override(config, {"devices": self.devices})
-        get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            [config],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="resume" + " --anew" * self.anew,
+            out=self.run,
+        )
         with closing(make_reporter()) as reporter:
             result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
         return ended(result)
@@ -185,13 +201,28 @@ def check_method(name: str | None, experiment: Experiment) -> None:
             )
 
 
-def get_ready(configs: Sequence[Config], *, cache: bool, distributed: bool = False) -> None:
-    """Settle what must be before JAX starts, start it, and look the tasks up."""
+def get_ready(
+    configs: Sequence[Config],
+    *,
+    cache: bool,
+    distributed: bool = False,
+    command: str = "",
+    out: Path | None = None,
+) -> None:
+    """Settle what must be before JAX starts, start it, and look the tasks up.
+
+    Args:
+        command, out: what several processes must have in common besides.
+    """
     from purejax_mgtopo.machine import processes
     from purejax_mgtopo.machine.startup import use_cache
 
     use_cache(cache)
-    processes.join(distributed)
+    if distributed:
+        from purejax_mgtopo.records.fingerprint import in_common
+
+        folder = None if out is None else os.path.abspath(out)
+        processes.join(True, in_common(configs, command=command, folder_of_results=folder))
     check_tasks(configs)
 
 
