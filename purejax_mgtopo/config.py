@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from purejax_mgtopo.errors import require, unknown_name
+from purejax_mgtopo.members.settings import MemberConfig
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten, override
 
@@ -240,6 +241,8 @@ class Experiment:
     """The meta-parameters eta, a network that says how gates learn (paper, Eqs. 5-9, Table 1)."""
     message: MessageConfig = field(default_factory=MessageConfig)
     """How messages travel and are read."""
+    member: MemberConfig = field(default_factory=MemberConfig)
+    """Settings of single members of the grid, each read by the member of its name alone."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 

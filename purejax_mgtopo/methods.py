@@ -96,6 +96,11 @@ TOPOLOGIES = _table(
         f"{_RULES}.exponential:Exponential",
     ),
     AxisEntry(
+        "right",
+        "exactly the edges that the task calls right: a control, where the task knows them",
+        f"{_RULES}.fixed:Right",
+    ),
+    AxisEntry(
         "random",
         "every edge open with a set probability: the control at equal cost",
         f"{_RULES}.random:Random",
@@ -122,6 +127,16 @@ MESSAGES = _table(
         "gat",
         "two rounds of graph attention over hidden states (MAGIC, Niu et al. 2021)",
         f"{_MESSAGES}.gat:GraphAttention",
+    ),
+    AxisEntry(
+        "dial",
+        "bits that carry derivatives in training, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.dial:Dial",
+    ),
+    AxisEntry(
+        "rial",
+        "symbols chosen by Q-values of their own, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.rial:Rial",
     ),
 )
 
@@ -151,6 +166,14 @@ _PRESETS = (
         (_GREEN, _DASH, "X"), (("message.aggregate", "others"),),
     ),
     Method("tarmac", "full", "tarmac", True, "TarMAC: full communication, signed messages", (_GREEN, "-", "<")),
+    Method(
+        "dial", "full", "dial", True, "DIAL: full communication, bits that carry derivatives",
+        (_BLUE, "-", "d"), (("message.latency", 1),),
+    ),
+    Method(
+        "rial", "full", "rial", True, "RIAL: full communication, symbols chosen by Q-learning",
+        (_BLUE, _DASH, "h"), (("message.latency", 1),),
+    ),
     Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip

@@ -14,7 +14,7 @@ PACKAGE = "purejax_mgtopo"
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / PACKAGE
 LEVELS = (
-    ("errors", "methods", "settings", "config"),
+    ("errors", "methods", "settings", "members", "config"),
     ("machine", "algorithm"),
     ("population",),
     ("records",),
@@ -27,8 +27,10 @@ LEVELS = (
 """From the ground up. A folder imports itself and what lies below it, never what lies beside it."""
 BESIDE = {
     ("config", "errors"),
+    ("config", "members"),
     ("config", "methods"),
     ("config", "settings"),
+    ("members", "errors"),
     ("settings", "errors"),
 }
 """The exceptions."""

@@ -166,11 +166,13 @@ def test_recall_acts_as_the_rollout_did(method, latency):
     assert np.std(np.asarray(played), axis=0).min() > 1e-3
 
 
+OTHERS = {
+    *(("ic3net", "commnet"), ("magic", "gat"), ("stgs", "tarmac")),
+    *(("right", "dial"), ("full", "rial")),
+}
 PAPERS = {"none", "full", "reinforce", "stgs", "meta", "lstm", "commnet"}
 GRID = [
-    pair
-    if set(pair) <= PAPERS or pair in [("ic3net", "commnet"), ("magic", "gat"), ("stgs", "tarmac")]
-    else pytest.param(*pair, marks=pytest.mark.slow)
+    pair if set(pair) <= PAPERS or pair in OTHERS else pytest.param(*pair, marks=pytest.mark.slow)
     for pair in itertools.product(TOPOLOGIES, MESSAGES)
 ]
 """Every rule with every interpreter; those of other papers in one pair each, and all others where time allows."""

@@ -1,12 +1,14 @@
 """Acceptance toys: tiny tasks whose best return with and without messages is known exactly.
 
 An episode is 25 independent rounds. A round is one step, scored on its own, after which everything
-is drawn anew; learn them with a discount of 0. Optima are for one round.
+is drawn anew; learn them with a discount of 0. Optima are for one round. In the switch riddle a
+round takes six steps.
 """
 
 from .board import CORNERS, corner
 from .goals import CrossedGoals, GoalsState, Public
 from .holder import FollowHolder, HolderState
+from .riddle import RiddleState, SwitchRiddle
 
 __all__ = [
     "CORNERS",
@@ -15,5 +17,7 @@ __all__ = [
     "GoalsState",
     "HolderState",
     "Public",
+    "RiddleState",
+    "SwitchRiddle",
     "corner",
 ]

@@ -53,6 +53,7 @@ SNAPSHOTS = {
     "toy_crossed_goals": lambda n: (2, 0),
     "toy_public": lambda n: (2, 0),
     "toy_follow_holder": lambda n: (3, 0),
+    "toy_switch_riddle": lambda n: (7, 0),
 }
 
 
@@ -153,6 +154,7 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
         ("toy_public", 11),
+        ("toy_switch_riddle", 13),
     ],
 )
 def test_observation_widths(name, width):
