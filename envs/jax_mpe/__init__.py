@@ -29,6 +29,7 @@ from .toys import (
     FollowHolder,
     GoalsState,
     HolderState,
+    LateGoals,
     Public,
     RiddleState,
     SwitchRiddle,
@@ -44,6 +45,7 @@ __all__ = [
     "FollowHolder",
     "GoalsState",
     "HolderState",
+    "LateGoals",
     "Navigation",
     "NavigationState",
     "Observation",
@@ -87,7 +89,7 @@ _SIZED = {
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
     "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
 }
-_TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public, SwitchRiddle)}
+_TOYS = {toy.name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
 
 
 def registered_tasks() -> tuple[str, ...]:

@@ -48,6 +48,31 @@ class RialConfig:
 
 
 @dataclass(frozen=True)
+class PruningConfig:
+    """The rule gated_acml: senders whose messages are worth enough."""
+
+    pruning: float = 0.5
+    """Share of messages to be held back."""
+    open_share: float = 0.2
+    """Share of the training, at its start, in which everybody sends."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.pruning <= 1, "member.gated_acml.pruning must lie in [0, 1]")
+        require(0 <= self.open_share <= 1, "member.gated_acml.open_share must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class CombinerConfig:
+    """The interpreter vbc: what is heard is added to actions."""
+
+    penalty: float = 0.1
+    """Weight in the policy loss of the standard deviation of what arrives, over its components."""
+
+    def __post_init__(self) -> None:
+        require(self.penalty >= 0, "member.vbc.penalty must not be negative")
+
+
+@dataclass(frozen=True)
 class MemberConfig:
     """Settings of single members of the grid, each read by the member of its name alone."""
 
@@ -55,3 +80,7 @@ class MemberConfig:
     """The interpreter dial: bits that carry derivatives in training."""
     rial: RialConfig = field(default_factory=RialConfig)
     """The interpreter rial: symbols chosen by their own Q-values."""
+    gated_acml: PruningConfig = field(default_factory=PruningConfig)
+    """The rule gated_acml: senders whose messages are worth enough."""
+    vbc: CombinerConfig = field(default_factory=CombinerConfig)
+    """The interpreter vbc: what is heard is added to actions."""

@@ -1,6 +1,8 @@
 """Which loss may reach which parameters: every "no" of the specification is an exact zero."""
 
 import functools
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from core_cases import (
     algorithm,
     both,
+    context,
     is_zero,
     jit,
     made_up_window,
@@ -39,6 +42,12 @@ REACH = {
     ("policy", "dial"): {"policy"},
     ("policy", "rial"): {"policy"},
     ("symbol TD", "rial"): {"own"},
+    ("td", "gated_acml"): {"critic"},
+    ("td", "vbc"): {"critic"},
+    ("policy", "gated_acml"): {"policy"},
+    ("policy", "vbc"): {"policy"},
+    ("label", "gated_acml"): {"gates"},
+    ("confidence", "vbc"): {"gates"},
     ("score", "reinforce"): {"gates"},
     ("meta objective", "meta"): {"eta"},
     ("baseline TD", "reinforce"): {"baseline"},
@@ -129,7 +138,34 @@ def symbol_td(made, rule, everything):
     return net.loss(own, own, known[:-1], symbol, tau.reward, known[1:])
 
 
+def told(made, everything):
+    """A trajectory that is data, and what a rule is told to learn from it."""
+    acting = Both(everything["gates"], everything["own"])
+    now = replace(
+        context(),
+        seen=made.team.seen,
+        act=partial(made.team.act, everything["policy"], acting),
+        value=partial(made.maddpg.value, everything["critic"]),
+    )
+    return jax.lax.stop_gradient(played(made, everything)), now
+
+
+def label(made, rule, everything):
+    tau, now = told(made, everything)
+    gain = made.team.rule.gain(tau, now)
+    label = (gain > jnp.median(gain)) + 0.0 * gain
+    return made.team.rule.loss(everything["gates"]["gate"], tau.observation[:-1], label)
+
+
+def confidence(made, rule, everything):
+    tau, now = told(made, everything)
+    aim = made.team.rule.aim(tau, now)
+    return made.team.rule.loss(everything["gates"]["values"], tau.observation[:-1], aim)
+
+
 LOSSES = {
+    "label": label,
+    "confidence": confidence,
     "symbol TD": symbol_td,
     "td": td,
     "policy": policy,

@@ -90,6 +90,9 @@ OURS = {
     "member.rial.epsilon": 0.05,
     "member.rial.learning_rate": 5e-4,
     "member.rial.memory_episodes": 250,
+    "member.gated_acml.pruning": 0.5,
+    "member.gated_acml.open_share": 0.2,
+    "member.vbc.penalty": 0.1,
     "evaluation.every": 500,
     "evaluation.episodes": 100,
     "evaluation.seed": 20_210,
@@ -285,6 +288,8 @@ def test_presets_are_those_of_the_table() -> None:
         "random": ("random", "lstm", False),
         "dial": ("full", "dial", True),
         "rial": ("full", "rial", True),
+        "gated_acml": ("gated_acml", "acml", False),
+        "vbc": ("vbc", "vbc", True),
     }
     assert (
         with_method(Experiment(), "ic3net").message.aggregate == "others"

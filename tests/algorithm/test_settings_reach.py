@@ -278,6 +278,9 @@ REACH = {
     "member.rial.memory_episodes": reach(
         3, "interpreter's start, warm-up, interpreter's learning, iteration", "rial", idle="dial"
     ),
+    "member.gated_acml.pruning": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
+    "member.gated_acml.open_share": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
+    "member.vbc.penalty": reach(0.3, "policy, iteration", "vbc", idle="meta"),
     "evaluation.episodes": reach(4, "evaluation"),
     "evaluation.seed": reach(7, "evaluation"),
     "updates_per_iteration": reach(1, "outer, iteration"),

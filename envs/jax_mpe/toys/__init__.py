@@ -1,12 +1,12 @@
 """Acceptance toys: tiny tasks whose best return with and without messages is known exactly.
 
 An episode is 25 independent rounds. A round is one step, scored on its own, after which everything
-is drawn anew; learn them with a discount of 0. Optima are for one round. In the switch riddle a
-round takes six steps.
+is drawn anew; learn them with a discount of 0. Optima are for one round. A round of late goals takes
+two steps, one of the switch riddle six.
 """
 
 from .board import CORNERS, corner
-from .goals import CrossedGoals, GoalsState, Public
+from .goals import CrossedGoals, GoalsState, LateGoals, Public
 from .holder import FollowHolder, HolderState
 from .riddle import RiddleState, SwitchRiddle
 
@@ -16,6 +16,7 @@ __all__ = [
     "FollowHolder",
     "GoalsState",
     "HolderState",
+    "LateGoals",
     "Public",
     "RiddleState",
     "SwitchRiddle",
