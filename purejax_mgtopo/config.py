@@ -16,6 +16,7 @@ from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.options.gates import BaselineConfig, GateConfig
 from purejax_mgtopo.options.keeping import CheckpointConfig, EvaluationConfig
 from purejax_mgtopo.options.learner import LearnerConfig
+from purejax_mgtopo.options.members import MemberConfig
 from purejax_mgtopo.options.messages import MessageConfig
 from purejax_mgtopo.options.meta import MetaConfig
 from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten, override
@@ -74,6 +75,8 @@ class Experiment:
     """The meta-parameters eta, a network that says how gates learn (paper, Eqs. 5-9, Table 1)."""
     message: MessageConfig = field(default_factory=MessageConfig)
     """How messages travel and are read."""
+    member: MemberConfig = field(default_factory=MemberConfig)
+    """Settings of single members of the grid, each read by the member of its name alone."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 

@@ -96,6 +96,21 @@ TOPOLOGIES = _table(
         f"{_RULES}.exponential:Exponential",
     ),
     AxisEntry(
+        "gated_acml",
+        "each agent sends to all where its message is worth enough to the critic (Mao et al. 2020)",
+        f"{_RULES}.labelled.gated_acml:PrunedMessages",
+    ),
+    AxisEntry(
+        "vbc",
+        "who is unsure asks, whose message varies answers; in training all do (Zhang et al. 2019)",
+        f"{_RULES}.labelled.vbc:RequestAndReply",
+    ),
+    AxisEntry(
+        "right",
+        "exactly the edges that the task calls right: a control, where the task knows them",
+        f"{_RULES}.fixed:Right",
+    ),
+    AxisEntry(
         "random",
         "every edge open with a set probability: the control at equal cost",
         f"{_RULES}.random:Random",
@@ -122,6 +137,26 @@ MESSAGES = _table(
         "gat",
         "two rounds of graph attention over hidden states (MAGIC, Niu et al. 2021)",
         f"{_MESSAGES}.gat:GraphAttention",
+    ),
+    AxisEntry(
+        "dial",
+        "bits that carry derivatives in training, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.dial:Dial",
+    ),
+    AxisEntry(
+        "rial",
+        "symbols chosen by Q-values of their own, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.rial:Rial",
+    ),
+    AxisEntry(
+        "acml",
+        "a coordinator reads all messages and answers each agent (ACML, Mao et al. 2019)",
+        f"{_MESSAGES}.acml:Coordinated",
+    ),
+    AxisEntry(
+        "vbc",
+        "what is heard is added to the own action, and has to vary for a reason (Zhang et al. 2019)",
+        f"{_MESSAGES}.vbc:Combined",
     ),
 )
 
@@ -151,6 +186,19 @@ _PRESETS = (
         (_GREEN, _DASH, "X"), (("message.aggregate", "others"),),
     ),
     Method("tarmac", "full", "tarmac", True, "TarMAC: full communication, signed messages", (_GREEN, "-", "<")),
+    Method(
+        "dial", "full", "dial", True, "DIAL: full communication, bits that carry derivatives",
+        (_BLUE, "-", "d"), (("message.latency", 1),),
+    ),
+    Method(
+        "rial", "full", "rial", True, "RIAL: full communication, symbols chosen by Q-learning",
+        (_BLUE, _DASH, "h"), (("message.latency", 1),),
+    ),
+    Method(
+        "gated_acml", "gated_acml", "acml", False, "Gated-ACML: messages worth sending, over a coordinator",
+        (_ORANGE, "-", "H"),
+    ),
+    Method("vbc", "vbc", "vbc", True, "VBC: requests of the unsure, replies of those with news", (_SKY, "-", "8")),
     Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip

@@ -90,8 +90,8 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     moving_fields: ClassVar[tuple[str, ...]]
     fixed_fields: ClassVar[tuple[str, ...]] = ()
     velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Velocities among the moving fields, each with the position that it moves: zero at first, and in every step
-    `position <- position + 0.1 velocity`, so that consecutive positions tell them."""
+    """Velocities among the moving fields, each with the position that it moves: zero at first; at every step
+    `position <- position + 0.1 velocity`, so that positions tell them."""
 
     def __post_init__(self) -> None:
         # jumanji builds the specs here, once; they contain arrays, which must not belong to a trace
@@ -158,12 +158,17 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         del state
         return None
 
+    def right_edges_seen(
+        self, observation: Float[Array, "*batch N O"]
+    ) -> Float[Array, "*batch N N"] | None:
+        """`right_edges`, told from what all agents observe together; None where it is not."""
+        return None
+
     def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
         """What there is to see: here the agents, as discs of one size. A task with more overrides it.
 
         Args:
-            states: one state whose leaves have a leading axis of M moments.
-            actions: of the step from each state, for tasks in which they are worth seeing.
+            states, actions: M states in one, and the steps from them, where these are worth seeing.
 
         Raises:
             ValueError: for a task whose states have no `agent_position`.

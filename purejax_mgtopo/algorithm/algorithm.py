@@ -50,7 +50,8 @@ class Algorithm:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.env = env = jax_mpe.make(experiment.task)
-        self.team = Team(experiment, Sizes(env.num_agents, env.observation_size, env.action_size))
+        sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
+        self.team = Team(experiment, sizes)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)

@@ -27,6 +27,12 @@ def fill_diagonal(edges: Float[Array, "*batch N N-1"]) -> Float[Array, "*batch N
     return flat.reshape(*batch, n, n)
 
 
+def columns(senders: Float[Array, "*batch N"]) -> Float[Array, "*batch N N-1"]:
+    """Edges that are the same for every receiver of a sender."""
+    square = jnp.broadcast_to(senders[..., None, :], (*senders.shape, senders.shape[-1]))
+    return drop_diagonal(square)
+
+
 def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "N N-1 *batch F"]:
     """For each agent (first axis) the rows of all other agents, in ascending index (second axis).
 

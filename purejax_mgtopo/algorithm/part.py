@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
 
 
+FLOAT_BITS = 32
+"""Bits of a number in a message."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """What a part gets at one step besides what there is to see."""
@@ -210,6 +214,14 @@ class Heard(NamedTuple):
     """The edges that delivered, where they are not the rule's."""
 
 
+class Resumed(NamedTuple):
+    """How an interpreter goes on in the middle of an episode."""
+
+    carry: PyTree
+    message: Float[Array, "*batch N M"]
+    """What was sent in the step before."""
+
+
 class Interpreter(Part, abc.ABC):
     """Axis B: what is sent, and how what arrives is read.
 
@@ -222,6 +234,7 @@ class Interpreter(Part, abc.ABC):
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
         beside: how many other episodes are played beside each, because they are heard in it.
+        edge_bits: bits that pass over an open edge in one step, by default those of a message of floats.
     """
 
     feature_size: int
@@ -234,6 +247,11 @@ class Interpreter(Part, abc.ABC):
         self.latency: int = experiment.message.latency
         self.heard_size: int = experiment.learner.hidden
         self.memory = self.latency
+
+    @property
+    def edge_bits(self) -> int:
+        """Bits that pass over an open edge in one step."""
+        return FLOAT_BITS * self.message_size
 
     @abc.abstractmethod
     def init_params(self, key: Key[Array, ""]) -> PyTree:
@@ -248,6 +266,14 @@ class Interpreter(Part, abc.ABC):
         moment: Moment,
     ) -> Encoded:
         """Each agent's feature, which gates may read, and the message that it offers."""
+
+    def resumed(self, kept: PyTree) -> Resumed | None:
+        """With what a replayed window begins within an episode, of what was `kept` of the step before it.
+
+        None where the steps of `memory` rebuild it from nothing.
+        """
+        del kept
+        return None
 
     @abc.abstractmethod
     def hear(

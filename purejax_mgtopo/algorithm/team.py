@@ -177,13 +177,24 @@ class Team:
             kept: what was stored of the step before each of them, [B, L, ...].
         """
         batch, length = begins.shape
-        initial = carry = self.initial_carry((batch,))
+        initial = self.initial_carry((batch,))
+        carry = self._resumed(initial, jax.tree.map(lambda x: x[:, 0], kept))
         for h in range(length):
             before, numbers = jax.tree.map(lambda x, h=h: x[:, h], (kept, tape))
             parts = self.parts.recalled(carry.parts, before)
             carry = _cleared(begins[:, h], initial, replace(carry, parts=parts))
             step, carry = self.step(policy, acting, observation[:, h], carry, numbers, mode)
         return step
+
+    def _resumed(self, initial: Carry, kept: Both) -> Carry:
+        """What a window begins with, if not with nothing."""
+        resumed = self.interpreter.resumed(kept.interpreter)
+        if resumed is None:
+            return initial
+        in_flight = initial.in_flight
+        if isinstance(in_flight, InFlight):
+            in_flight = InFlight(resumed.message, jnp.ones_like(in_flight.sent))
+        return Carry(replace(initial.parts, interpreter=resumed.carry), in_flight)
 
     def seen(self, trajectory: Trajectory) -> Seen:
         """What the team saw at each step of an episode, [T, ...]."""

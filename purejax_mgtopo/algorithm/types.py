@@ -59,6 +59,8 @@ class Sizes:
     """F, known once the interpreter is made."""
     message: int = 0
     """Width M of a message, known once the interpreter is made."""
+    horizon: int = 25
+    """Steps T of an episode, for those who remember whole ones."""
 
 
 @flax.struct.dataclass

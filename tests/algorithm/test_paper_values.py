@@ -84,6 +84,16 @@ OURS = {
     "message.rounds": 2,
     "message.aggregate": "mean",
     "message.share_hops": False,
+    "member.dial.bits": 8,
+    "member.dial.noise": 2.0,
+    "member.dial.window": 5,
+    "member.rial.symbols": 4,
+    "member.rial.epsilon": 0.05,
+    "member.rial.learning_rate": 5e-4,
+    "member.rial.memory_episodes": 250,
+    "member.gated_acml.pruning": 0.5,
+    "member.gated_acml.open_share": 0.2,
+    "member.vbc.penalty": 0.1,
     "evaluation.every": 500,
     "evaluation.episodes": 100,
     "evaluation.seed": 20_210,
@@ -277,10 +287,16 @@ def test_presets_are_those_of_the_table() -> None:
         "tarmac": ("full", "tarmac", True),
         "magic": ("magic", "gat", True),
         "random": ("random", "lstm", False),
+        "dial": ("full", "dial", True),
+        "rial": ("full", "rial", True),
+        "gated_acml": ("gated_acml", "acml", False),
+        "vbc": ("vbc", "vbc", True),
     }
     assert (
         with_method(Experiment(), "ic3net").message.aggregate == "others"
     )  # IC3Net divides by N - 1
+    for bits in ("dial", "rial"):
+        assert with_method(Experiment(), bits).message.latency == 1
     assert set(METHODS) == set(points)
     for name, point in points.items():
         chosen = with_method(Experiment(), name)

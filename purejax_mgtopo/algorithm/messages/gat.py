@@ -40,6 +40,11 @@ class GraphAttention(Interpreter):
         self._encoder = nn.Dense(hidden)
         self._rounds = (Heads(HEADS, hidden // HEADS), Heads(1, hidden))
 
+    @property
+    def edge_bits(self) -> int:
+        """Bits that pass over an open edge in one step: a message in each round."""
+        return super().edge_bits * len(self._rounds)
+
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""
         hidden = jnp.zeros(self.feature_size)

@@ -1,13 +1,18 @@
-"""The two rules that decide nothing: nobody receives, or everybody does. No parameters."""
+"""The rules that decide nothing: nobody receives, everybody does, or whoever should. No parameters."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
+import jax_mpe
 
+from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.part import Moment, Rule
-from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen
+from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
+from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.errors import require
 
 
 class Nobody(Rule):
@@ -30,3 +35,25 @@ class Full(Nobody):
 
     edges: ClassVar[Edges] = Edges.ANY
     openness: ClassVar[float] = 1.0
+
+
+class Right(Rule):
+    """Exactly the edges that the task calls right, told from what all agents see together: what the base learner makes
+    of the topology that every other rule is looking for."""
+
+    edges: ClassVar[Edges] = Edges.DATA
+
+    def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
+        super().__init__(experiment, sizes)
+        self._task = jax_mpe.make(experiment.task)
+        view = jax.ShapeDtypeStruct((sizes.agents, sizes.observation), jnp.float32)
+        known = jax.eval_shape(self._task.right_edges_seen, view) is not None
+        require(known, f"{experiment.task} does not say which edges are right; take another rule")
+
+    def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
+        """What the task says, with certainty, in every mode."""
+        del acting
+        right = self._task.right_edges_seen(seen.observation)
+        assert right is not None
+        edges = drop_diagonal(right)
+        return Gates(probability=edges, decision=edges), moment.carry

@@ -1,0 +1,96 @@
+"""What single members of the grid can be told: a class of settings for each that has any, and all of them together.
+
+Free of JAX. A member reads its own settings and no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from purejax_mgtopo.errors import require
+
+
+@dataclass(frozen=True)
+class DialConfig:
+    """The interpreter dial: bits that carry derivatives in training."""
+
+    bits: int = 8
+    """Bits of a message.
+    (ours, because four symbols need two, and the rest is room)"""
+    noise: float = 2.0
+    """Standard deviation of the channel's noise in training, which drives messages apart until they are bits.
+    (ours, because DIAL's publication takes 2)"""
+    window: int = 5
+    """Consecutive steps through which the policy's gradient travels back; the first starts from stored messages.
+    (ours, because longer windows cost as many times more)"""
+
+    def __post_init__(self) -> None:
+        require(self.bits >= 1, "member.dial.bits must be at least 1")
+        require(self.noise >= 0, "member.dial.noise must not be negative")
+        require(self.window >= 1, "member.dial.window must be at least 1")
+
+
+@dataclass(frozen=True)
+class RialConfig:
+    """The interpreter rial: symbols chosen by their own Q-values."""
+
+    symbols: int = 4
+    """Symbols to choose from.
+    (ours, because the toys have four goals)"""
+    epsilon: float = 0.05
+    """Probability, in training, that a symbol is drawn at random.
+    (ours, because RIAL's publication takes 0.05)"""
+    learning_rate: float = 5e-4
+    """Learning rate of the symbols' Q-values (RMSprop).
+    (ours, because RIAL's publication takes 5e-4)"""
+    memory_episodes: int = 250
+    """How many of the latest episodes the Q-values learn from.
+    (ours, because symbols mean what they meant lately)"""
+
+    def __post_init__(self) -> None:
+        require(self.symbols >= 2, "member.rial.symbols must be at least 2")
+        require(0 <= self.epsilon <= 1, "member.rial.epsilon must lie in [0, 1]")
+        require(self.learning_rate > 0, "member.rial.learning_rate must be positive")
+        require(self.memory_episodes >= 1, "member.rial.memory_episodes must be at least 1")
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """The rule gated_acml: senders whose messages are worth enough."""
+
+    pruning: float = 0.5
+    """Share of messages to be held back.
+    (ours, because Gated-ACML's publication prunes between a fifth and nearly all)"""
+    open_share: float = 0.2
+    """Share of the training, at its start, in which everybody sends.
+    (ours, because labels mean nothing before messages do)"""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.pruning <= 1, "member.gated_acml.pruning must lie in [0, 1]")
+        require(0 <= self.open_share <= 1, "member.gated_acml.open_share must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class CombinerConfig:
+    """The interpreter vbc: what is heard is added to actions."""
+
+    penalty: float = 0.1
+    """Weight in the policy loss of the standard deviation of what arrives, over its components.
+    (ours, because VBC's publication leaves it open)"""
+
+    def __post_init__(self) -> None:
+        require(self.penalty >= 0, "member.vbc.penalty must not be negative")
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """Settings of single members of the grid, each read by the member of its name alone."""
+
+    dial: DialConfig = field(default_factory=DialConfig)
+    """The interpreter dial: bits that carry derivatives in training."""
+    rial: RialConfig = field(default_factory=RialConfig)
+    """The interpreter rial: symbols chosen by their own Q-values."""
+    gated_acml: PruningConfig = field(default_factory=PruningConfig)
+    """The rule gated_acml: senders whose messages are worth enough."""
+    vbc: CombinerConfig = field(default_factory=CombinerConfig)
+    """The interpreter vbc: what is heard is added to actions."""
