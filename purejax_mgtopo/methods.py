@@ -101,13 +101,28 @@ TOPOLOGIES = _table(
         f"{_RULES}.labelled.gated_acml:PrunedMessages",
     ),
     AxisEntry(
+        "i2c",
+        "each agent asks those whose actions matter for its own, by the critic (Ding et al. 2020)",
+        f"{_RULES}.labelled.i2c:CausalPrior",
+    ),
+    AxisEntry(
         "vbc",
         "who is unsure asks, whose message varies answers; in training all do (Zhang et al. 2019)",
         f"{_RULES}.labelled.vbc:RequestAndReply",
     ),
     AxisEntry(
+        "atoc",
+        "initiators gather groups that talk for a while (Jiang & Lu 2018)",
+        f"{_RULES}.labelled.atoc:AttentionGroups",
+    ),
+    AxisEntry(
+        "commformer",
+        "one graph for all states, learned beside the policies (CommFormer, Hu et al. 2024)",
+        f"{_RULES}.commformer:LearnedGraph",
+    ),
+    AxisEntry(
         "right",
-        "exactly the edges that the task calls right: a control, where the task knows them",
+        "exactly the edges that the task calls right, all where it does not say: a control",
         f"{_RULES}.fixed:Right",
     ),
     AxisEntry(
@@ -154,6 +169,11 @@ MESSAGES = _table(
         f"{_MESSAGES}.acml:Coordinated",
     ),
     AxisEntry(
+        "atoc",
+        "a bidirectional LSTM integrates the thoughts of a group (Jiang & Lu 2018)",
+        f"{_MESSAGES}.atoc:IntegratedThoughts",
+    ),
+    AxisEntry(
         "vbc",
         "what is heard is added to the own action, and has to vary for a reason (Zhang et al. 2019)",
         f"{_MESSAGES}.vbc:Combined",
@@ -198,8 +218,15 @@ _PRESETS = (
         "gated_acml", "gated_acml", "acml", False, "Gated-ACML: messages worth sending, over a coordinator",
         (_ORANGE, "-", "H"),
     ),
+    Method("i2c", "i2c", "lstm", True, "I2C: asking those whose actions matter", (_ORANGE, _MIX, "d")),
+    Method("atoc", "atoc", "atoc", True, "ATOC: groups by attention, integrated thoughts", (_GREEN, _MIX, "D")),
     Method("vbc", "vbc", "vbc", True, "VBC: requests of the unsure, replies of those with news", (_SKY, "-", "8")),
     Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
+    Method("commformer", "commformer", "gat", True, "CommFormer: one learned graph", (_RED, _DASH, "s")),
+    Method(
+        "expocomm", "exponential", "gat", True, "ExpoComm: the exponential graph over graph attention, a step later",
+        (_SKY, _DOT, "X"), (("message.latency", 1),),
+    ),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip
 METHODS = {method.name: method for method in _PRESETS}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.types import (
     Clock,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 FLOAT_BITS = 32
 """Bits of a number in a message."""
+
+
+Value = Callable[[Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]]
+"""A critic's value of joint actions."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,7 @@ class Context:
     """What the team saw at each step of a trajectory, [T, ...]."""
     act: Callable[[Seen, Gates], Float[Array, "*batch N A"]]
     """The current policies' actions, given what is seen and who may talk to whom; memories are as at the start."""
-    value: Callable[
-        [Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]
-    ]
+    value: Value
     """The current critic's value of joint actions; data, without derivatives in the critic."""
 
 
@@ -145,10 +147,15 @@ class Part:
         del kept
         return carry
 
-    def penalty(self, acting: PyTree, step: Step) -> Float[Array, ""] | float:
-        """A term to add to the policy loss, of the steps at which it is taken."""
-        del acting, step
+    def penalty(self, acting: PyTree, step: Step, value: Value) -> Float[Array, ""] | float:
+        """A term to add to the policy loss, of the steps at which it is taken; `value` is as in `Context`."""
+        del acting, step, value
         return 0.0
+
+    def rests(self, clock: Clock) -> Bool[Array, ""] | None:
+        """Whether the policies are to stay as they are in this update; None: never."""
+        del clock
+        return None
 
     def learn(self, state: Any, trajectory: Trajectory, context: Context) -> Learned:
         """One update after a trajectory (Algorithm 1, line 9)."""

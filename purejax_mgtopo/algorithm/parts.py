@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jaxtyping import Array, Float, Key
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
-from purejax_mgtopo.algorithm.part import Context, Interpreter, Learned, Outer, Part, Rule
-from purejax_mgtopo.algorithm.types import Both, Measures, PyTree, Trajectory
+from purejax_mgtopo.algorithm.part import Context, Interpreter, Learned, Outer, Part, Rule, Value
+from purejax_mgtopo.algorithm.types import Both, Clock, Measures, PyTree, Trajectory
 
 if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
@@ -65,10 +66,16 @@ class Parts:
         """The memories with which a replayed step begins."""
         return self.each(lambda part, *own: part.recalled(*own), carry, kept)
 
-    def penalty(self, acting: Both, step: Step) -> Float[Array, ""] | float:
+    def penalty(self, acting: Both, step: Step, value: Value) -> Float[Array, ""] | float:
         """What both add to the policy loss."""
-        own = self.each(lambda part, params: part.penalty(params, step), acting)
+        own = self.each(lambda part, params: part.penalty(params, step, value), acting)
         return own.rule + own.interpreter
+
+    def rests(self, clock: Clock) -> Bool[Array, ""] | None:
+        """Whether either has the policies rest."""
+        asked = (part.rests(clock) for part in (self.rule, self.interpreter))
+        told = [rest for rest in asked if rest is not None]
+        return jnp.any(jnp.stack(told)) if told else None
 
     def learn(
         self,
