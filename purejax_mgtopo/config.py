@@ -221,6 +221,8 @@ class Experiment:
     """Message interpreter: what is sent, and how what arrives is read (see `mgtopo methods`)."""
     critic: str = "mlp"
     """Critic: what judges the actions of all agents together (see `mgtopo methods`)."""
+    channel: Literal["clear", "own", "shuffled", "constant", "cut", "open", "random"] = "clear"
+    """A control: receivers hear themselves, another episode or zeros, or over no, all or any edges; clear is none."""
     seeds: int = 8
     """How many seeds to train: independent repetitions, all in one program."""
     first_seed: int = 0
@@ -247,13 +249,9 @@ class Experiment:
     """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 
     def __post_init__(self) -> None:
-        for axis, name, known in (
-            ("topology", self.topology, TOPOLOGIES),
-            ("messages", self.messages, MESSAGES),
-            ("critic", self.critic, CRITICS),
-        ):
-            if name not in known:
-                raise unknown_name(axis, name, known)
+        for axis, known in (("topology", TOPOLOGIES), ("messages", MESSAGES), ("critic", CRITICS)):
+            if getattr(self, axis) not in known:
+                raise unknown_name(axis, getattr(self, axis), known)
         check_numbers(self)
         require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
@@ -272,9 +270,10 @@ class Experiment:
 
     @property
     def method(self) -> str:
-        """The preset's name where this grid point has one, else its axes, joined by plus signs."""
+        """The preset's name or the axes, joined by plus signs; behind it the channel, where that is a control."""
         shared = self.learner.share_parameters
-        return named(self.topology, self.messages, self.critic, shared)
+        name = named(self.topology, self.messages, self.critic, shared)
+        return name if self.channel == "clear" else f"{name} ({self.channel})"
 
     @property
     def iterations_per_chunk(self) -> int:

@@ -127,7 +127,7 @@ class Algorithm:
             after = self._play(learner, acting, keys)  # lines 5 and 11: tau(k)
             measures |= {
                 "train_return": jnp.sum(after.reward),
-                "edge_rate": jnp.mean(after.gates.decision),
+                "edge_rate": jnp.mean(after.open_edges),
                 "gate_entropy": jnp.mean(_entropy(after.gates.probability)),
                 "critic_loss": critic_loss,
                 "policy_loss": policy_loss,

@@ -57,7 +57,7 @@ def right_counts(env: Scenario[Any], played: Trajectory) -> dict[str, Float[Arra
         return env.right_edges(env.restore(Snapshot(moving, played.fixed), step))
 
     right = drop_diagonal(jax.vmap(ask)(played.moving[:-1], jnp.arange(env.horizon)))
-    opened = played.gates.decision
+    opened = played.open_edges
     return {"open": jnp.sum(opened), "right": jnp.sum(right), "both": jnp.sum(opened * right)}
 
 
@@ -117,14 +117,14 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
         return edge_quality(jax.vmap(partial(right_counts, algorithm.env))(episodes))
 
     def cost(episodes: Trajectory) -> dict[str, Array]:
-        return cost_of_talk(episodes.gates.decision, algorithm.team.interpreter.edge_bits)
+        return cost_of_talk(episodes.open_edges, algorithm.team.interpreter.edge_bits)
 
     return {
         "return_sampled": episodic_return(sampled),
         "return_greedy": episodic_return(greedy),
-        "edge_rate": jnp.mean(sampled.gates.decision),
-        "edge_rate_greedy": jnp.mean(greedy.gates.decision),
-        "pair_rate": fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
+        "edge_rate": jnp.mean(sampled.open_edges),
+        "edge_rate_greedy": jnp.mean(greedy.open_edges),
+        "pair_rate": fill_diagonal(jnp.mean(sampled.open_edges, axis=(0, 1))),
         **cost(sampled),
         **{f"{name}_greedy": value for name, value in cost(greedy).items()},
         **quality(sampled),

@@ -217,6 +217,8 @@ class Heard(NamedTuple):
     """Added to the action before it is squashed."""
     message: Float[Array, "*batch N M"] | None = None
     """What is sent after all, where that depends on what was heard; with latency 1 only."""
+    edges: Float[Array, "*batch N N-1"] | None = None
+    """The edges that delivered, where they are not the rule's."""
 
 
 class Resumed(NamedTuple):
@@ -239,10 +241,12 @@ class Interpreter(Part, abc.ABC):
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
         edge_bits: bits that pass over an open edge in one step, by default those of a message of floats.
+        beside: how many other episodes are played beside each, because they are heard in it.
     """
 
     feature_size: int
     message_size: int
+    beside: ClassVar[int] = 0
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes)

@@ -69,7 +69,7 @@ def summary_table(summaries: Sequence[RunSummary]) -> Table:
 
 def assessment_table(assessment: Assessment) -> Table:
     """Condition x measures: interquartile means over the finite seeds, with their intervals."""
-    from purejax_mgtopo.trained.assess import summarise_conditions
+    from purejax_mgtopo.trained.worth import summarise_conditions
 
     experiment, finite = assessment.experiment, int(assessment.finite.sum())
     seeds = (
@@ -82,23 +82,26 @@ def assessment_table(assessment: Assessment) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    table.add_column("edges are")
+    table.add_column("channel")
+    rows = summarise_conditions(assessment)
     qualities = [name.removeprefix("edge_") for name in assessment.outcome.edge_quality]
     for heading in (
         "return [95 %]",
         "score",
         "vs sampled",
+        *(["gain kept"] if any(row.kept for row in rows) else []),
         "edges",
         *qualities,
         *assessment.outcome.measures,
     ):
         table.add_column(heading, justify="right")
-    for row in summarise_conditions(assessment):
+    for row in rows:
         table.add_row(
             row.condition,
             _with_interval(row.episodic_return),
             "-" if math.isnan(row.score.point) else _with_interval(row.score),
             "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
+            *([_share(row.kept)] if any(row.kept for row in rows) else []),
             f"{row.edge_rate.point:.0%}",
             *(
                 "-" if math.isnan(interval.point) else _with_interval(interval)
@@ -106,6 +109,10 @@ def assessment_table(assessment: Assessment) -> Table:
             ),
         )
     return table
+
+
+def _share(kept: Interval | None) -> str:
+    return "" if kept is None else _with_interval(kept, ".0%")
 
 
 def _with_interval(interval: Interval, style: str = ".2f") -> str:

@@ -73,4 +73,4 @@ def _play(
         return state.replace(key=jax.random.key_data(state.key))  # NumPy has no typed keys
 
     states = jax.vmap(restore)(played.moving, jnp.arange(env.horizon + 1))
-    return states, fill_diagonal(played.gates.decision), played.action, played.reward
+    return states, fill_diagonal(played.open_edges), played.action, played.reward

@@ -158,7 +158,7 @@ class ExportedTeam:
         step, carry = self.team.step(*self.networks, seen, carry, tape, mode)
         return Decision(
             action=step.action,
-            topology=fill_diagonal(step.gates.decision),
+            topology=fill_diagonal(step.open_edges),
             probability=fill_diagonal(step.gates.probability),
             carry=carry,
         )

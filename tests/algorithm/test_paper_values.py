@@ -49,6 +49,7 @@ OURS = {
     "topology": "meta",
     "messages": "lstm",
     "critic": "mlp",
+    "channel": "clear",
     "seeds": 8,
     "first_seed": 0,
     "chunk_episodes": 100,

@@ -308,6 +308,11 @@ REACH = {
     "evaluation.episodes": reach(4, "evaluation"),
     "evaluation.seed": reach(7, "evaluation"),
     "updates_per_iteration": reach(1, "outer, iteration"),
+    "channel": reach(
+        "shuffled",
+        "warm-up, play, quiet play, critic, policy, iteration, evaluation",
+        idle="none",
+    ),
     # These move no piece: what they move is below.
     "seeds": reach(2, ""),
     "first_seed": reach(2, ""),
