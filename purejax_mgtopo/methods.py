@@ -51,6 +51,11 @@ class Method:
     settings: tuple[tuple[str, Any], ...] = ()
     """What the method asks of other settings, by their dotted names."""
 
+    @property
+    def source(self) -> str:
+        """Where it was published, and when; nothing for a control of our own."""
+        return _SOURCES.get(self.name, "")
+
 
 def _table(*entries: AxisEntry) -> dict[str, AxisEntry]:
     return {entry.name: entry for entry in entries}
@@ -229,6 +234,26 @@ _PRESETS = (
     ),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip
+_SOURCES = {
+    "none": "Lowe et al., NeurIPS 2017",
+    "full": "Zhang & Chen 2021",
+    "reinforce": "Williams 1992; Zhang & Chen 2021",
+    "stgs": "Jang et al., ICLR 2017; Zhang & Chen 2021",
+    "meta": "Zhang & Chen 2021",
+    "commnet": "Sukhbaatar et al., NeurIPS 2016",
+    "meta_commnet": "Zhang & Chen 2021; Sukhbaatar et al. 2016",
+    "ic3net": "Singh et al., ICLR 2019",
+    "tarmac": "Das et al., ICML 2019",
+    "dial": "Foerster et al., NeurIPS 2016",
+    "rial": "Foerster et al., NeurIPS 2016",
+    "gated_acml": "Mao et al., AAAI 2020",
+    "i2c": "Ding et al., NeurIPS 2020",
+    "atoc": "Jiang & Lu, NeurIPS 2018",
+    "vbc": "Zhang et al., NeurIPS 2019",
+    "magic": "Niu et al., AAMAS 2021",
+    "commformer": "Hu et al., ICLR 2024",
+    "expocomm": "Li et al., ICLR 2025",
+}
 METHODS = {method.name: method for method in _PRESETS}
 ALIASES = {"maddpg": "none"}
 METHODS |= {alias: METHODS[name] for alias, name in ALIASES.items()}

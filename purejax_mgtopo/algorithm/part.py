@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Key
@@ -88,6 +88,15 @@ class Learned(NamedTuple):
     """What the outer update wants to know of it."""
 
 
+class Shown(NamedTuple):
+    """What there is to see of a part in an episode, by name."""
+
+    agents: dict[str, Float[Array, "T N ..."]] = {}
+    """Numbers of each agent at each step: one, or several side by side."""
+    pairs: dict[str, Float[Array, "T N N"]] = {}
+    """Numbers from 0 to 1 of each receiver (row) and sender (column) at each step."""
+
+
 class Outer(NamedTuple):
     """What comes of one update after K inner ones."""
 
@@ -151,6 +160,17 @@ class Part:
         """A term to add to the policy loss, of the steps at which it is taken; `value` is as in `Context`."""
         del acting, step, value
         return 0.0
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """What is to be seen of an episode in reports, besides who hears whom.
+
+        Args:
+            params: an interpreter's share of the policy.
+            trajectory: the episode.
+            seen: what the team saw in it, [T, ...].
+        """
+        del params, trajectory, seen
+        return Shown()
 
     def rests(self, clock: Clock) -> Bool[Array, ""] | None:
         """Whether the policies are to stay as they are in this update; None: never."""
@@ -289,3 +309,10 @@ class Interpreter(Part, abc.ABC):
 
         With all edges closed, whatever is delivered, it equals silence exactly.
         """
+
+
+def arriving(gates: Gates, seen: Seen) -> Gates:
+    """The gates as an interpreter has them: closed where nothing can arrive."""
+    if isinstance(seen.arrives, tuple):
+        return gates
+    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])

@@ -10,8 +10,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
-from purejax_mgtopo.algorithm.part import Context, Interpreter, Learned, Outer, Part, Rule, Value
-from purejax_mgtopo.algorithm.types import Both, Clock, Measures, PyTree, Trajectory
+from purejax_mgtopo.algorithm.part import (
+    Context,
+    Interpreter,
+    Learned,
+    Outer,
+    Part,
+    Rule,
+    Shown,
+    Value,
+)
+from purejax_mgtopo.algorithm.types import Both, Clock, Measures, PyTree, Seen, Trajectory
 
 if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
@@ -70,6 +79,11 @@ class Parts:
         """What both add to the policy loss."""
         own = self.each(lambda part, params: part.penalty(params, step, value), acting)
         return own.rule + own.interpreter
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """What there is to see of both in an episode; `params` is the interpreter's share of the policy."""
+        both = [part.shown(params, trajectory, seen) for part in (self.rule, self.interpreter)]
+        return Shown(both[0].agents | both[1].agents, both[0].pairs | both[1].pairs)
 
     def rests(self, clock: Clock) -> Bool[Array, ""] | None:
         """Whether either has the policies rest."""

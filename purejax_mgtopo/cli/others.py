@@ -66,23 +66,12 @@ class MethodsCommand(Command):
             for entry in axis.values():
                 table.add_row(f"  {entry.name}", entry.about)
             shown.print(table, "")
-        grid = Table("presets (--method)", *MESSAGES, box=box.SIMPLE_HEAD)
-        for topology in TOPOLOGIES:
-            cells = [
-                ", ".join(
-                    name
-                    for name, method in METHODS.items()
-                    if (method.topology, method.messages) == (topology, messages)
-                )
-                or f"{topology}+{messages}"
-                for messages in MESSAGES
-            ]
-            grid.add_row(topology, *cells)
-        shown.print(grid)
-        presets = Table("", "", box=None, show_header=False)
+        presets = Table(
+            "preset (--method)", "topology + messages", "", "published", box=box.SIMPLE_HEAD
+        )
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
-            presets.add_row(f"  {name}", about)
+            presets.add_row(name, f"{method.topology} + {method.messages}", about, method.source)
         shown.print(presets, "")
         say(
             "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.networks import MLP, apply
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment
+from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Shown
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates
 from purejax_mgtopo.algorithm.topology.labelled.labels import worth
 from purejax_mgtopo.algorithm.types import Gates, Groups, Mode, PyTree, Seen, Sizes, Trajectory
@@ -141,6 +141,11 @@ class AttentionGroups(EdgeGates):
             "member_rate": jnp.mean(jnp.max(groups.member, axis=-2)),
         }
         return Learned(AttentionState(gates, nu), measures)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """In whose groups each agent is: 1 for agent 0's, then for agent 1's, and so on."""
+        del params, seen
+        return Shown(agents={"groups": jnp.swapaxes(trajectory.gates.aux.member, -1, -2)})
 
     def gain(self, trajectory: Trajectory, context: Context) -> Float[Array, "T N"]:
         """By how much the value falls if the members of an agent's group hear nothing."""
