@@ -100,7 +100,7 @@ REPORTED = ("stgs", "magic", "vbc", "atoc", "commformer")
 
 @pytest.mark.parametrize("method", ["reinforce", "meta", "ic3net", "gated_acml", "i2c", *REPORTED])
 def test_follow_the_holder(method: str) -> None:
-    """Toy B: agent 0 learns to listen to the holder rather than to the decoy, or the holder to talk; some are reported only."""
+    """Toy B: agent 0 listens to the holder rather than to the decoy, or the holder to talk; some are only reported."""
     population, state, evaluation = trained("toy_follow_holder", method)
     preference = holder_preference(population, state)
     rounds = round_return(evaluation)
