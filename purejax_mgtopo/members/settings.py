@@ -86,7 +86,7 @@ class PriorConfig:
     relabel_every: int = 20
     """Updates between two labellings of states."""
     regulariser: float = 0.01
-    """Weight in the policy loss of the distance from what the critic prefers; 0 saves a third of the time."""
+    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations."""
     order: Literal["published", "released"] = "published"
     """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it."""
 

@@ -68,7 +68,10 @@ class Header:
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
         experiment = override(Experiment(), self.settings)
-        near = seen_distance if jax_mpe.make(self.task).others_seen else index_distance
+        task = jax_mpe.make(
+            self.task.partition("@")[0]
+        )  # whoever moves the prey, which is not here
+        near = seen_distance if task.others_seen else index_distance
         return Team(experiment, Sizes(self.agents, self.observation, self.action), near)
 
     def layout(self) -> ActingNetworks:

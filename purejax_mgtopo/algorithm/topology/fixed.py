@@ -43,7 +43,7 @@ class Right(Full):
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
-        self._task = jax_mpe.make(experiment.task)
+        self._task = jax_mpe.make(experiment.task.partition("@")[0])
 
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
         """What the task says, with certainty, in every mode."""
