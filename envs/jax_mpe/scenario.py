@@ -89,6 +89,8 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     action_size: ClassVar[int] = 2
     moving_fields: ClassVar[tuple[str, ...]]
     fixed_fields: ClassVar[tuple[str, ...]] = ()
+    others_seen: ClassVar[bool] = False
+    """Whether observations end with where all other agents are, relative, by index."""
     velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Velocities among the moving fields, each with the position that it moves: zero at first; at every step
     `position <- position + 0.1 velocity`, so that positions tell them."""
@@ -151,10 +153,8 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         return {}
 
     def right_edges(self, state: StateT) -> Float[Array, "N N"] | None:
-        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j.
-
-        None unless the task knows; where it does, in every state.
-        """
+        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j; None, in every
+        state, of a task that does not know."""
         del state
         return None
 
@@ -268,11 +268,10 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     def render(
         self, state: StateT, save_path: str | None = None, *, edges: Any = None, actions: Any = None
     ) -> NDArray[np.uint8]:
-        """A picture of one state, without a window: jumanji's "rgb_array" mode.
+        """A picture of a state, without a window: jumanji's "rgb_array" mode.
 
         Args:
-            state: what to draw.
-            save_path: where to write the picture as well, e.g. a .png; nowhere by default.
+            save_path: where to write it as well, e.g. a .png; nowhere by default.
             edges: who hears whom, [N, N]; 1 at [i, j] is drawn as an arrow from j to i.
             actions: [N, 2]; drawn by the toys only.
 

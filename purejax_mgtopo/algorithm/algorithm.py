@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax_mpe
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
@@ -51,7 +52,7 @@ class Algorithm:
         self.experiment = experiment
         self.env = env = jax_mpe.make(experiment.task)
         sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
-        self.team = Team(experiment, sizes)
+        self.team = Team(experiment, sizes, seen_distance if env.others_seen else index_distance)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)
@@ -111,7 +112,11 @@ class Algorithm:
                 state.learner, state.target, window, keys.targeting
             )
             learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
-                learner, self.parts.acting(state.parts), window, keys.replaying
+                learner,
+                self.parts.acting(state.parts),
+                window,
+                keys.replaying,
+                self.parts.rests(now),
             )
             context = self._context(learner, state.parts, window, now)
             parts, measures, trace = self.parts.learn(  # line 9

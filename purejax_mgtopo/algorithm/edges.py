@@ -51,6 +51,13 @@ def index_distance(observation: Float[Array, "*batch N O"]) -> Float[Array, "*ba
     return jnp.broadcast_to(distance, (*batch, agents, agents))
 
 
+def seen_distance(observation: Float[Array, "*batch N O"]) -> Float[Array, "*batch N N"]:
+    """Distances between agents whose observations end with where all others are, relative, by their numbers."""
+    *batch, agents, _ = observation.shape
+    relative = observation[..., -2 * (agents - 1) :].reshape(*batch, agents, agents - 1, 2)
+    return fill_diagonal(jnp.sqrt(jnp.sum(jnp.square(relative), axis=-1)))
+
+
 def random_tape(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Uniform numbers in [0, 1), drawn flat: thin trailing axes would keep a CPU from vectorising the draw."""
     return jax.random.uniform(key, (math.prod(shape),)).reshape(shape)

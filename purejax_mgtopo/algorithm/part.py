@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.types import (
     Clock,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 FLOAT_BITS = 32
 """Bits of a number in a message."""
+
+
+Value = Callable[[Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]]
+"""A critic's value of joint actions."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,7 @@ class Context:
     """What the team saw at each step of a trajectory, [T, ...]."""
     act: Callable[[Seen, Gates], Float[Array, "*batch N A"]]
     """The current policies' actions, given what is seen and who may talk to whom; memories are as at the start."""
-    value: Callable[
-        [Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]
-    ]
+    value: Value
     """The current critic's value of joint actions; data, without derivatives in the critic."""
 
 
@@ -84,6 +86,15 @@ class Learned(NamedTuple):
     """Every one of the part's `measures`."""
     trace: PyTree = ()
     """What the outer update wants to know of it."""
+
+
+class Shown(NamedTuple):
+    """What there is to see of a part in an episode, by name."""
+
+    agents: dict[str, Float[Array, "T N ..."]] = {}
+    """Numbers of each agent at each step: one, or several side by side."""
+    pairs: dict[str, Float[Array, "T N N"]] = {}
+    """Numbers from 0 to 1 of each receiver (row) and sender (column) at each step."""
 
 
 class Outer(NamedTuple):
@@ -145,10 +156,26 @@ class Part:
         del kept
         return carry
 
-    def penalty(self, acting: PyTree, step: Step) -> Float[Array, ""] | float:
-        """A term to add to the policy loss, of the steps at which it is taken."""
-        del acting, step
+    def penalty(self, acting: PyTree, step: Step, value: Value) -> Float[Array, ""] | float:
+        """A term to add to the policy loss, of the steps at which it is taken; `value` is as in `Context`."""
+        del acting, step, value
         return 0.0
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """What is to be seen of an episode in reports, besides who hears whom.
+
+        Args:
+            params: an interpreter's share of the policy.
+            trajectory: the episode.
+            seen: what the team saw in it, [T, ...].
+        """
+        del params, trajectory, seen
+        return Shown()
+
+    def rests(self, clock: Clock) -> Bool[Array, ""] | None:
+        """Whether the policies are to stay as they are in this update; None: never."""
+        del clock
+        return None
 
     def learn(self, state: Any, trajectory: Trajectory, context: Context) -> Learned:
         """One update after a trajectory (Algorithm 1, line 9)."""
@@ -283,3 +310,10 @@ class Interpreter(Part, abc.ABC):
 
         With all edges closed, whatever is delivered, it equals silence exactly.
         """
+
+
+def arriving(gates: Gates, seen: Seen) -> Gates:
+    """The gates as an interpreter has them: closed where nothing can arrive."""
+    if isinstance(seen.arrives, tuple):
+        return gates
+    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])

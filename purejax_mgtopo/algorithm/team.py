@@ -16,7 +16,7 @@ from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.controls.channel import interpreter_behind
 from purejax_mgtopo.algorithm.edges import index_distance
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule, arriving
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.types import (
     Both,
@@ -217,7 +217,7 @@ class Team:
         tape = jnp.zeros((*batch, *part.tape_shape))
         moment = Moment(part.initial_carry(batch), tape, Mode.IMAGINED)
         heard = part.hear(
-            policy.interpreter, acting.interpreter, seen, _arriving(gates, seen), moment
+            policy.interpreter, acting.interpreter, seen, arriving(gates, seen), moment
         )
         return jnp.tanh(self._act(policy, heard, seen.observation))
 
@@ -251,7 +251,7 @@ class Team:
             params,
             acting.interpreter,
             seen,
-            _arriving(gates, seen),
+            arriving(gates, seen),
             replace(moment.interpreter, carry=encoded.carry),
         )
         return seen, gates, Both(rule_carry, heard.carry), encoded, heard
@@ -277,13 +277,6 @@ class Team:
     ) -> Float[Array, "*batch N A"]:
         act = per_agent(partial(apply, self._head), self.shared)
         return act(policy.head, heard.z, observation) + heard.offset
-
-
-def _arriving(gates: Gates, seen: Seen) -> Gates:
-    """The gates as the interpreter has them: closed where nothing can arrive."""
-    if isinstance(seen.arrives, tuple):
-        return gates
-    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])
 
 
 def _cleared(begins: Float[Array, " B"], initial: Carry, carry: Carry) -> Carry:

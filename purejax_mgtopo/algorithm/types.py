@@ -90,6 +90,16 @@ class Seen:
 
 
 @flax.struct.dataclass
+class Groups:
+    """Who talks in which group."""
+
+    member: Float[Array, "*batch K N"]
+    """1 where an agent belongs to a group; they are processed in this order."""
+    initiator: Float[Array, "*batch N"]
+    """1 for who has initiated a group in this very step."""
+
+
+@flax.struct.dataclass
 class Gates:
     """A rule's answer at one step."""
 

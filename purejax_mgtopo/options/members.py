@@ -6,6 +6,7 @@ Free of JAX. A member reads its own settings and no others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from purejax_mgtopo.errors import require
 
@@ -83,6 +84,70 @@ class CombinerConfig:
 
 
 @dataclass(frozen=True)
+class PriorConfig:
+    """The rule i2c: asking those whose actions matter."""
+
+    percentile: float = 60.0
+    """Percentile of remembered effects above which one counts; the original has 40 for predator and prey."""
+    candidates: int = 8
+    """Actions of an agent that are compared: what it does, and uniform draws."""
+    sharpness: float = 8.0
+    """How strongly the better of two standardised values is preferred."""
+    relabel_every: int = 20
+    """Updates between two labellings of states."""
+    regulariser: float = 0.01
+    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations."""
+    order: Literal["published", "released"] = "published"
+    """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.percentile <= 100, "member.i2c.percentile must lie in [0, 100]")
+        require(self.candidates >= 2, "member.i2c.candidates must be at least 2")
+        require(self.sharpness > 0, "member.i2c.sharpness must be positive")
+        require(self.relabel_every >= 1, "member.i2c.relabel_every must be at least 1")
+        require(self.regulariser >= 0, "member.i2c.regulariser must not be negative")
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Rule and interpreter atoc: groups that talk for a while."""
+
+    persistence: int = 5
+    """Steps that groups stay (rule)."""
+    collaborators: int = 3
+    """Others whom an initiator takes along, at most (rule)."""
+    initiation: float = 0.1
+    """Probability, in training, that an agent initiates a group whatever its attention says (rule)."""
+    stop_thoughts: bool = False
+    """Keep derivatives from the senders of thoughts (interpreter)."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.persistence <= 127, "member.atoc.persistence must lie in [1, 127]")
+        require(self.collaborators >= 1, "member.atoc.collaborators must be at least 1")
+        require(0 <= self.initiation <= 1, "member.atoc.initiation must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """The rule commformer: one graph for all states."""
+
+    share: float = 0.4
+    """Senders of each agent, as a share of N, rounded down; one at least."""
+    learning_rate: float = 1e-4
+    """Learning rate of the graph (Adam)."""
+    every: int = 5
+    """One update in so many is the graph's, and the policies rest in it."""
+    freeze_after: float = 1.0
+    """Share of the training after which the graph stays as it is."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.share <= 1, "member.commformer.share must lie in (0, 1]")
+        require(self.learning_rate > 0, "member.commformer.learning_rate must be positive")
+        require(self.every >= 1, "member.commformer.every must be at least 1")
+        require(0 <= self.freeze_after <= 1, "member.commformer.freeze_after must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
 class MemberConfig:
     """Settings of single members of the grid, each read by the member of its name alone."""
 
@@ -92,5 +157,11 @@ class MemberConfig:
     """The interpreter rial: symbols chosen by their own Q-values."""
     gated_acml: PruningConfig = field(default_factory=PruningConfig)
     """The rule gated_acml: senders whose messages are worth enough."""
+    i2c: PriorConfig = field(default_factory=PriorConfig)
+    """The rule i2c: asking those whose actions matter."""
     vbc: CombinerConfig = field(default_factory=CombinerConfig)
     """The interpreter vbc: what is heard is added to actions."""
+    atoc: GroupConfig = field(default_factory=GroupConfig)
+    """Rule and interpreter atoc: groups that talk for a while."""
+    commformer: GraphConfig = field(default_factory=GraphConfig)
+    """The rule commformer: one graph for all states."""

@@ -47,6 +47,14 @@ REACH = {
     ("policy", "gated_acml"): {"policy"},
     ("policy", "vbc"): {"policy"},
     ("label", "gated_acml"): {"gates"},
+    ("td", "i2c"): {"critic"},
+    ("td", "atoc"): {"critic"},
+    ("td", "commformer"): {"critic"},
+    ("policy", "i2c"): {"policy"},
+    ("policy", "atoc"): {"policy"},
+    ("policy", "commformer"): {"policy", "gates"},
+    ("causal label", "i2c"): {"gates"},
+    ("group label", "atoc"): {"gates"},
     ("confidence", "vbc"): {"gates"},
     ("score", "reinforce"): {"gates"},
     ("meta objective", "meta"): {"eta"},
@@ -163,7 +171,23 @@ def confidence(made, rule, everything):
     return made.team.rule.loss(everything["gates"]["values"], tau.observation[:-1], aim)
 
 
+def causal_label(made, rule, everything):
+    tau, now = told(made, everything)
+    part, seen = made.team.rule, tau.observation[:-1]
+    effect = part.effects(now.value, seen, part.candidates(tau.action, tau.gates.aux))
+    return part.loss(everything["gates"], seen, (effect > jnp.median(effect)) + 0.0 * effect)
+
+
+def group_label(made, rule, everything):
+    tau, now = told(made, everything)
+    feature = played(made, everything).feature  # it is for the rule to keep gradients from it
+    gain = made.team.rule.gain(tau, now)
+    return made.team.rule.loss(everything["gates"], feature, gain, tau.gates.aux.initiator)
+
+
 LOSSES = {
+    "causal label": causal_label,
+    "group label": group_label,
     "label": label,
     "confidence": confidence,
     "symbol TD": symbol_td,

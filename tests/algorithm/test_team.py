@@ -169,6 +169,7 @@ def test_recall_acts_as_the_rollout_did(method, latency):
 OTHERS = {
     *(("ic3net", "commnet"), ("magic", "gat"), ("stgs", "tarmac")),
     *(("right", "dial"), ("full", "rial"), ("gated_acml", "acml"), ("vbc", "vbc")),
+    *(("i2c", "lstm"), ("atoc", "atoc"), ("commformer", "gat"), ("full", "atoc")),
 }
 PAPERS = {"none", "full", "reinforce", "stgs", "meta", "lstm", "commnet"}
 GRID = [

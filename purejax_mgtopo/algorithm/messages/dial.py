@@ -19,6 +19,7 @@ from purejax_mgtopo.algorithm.part import (
     Learned,
     Moment,
     Resumed,
+    Shown,
 )
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
@@ -132,6 +133,12 @@ class Dial(Interpreter):
                 "bit_clarity": jnp.mean(jnp.abs(sent)),
             },
         )
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """The bits that are sent."""
+        del params
+        sent = seen.message if isinstance(trajectory.sent, tuple) else trajectory.sent
+        return Shown(agents={"bits": (sent > 0).astype(sent.dtype)})
 
     def _before_hearing(self, params: PyTree, observation: Array, own: Array) -> Array:
         return self._apply("encoder", params, observation) + self._apply("own", params, own)

@@ -22,6 +22,7 @@ from purejax_mgtopo.algorithm.part import (
     Learned,
     Moment,
     Resumed,
+    Shown,
 )
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
@@ -175,6 +176,11 @@ class Rial(Interpreter):
             "symbol_entropy": jnp.sum(jax.scipy.special.entr(share)),
         }
         return Learned(Heart(values, target, optimizer, known, said, earned), measures)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """The symbols that are sent."""
+        del params, seen
+        return Shown(agents={"symbol": trajectory.kept.interpreter.astype(float)})
 
     def known(self, trajectory: Trajectory, seen: Seen) -> Float[Array, "_ N X"]:
         """All that Q_m is told before each step, and after the last."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Value
 from purejax_mgtopo.algorithm.team import Step
 from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
 from purejax_mgtopo.config import Experiment
@@ -86,9 +86,9 @@ class Combined(Interpreter):
         offset = per_agent(self._combine.apply, self.shared)(params["combine"], heard)
         return Heard(seen.feature, moment.carry, offset=offset)
 
-    def penalty(self, acting: PyTree, step: Step) -> Float[Array, ""] | float:
+    def penalty(self, acting: PyTree, step: Step, value: Value) -> Float[Array, ""] | float:
         """The mean standard deviation of what arrives, over its components."""
-        del acting
+        del acting, value
         if self.edges is Edges.NEVER or not self.weight:
             return 0.0
         heard = self.arriving(step.seen, step.gates)

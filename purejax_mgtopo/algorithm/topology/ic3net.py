@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import columns
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment
+from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Shown
 from purejax_mgtopo.algorithm.topology.gates import log_probability, step_measures
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce, ReinforceState
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Seen, Sizes, Trajectory
@@ -69,6 +69,11 @@ class BroadcastGates(Reinforce):
         gates, nu = self.ascend(state.gates, state.nu, gradient)
         measures = step_measures(advantage, gradient, state.gates, gates)
         return Learned(replace(state, gates=gates, nu=nu, baseline=baseline), measures)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """Who talks."""
+        del params, seen
+        return Shown(agents={"talks": trajectory.gates.aux})
 
     def mean_talk_score(
         self, gates: PyTree, trajectory: Trajectory, advantage: Float[Array, " T"]

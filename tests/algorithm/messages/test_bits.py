@@ -31,7 +31,7 @@ from purejax_mgtopo.algorithm.types import Both, Gates, Mode, Seen
 
 AGENTS, WIDTH, BITS, SYMBOLS = 3, 4, 2, 4
 TASK = "toy_follow_holder"
-TRAINING = (Mode.ROLLOUT, Mode.REPLAY, Mode.TARGET)
+TRAINING = (Mode.ROLLOUT, Mode.REPLAY, Mode.TARGET, Mode.IMAGINED)
 
 
 def made(name, latency=1, shared=True, **changes):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.networks import MLP, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Rule
+from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Rule, Shown
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 
@@ -126,6 +126,12 @@ class RequestAndReply(Rule):
         }
         thresholds = followed(state.unsure, gap), followed(state.telling, deviation)
         return Learned(ConfidenceState(values, optimizer, *thresholds), measures)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """Who asks, and who answers."""
+        del params, seen
+        asks, answers = trajectory.gates.aux
+        return Shown(agents={"asks": asks, "answers": answers})
 
     def aim(self, trajectory: Trajectory, context: Context) -> Float[Array, "T N ways"]:
         """The critic's value of each agent's going each way, all others acting as they did; data."""
