@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import errno
-import os
 import shutil
 import threading
 import time
@@ -65,7 +63,7 @@ from purejax_mgtopo.checkpoints.stored import (
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.files import clear_disk_errors, make_folder
+from purejax_mgtopo.records.files import clear_disk_errors, disk_says, make_folder
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 silence_orbax()
@@ -327,8 +325,7 @@ class Checkpoints:
                 if kept
                 else "none was saved before"
             )
-            full = os.strerror(errno.ENOSPC)  # TensorStore buries it
-            why = full if full in str(error) else one_line(error)
+            why = disk_says(error) or one_line(error)
             raise CheckpointError(
                 f"cannot save the checkpoint of episode {step:,} to {self.folder}: {why}; {have}"
             ) from error

@@ -142,6 +142,17 @@ def spared(path: Path) -> Path:
     return next(name for name in itertools.chain([path], names) if not is_foreign(name))
 
 
+_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EMFILE", "ENFILE", "ESTALE", "EPERM")
+
+
+def disk_says(error: BaseException) -> str | None:
+    """The system's own words for what a disk refused, however deep a library has buried them; None for other errors."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    known = (os.strerror(getattr(errno, name)) for name in _REFUSALS if hasattr(errno, name))
+    return next((words for words in known if words in str(error)), None)
+
+
 @contextlib.contextmanager
 def clear_disk_errors(folder: Path) -> Iterator[None]:
     """Raise RunError, in one line, for what the disk refuses."""

@@ -36,6 +36,7 @@ ALL = "mkdir,open,write,sync,rename,unlink,rmdir,truncate"
 KINDS = ["mkdir", "open", "write", "sync", "rename", "unlink"]
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EMFILE]
 SECONDS = 30.0
+GO_ON = ("--checkpoint.on-error", "continue")
 METHODS = ("none+commnet", "none")
 RECIPE = """
 tasks = ["toy_follow_holder"]
@@ -144,6 +145,9 @@ class Trials:
         self.words = flags(config())
         self.whole = top / "whole"
         self._sound(["train", "--out", self.whole, *self.words])
+        # Tables tell the settings, of which that is one.
+        self.going_on = top / "going_on"
+        self._sound(["train", "--out", self.going_on, *self.words, *GO_ON])
         self._sound(["train", "--out", top / "none", *flags(config(METHODS[1]))])
         self.half = top / "half"
         self._half()
@@ -182,7 +186,7 @@ class Trials:
             return ["train", "--out", folder / "run", *self.words]
 
         def go_on(folder: Path) -> list[object]:
-            return [*train(folder), "--checkpoint.on-error", "continue"]
+            return [*train(folder), *GO_ON]
 
         def resume(folder: Path) -> list[object]:
             shutil.copytree(self.half, folder / "run")
@@ -248,15 +252,18 @@ class Trials:
             code, said, _ = self.said.of(words)
         elif status(run) is Status.ABSENT:
             code, said, _ = self.said.of(words)
-        elif status(run) is Status.UNFINISHED:
+        elif status(run) is Status.UNFINISHED or code:
             code, said, _ = self.said.of(["resume", run])
+            if "there is nothing to resume" in said:
+                code = 0
         else:
             code, said = 0, ""
-        return said[-500:] if code else self._differs(run)
+        whole = self.going_on if GO_ON[0] in words else self.whole
+        return said[-500:] if code else self._differs(run, whole)
 
-    def _differs(self, run: Path) -> str | None:
+    def _differs(self, run: Path, whole: Path | None = None) -> str | None:
         try:
-            same_run(self.whole, run)
+            same_run(whole or self.whole, run)
             bad_ones = [f"{x.path}: {x.problem}" for x in verify_run(run) if x.problem]
         except (AssertionError, RunError, IndexError) as error:
             return f"it is not the uninterrupted run: {str(error)[:300]}"
