@@ -88,17 +88,23 @@ class PriorConfig:
     """The rule i2c: asking those whose actions matter."""
 
     percentile: float = 60.0
-    """Percentile of remembered effects above which one counts; the original has 40 for predator and prey."""
+    """Percentile of remembered effects above which one counts; the original has 40 for predator and prey.
+    (ours, because I2C's released code has 60 in navigation)"""
     candidates: int = 8
-    """Actions of an agent that are compared: what it does, and uniform draws."""
+    """Actions of an agent that are compared: what it does, and uniform draws.
+    (ours, because critics here judge continuous actions, and pairs of them cost 8 x 8 values)"""
     sharpness: float = 8.0
-    """How strongly the better of two standardised values is preferred."""
+    """How strongly the better of two standardised values is preferred.
+    (ours, because I2C's released code has 8)"""
     relabel_every: int = 20
-    """Updates between two labellings of states."""
+    """Updates between two labellings of states.
+    (ours, because labels cost as much as ten updates and age slowly)"""
     regulariser: float = 0.01
-    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations."""
+    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations.
+    (ours, because I2C's released code has 0.01)"""
     order: Literal["published", "released"] = "published"
-    """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it."""
+    """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it.
+    (ours, because the publication says so)"""
 
     def __post_init__(self) -> None:
         require(0 <= self.percentile <= 100, "member.i2c.percentile must lie in [0, 100]")
@@ -113,13 +119,17 @@ class GroupConfig:
     """Rule and interpreter atoc: groups that talk for a while."""
 
     persistence: int = 5
-    """Steps that groups stay (rule)."""
+    """Steps that groups stay (rule).
+    (ours, because ATOC's 15 would leave two decisions in an episode)"""
     collaborators: int = 3
-    """Others whom an initiator takes along, at most (rule)."""
+    """Others whom an initiator takes along, at most (rule).
+    (ours, because larger groups say little more, and N is at most 6 in the paper)"""
     initiation: float = 0.1
-    """Probability, in training, that an agent initiates a group whatever its attention says (rule)."""
+    """Probability, in training, that an agent initiates a group whatever its attention says (rule).
+    (ours, because only those who initiate are told what it was worth)"""
     stop_thoughts: bool = False
-    """Keep derivatives from the senders of thoughts (interpreter)."""
+    """Keep derivatives from the senders of thoughts (interpreter).
+    (ours, because ATOC's publication lets them through)"""
 
     def __post_init__(self) -> None:
         require(1 <= self.persistence <= 127, "member.atoc.persistence must lie in [1, 127]")
@@ -132,13 +142,17 @@ class GraphConfig:
     """The rule commformer: one graph for all states."""
 
     share: float = 0.4
-    """Senders of each agent, as a share of N, rounded down; one at least."""
+    """Senders of each agent, as a share of N, rounded down; one at least.
+    (ours, because CommFormer's publication has 0.4)"""
     learning_rate: float = 1e-4
-    """Learning rate of the graph (Adam)."""
+    """Learning rate of the graph (Adam).
+    (ours, because CommFormer's code has 1e-4)"""
     every: int = 5
-    """One update in so many is the graph's, and the policies rest in it."""
+    """One update in so many is the graph's, and the policies rest in it.
+    (ours, because CommFormer's code has 5)"""
     freeze_after: float = 1.0
-    """Share of the training after which the graph stays as it is."""
+    """Share of the training after which the graph stays as it is.
+    (ours, because freezing is an option of the publication)"""
 
     def __post_init__(self) -> None:
         require(0 < self.share <= 1, "member.commformer.share must lie in (0, 1]")
