@@ -89,13 +89,14 @@ def _controlled(
     )
 
 
+def channels_of(teams: Sequence[Controlled]) -> list[str]:
+    """All channels that any of these teams was played over, in the order of their tables."""
+    return list(dict.fromkeys(c.channel for team in teams for c in team.controls))
+
+
 def sentence(controlled: Controlled) -> str:
     """What is left of the gain where messages are of another episode, in words that claim no more."""
-    sampled, cut = controlled.over("sampled"), controlled.over("cut")
-    shuffled = controlled.over("shuffled")
-    if sampled is None or cut is None:
-        return ""
-    name = f"{controlled.method} on {controlled.task}"
+    shuffled, name = controlled.over("shuffled"), controlled.method
     if shuffled is None:
         return f"{name} was not played with shuffled messages."
     if shuffled.kept is None:
@@ -103,7 +104,15 @@ def sentence(controlled: Controlled) -> str:
             f"{name} loses nothing for certain without its channel: there is no gain to share out."
         )
     kept = shuffled.kept
-    words = f"{kept.point:.0%}" + (
-        "" if np.isnan(kept.low) else f" [{kept.low:.0%}, {kept.high:.0%}]"
-    )
-    return f"of what {name} gains by its channel, {words} survives shuffled messages."
+    interval = "" if np.isnan(kept.low) else f" [{percent(kept.low)}, {percent(kept.high)}]"
+    share = f"{percent(kept.point)}{interval}"
+    if kept.point <= 0:
+        return (
+            f"{name}: nothing of what it gains by its channel survives shuffled messages ({share})."
+        )
+    return f"{name}: {share} of what it gains by its channel survives shuffled messages."
+
+
+def percent(share: float) -> str:
+    """A share as whole per cent, without a negative zero."""
+    return f"{round(100 * share) + 0:.0f}%".replace("-", "\u2212")

@@ -18,7 +18,7 @@ from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import IntervalRow, Look, Series
-from purejax_mgtopo.report.controls import sentence
+from purejax_mgtopo.report.controls import channels_of, percent, sentence
 from purejax_mgtopo.report.costs import Place, place_chart
 from purejax_mgtopo.report.model import (
     Across,
@@ -70,7 +70,7 @@ def render(report: ReportContent) -> str:
         "probability": _probability,
         "minutes": _minutes,
         "correlation": _correlation,
-        "percent": lambda share: f"{share:.0%}".replace("-", "\u2212"),
+        "percent": percent,
     }
     looks = looks_of(report)
     return environment.get_template("template.html.j2").render(
@@ -99,6 +99,7 @@ def render(report: ReportContent) -> str:
         profile_chart=lambda across: profile_chart(across, looks),
         learned_charts=learned_charts,
         kept_sentence=sentence,
+        channels_of=channels_of,
         judged=any(not math.isnan(run.recall) for run in report.runs),
         math=math,
     )

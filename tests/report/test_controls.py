@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_every_channel_stands_with_its_return_and_the_gain_that_is_left(tmp_path
         "sampled": None, "cut": None, "greedy": 1.125, "open": 0.75, "shuffled": 0.25,
     }  # fmt: skip
     assert sentence(team) == (
-        "of what meta on navigation_N3_l3 gains by its channel, 25% [25%, 25%] survives shuffled messages."
+        "meta: 25% [25%, 25%] of what it gains by its channel survives shuffled messages."
     )
 
 
@@ -62,8 +63,13 @@ def test_seeds_that_diverged_are_left_out_and_the_latest_table_counts(tmp_path) 
 @pytest.mark.parametrize(
     ("falls", "words"),
     [
-        ({"sampled": 0.0, "cut": -1.0}, "meta on navigation_N3_l3 was not played with shuffled"),
+        ({"sampled": 0.0, "cut": -1.0}, "meta was not played with shuffled"),
         ({"sampled": 0.0, "cut": 1.0, "shuffled": 0.0}, "there is no gain to share out"),
+        (
+            {"sampled": 0.0, "cut": -2.0, "shuffled": -3.0},
+            "nothing of what it gains by its channel survives shuffled messages (\u221250% [\u221250%, \u221250%])",
+        ),
+        ({"sampled": 0.0, "cut": -2.0, "shuffled": -2.001}, "(0% [0%, 0%])"),
     ],
 )
 def test_no_share_is_claimed_where_there_is_none(tmp_path, falls, words) -> None:
@@ -87,6 +93,10 @@ def test_the_page_tells_what_is_left_or_how_to_find_out(tmp_path) -> None:
     assert "<code>mgtopo evaluate FOLDER</code>" in page
     table(tmp_path / "evaluation.parquet", FALLS)
     page = write_report([tmp_path], tmp_path / "two.html", episodes=False).read_text()
-    assert "25% [25%, 25%] survives shuffled messages" in page
+    assert "25% [25%, 25%] of what it gains by its channel survives" in page
     assert "<code>mgtopo evaluate FOLDER</code>" not in page
-    assert np.all([f'<th scope="row">{channel}</th>' in page for channel in FALLS])
+    assert np.all([f'<th scope="col" class="n">{channel}</th>' in page for channel in FALLS])
+    section = page[page.index('id="worth"') :]
+    row, *_ = re.findall('<th scope="row">meta</th>(.*?)</tr>', section, re.DOTALL)
+    assert '<td class="n">10<br><span class="soft">25%</span></td>' in row
+    assert row.index(">13<") < row.index(">9<") < row.index(">10<")
