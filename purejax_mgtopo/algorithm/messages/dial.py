@@ -64,6 +64,7 @@ class Dial(Interpreter):
 
     @property
     def edge_bits(self) -> int:
+        """As many as there are bits."""
         return self.message_size
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:

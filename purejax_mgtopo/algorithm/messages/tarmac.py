@@ -40,6 +40,7 @@ class TarMAC(Interpreter):
 
     @property
     def edge_bits(self) -> int:
+        """A message's bits, in every round."""
         return super().edge_bits * self.rounds
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
