@@ -14,7 +14,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jumanji import register, registered_environments
+from .importing import jumanji  # before the modules below import it as it comes
+
+# isort: split
 
 from .autoreset import BatchAutoReset
 from .navigation import Navigation, NavigationState
@@ -142,12 +144,14 @@ def _unknown(name: str) -> str:
 
 
 def _register_with_jumanji() -> None:
-    present = registered_environments()  # jumanji refuses a second registration of the same name
+    present = (
+        jumanji.registered_environments()
+    )  # jumanji refuses a second registration of the same name
     for task in registered_tasks():
         if f"{task}-v0" not in present:
-            register(f"{task}-v0", entry_point="jax_mpe:make", kwargs={"name": task})
+            jumanji.register(f"{task}-v0", entry_point="jax_mpe:make", kwargs={"name": task})
     if "jax_mpe-v0" not in present:
-        register("jax_mpe-v0", entry_point="jax_mpe:make")
+        jumanji.register("jax_mpe-v0", entry_point="jax_mpe:make")
 
 
 _register_with_jumanji()

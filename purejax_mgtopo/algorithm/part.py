@@ -261,6 +261,7 @@ class Interpreter(Part, abc.ABC):
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
         beside: how many other episodes are played beside each, because they are heard in it.
+        edge_bits: bits that pass over an open edge in one step, by default those of a message of floats.
     """
 
     feature_size: int
@@ -276,7 +277,7 @@ class Interpreter(Part, abc.ABC):
 
     @property
     def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step; those of a message of floats by default."""
+        """Bits that pass over an open edge in one step."""
         return FLOAT_BITS * self.message_size
 
     @abc.abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -22,26 +23,38 @@ class TasksCommand(Command):
 
     def do(self) -> int:
         import jax_mpe
-        from rich import box
-        from rich.table import Table
+        from rich.padding import Padding
 
         from purejax_mgtopo.analysis.normalised import ends
-        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.cli.tables import console, say, table_of
 
-        table = Table("task", "agents", "observation", "random", "expert", "", box=box.SIMPLE_HEAD)
+        columns: dict[str, list[str]] = {
+            name: [] for name in ("task", "agents", "observation", "random", "expert")
+        }
+        abouts: dict[str, list[str]] = {}
         for name in jax_mpe.registered_tasks():
             task = jax_mpe.make(name)
-            about = (type(task).__doc__ or "").strip().splitlines()
             scale = ends(name)
             returns = ("-", "-") if scale is None else (f"{end:.1f}" for end in scale)
-            sizes = (str(task.num_agents), str(task.observation_size))
-            table.add_row(name, *sizes, *returns, about[0] if about else "")
-        console().print(table)
+            cells = (name, str(task.num_agents), str(task.observation_size), *returns)
+            for column, cell in zip(columns.values(), cells, strict=True):
+                column.append(cell)
+            abouts.setdefault(first_paragraph(type(task)), []).append(name)
+        shown = console()
+        shown.print(table_of(columns, words=("task",)))
+        for about, names in abouts.items():
+            shown.print(f"{', '.join(names)}:")
+            shown.print(Padding(about, (0, 0, 1, 2)))
         say(
             "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "
             "e.g. navigation_N4_l2."
         )
         return 0
+
+
+def first_paragraph(kind: type) -> str:
+    """The first paragraph of a class's words, as one line."""
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,6 @@ class MethodsCommand(Command):
     debug: Debug = False
 
     def do(self) -> int:
-        from rich import box
         from rich.table import Table
 
         from purejax_mgtopo.cli.tables import console, say
@@ -66,16 +78,16 @@ class MethodsCommand(Command):
             for entry in axis.values():
                 table.add_row(f"  {entry.name}", entry.about)
             shown.print(table, "")
-        presets = Table(
-            "preset (--method)", "topology + messages", "", "published", box=box.SIMPLE_HEAD
-        )
+        shown.print("presets (--method), and where they were published:")
+        presets = Table("", "", "", "", box=None, show_header=False)
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
-            presets.add_row(name, f"{method.topology} + {method.messages}", about, method.source)
+            axes = f"{method.topology}+{method.messages}"
+            presets.add_row(f"  {name}", axes, about, method.source)
         shown.print(presets, "")
         say(
-            "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "
-            "or --topology and --messages."
+            "Any rule goes with any interpreter: --method none+commnet, "
+            "or --topology none --messages commnet."
         )
         return 0
 

@@ -171,7 +171,8 @@ class EvaluateCommand(Command):
                 print(f"mgtopo: left out: {error}", file=sys.stderr)
                 continue
             done.append(assessment)
-            console().print(assessment_table(assessment))
+            shown = console()
+            shown.print(assessment_table(assessment, shown.width))
         if not done:
             raise RunError(f"none of the {len(folders)} runs in {self.run} can be evaluated")
         say(f"table  {write_table(done, target)}")

@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `sweep`, `resume`, and `fit`, which says beforehand how many seeds fit."""
+"""Commands that train: `train`, `sweep` and `resume`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,11 @@ class TrainCommand(TrainingCommand):
             example = f"--out results/{experiment.task}/{experiment.method}"
             raise ConfigError(f"say where the results go, for example {example}")
         get_ready(
-            [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
+            [Config(experiment, self.means)],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="train",
+            out=self.out,
         )
         from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
@@ -118,11 +122,18 @@ class SweepCommand(TrainingCommand):
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
         configs = [run.config for run in recipe.runs(changes)]
-        get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            configs,
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="sweep",
+            out=self.out or recipe.path.parent,
+        )
         with closing(make_reporter()) as reporter:
             result = sweep(recipe, self.out, changes=changes, reporter=reporter)
         if result.summaries:
-            console().print(summary_table(result.summaries))
+            shown = console()
+            shown.print(summary_table(result.summaries, shown.width))
         if result.figure is not None:
             say(f"picture  {result.figure}")
         if result.interrupted is not None and not result.unsaved:
@@ -164,44 +175,16 @@ class ResumeCommand(TrainingCommand):
         config = read_config(self.run)
         if self.devices is not None:
             config = override(config, {"devices": self.devices})
-        get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            [config],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="resume" + " --anew" * self.anew,
+            out=self.run,
+        )
         with closing(make_reporter()) as reporter:
             result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
         return ended(result)
-
-
-@dataclass(frozen=True)
-class FitCommand(Command):
-    """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
-
-    method: MethodName = None
-    memory: Annotated[
-        float | None, arg(metavar="GB", help_behavior_hint="(default: what this machine has)")
-    ] = None
-    """Memory of one device in GB (10^9 bytes), to plan for another machine."""
-    no_burst: Switch = False
-    """Skip the short training that measures the speed."""
-    profile: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: none)")] = None
-    """Folder for a JAX profile of that short training, which TensorBoard or Perfetto can show."""
-    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
-    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
-    no_cache: NoCache = False
-    debug: Debug = False
-
-    def do(self) -> int:
-        check_method(self.method, self.experiment)
-        if self.memory is not None and not 0 < self.memory < 1e9:  # what is not a number is neither
-            raise ConfigError(f"memory must be a number of GB above 0, not {self.memory}")
-        memory = None if self.memory is None else int(self.memory * 1e9)
-        config = Config(self.experiment, self.means)
-        get_ready([config], cache=not self.no_cache)
-        from purejax_mgtopo.cli.tables import console, fit_table
-        from purejax_mgtopo.population.fit import burst, plan
-
-        fit = plan(config, memory, check=True)
-        rate = None if self.no_burst else burst(fit, profile=self.profile)
-        console().print(fit_table(fit, rate))
-        return 0
 
 
 def check_method(name: str | None, experiment: Experiment) -> None:
@@ -218,13 +201,28 @@ def check_method(name: str | None, experiment: Experiment) -> None:
             )
 
 
-def get_ready(configs: Sequence[Config], *, cache: bool, distributed: bool = False) -> None:
-    """Settle what must be before JAX starts, start it, and look the tasks up."""
+def get_ready(
+    configs: Sequence[Config],
+    *,
+    cache: bool,
+    distributed: bool = False,
+    command: str = "",
+    out: Path | None = None,
+) -> None:
+    """Settle what must be before JAX starts, start it, and look the tasks up.
+
+    Args:
+        command, out: what several processes must have in common besides.
+    """
     from purejax_mgtopo.machine import processes
     from purejax_mgtopo.machine.startup import use_cache
 
     use_cache(cache)
-    processes.join(distributed)
+    if distributed:
+        from purejax_mgtopo.records.fingerprint import in_common
+
+        folder = None if out is None else os.path.abspath(out)
+        processes.join(True, in_common(configs, command=command, folder_of_results=folder))
     check_tasks(configs)
 
 
@@ -253,7 +251,7 @@ def ended(result: RunResult) -> int:
 
     if result.unsaved is not None:
         raise RunError(
-            f"trained for {result.episode:,} episodes, but the last state is not saved: {result.unsaved}; make room, "
+            f"trained for {result.place}, but the last state is not saved: {result.unsaved}; make room, "
             f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
         )
     if result.interrupted:
@@ -262,16 +260,14 @@ def ended(result: RunResult) -> int:
     if result.figure is not None:
         say(f"picture  {result.figure}")
     if result.all_lost:
-        raise RunError(
-            f"no seed of {result.folder} stayed finite, after {result.episode:,} episodes; {ADVICE}"
-        )
+        raise RunError(f"no seed of {result.folder} stayed finite, after {result.place}; {ADVICE}")
     return 0
 
 
 def interrupted(result: RunResult) -> int:
     """0 where a scheduler asked for it: the run has done all that it should."""
     print(
-        f"mgtopo: interrupted after {result.episode:,} episodes, and saved; go on by: "
+        f"mgtopo: interrupted after {result.place}, and saved; go on by: "
         f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )

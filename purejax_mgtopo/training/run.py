@@ -16,6 +16,7 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.fingerprint import in_common
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
@@ -91,10 +92,11 @@ def train(
 
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
-    folder = expanded(folder)
+    folder, config = expanded(folder), Config(experiment, means)
     with _alone(), heard() as stop:
+        processes.agree(in_common([config], command="train"))
         processes.in_first(partial(refuse_existing, folder))
-        population = _build(Config(experiment, means))
+        population = _build(config)
         stop.refuse_to_begin()
         return _run(population, folder, reporter, name, command, resume_it=False)
 
@@ -120,6 +122,7 @@ def resume(
     """
     folder = expanded(folder)
     config = read_config(folder)
+    processes.agree(in_common([config], command="resume", devices=devices, anew=anew))
     processes.in_first(partial(_refuse_unless_resumable, folder))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
@@ -154,6 +157,7 @@ def _run(
 ) -> RunResult:
     config = population.config
     with contextlib.ExitStack() as stack:
+        stack.enter_context(processes.to_go_on(f"start all again by `mgtopo resume {folder}`"))
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)

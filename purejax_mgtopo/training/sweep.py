@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,9 @@ def sweep(
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
-        for run in runs:
+        for number, run in enumerate(runs, start=1):
             place = folder / run.folder
+            reporter.part(number, len(runs), _work(runs[number:], states))
             if states[run.name] is not Status.FINISHED and stop.requested_anywhere:
                 break
             if states[run.name] is Status.FINISHED:
@@ -117,6 +118,12 @@ def sweep(
         unsaved=tuple(unsaved),
         stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
+
+
+def _work(runs: Sequence[RecipeRun], states: Mapping[str, Status]) -> int:
+    """Episodes that all seeds of the unfinished `runs` have to go; half-done ones count whole."""
+    waiting = [run.config.experiment for run in runs if states[run.name] is not Status.FINISHED]
+    return sum(experiment.seeds * experiment.episodes for experiment in waiting)
 
 
 def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: str | None) -> None:

@@ -64,7 +64,7 @@ class Dial(Interpreter):
 
     @property
     def edge_bits(self) -> int:
-        """As many as there are bits."""
+        """Bits that pass over an open edge in one step."""
         return self.message_size
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:

@@ -42,7 +42,7 @@ class GraphAttention(Interpreter):
 
     @property
     def edge_bits(self) -> int:
-        """A message's bits, in both rounds."""
+        """Bits that pass over an open edge in one step: a message in each round."""
         return super().edge_bits * len(self._heads)
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:

@@ -76,7 +76,7 @@ class Rial(Interpreter):
 
     @property
     def edge_bits(self) -> int:
-        """What it takes to tell one symbol from all."""
+        """Bits that pass over an open edge in one step: those that name a symbol."""
         return math.ceil(math.log2(self.symbols))
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:

@@ -40,7 +40,7 @@ class TarMAC(Interpreter):
 
     @property
     def edge_bits(self) -> int:
-        """A message's bits, in every round."""
+        """Bits that pass over an open edge in one step: a message in each round."""
         return super().edge_bits * self.rounds
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:

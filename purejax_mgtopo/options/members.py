@@ -16,11 +16,14 @@ class DialConfig:
     """The interpreter dial: bits that carry derivatives in training."""
 
     bits: int = 8
-    """Bits of a message."""
+    """Bits of a message.
+    (ours, because four symbols need two, and the rest is room)"""
     noise: float = 2.0
-    """Standard deviation of the channel's noise in training, which drives messages apart until they are bits."""
+    """Standard deviation of the channel's noise in training, which drives messages apart until they are bits.
+    (ours, because DIAL's publication takes 2)"""
     window: int = 5
-    """Consecutive steps through which the policy's gradient travels back; the first starts from stored messages."""
+    """Consecutive steps through which the policy's gradient travels back; the first starts from stored messages.
+    (ours, because longer windows cost as many times more)"""
 
     def __post_init__(self) -> None:
         require(self.bits >= 1, "member.dial.bits must be at least 1")
@@ -33,13 +36,17 @@ class RialConfig:
     """The interpreter rial: symbols chosen by their own Q-values."""
 
     symbols: int = 4
-    """Symbols to choose from."""
+    """Symbols to choose from.
+    (ours, because the toys have four goals)"""
     epsilon: float = 0.05
-    """Probability, in training, that a symbol is drawn at random."""
+    """Probability, in training, that a symbol is drawn at random.
+    (ours, because RIAL's publication takes 0.05)"""
     learning_rate: float = 5e-4
-    """Learning rate of the symbols' Q-values (RMSprop)."""
+    """Learning rate of the symbols' Q-values (RMSprop).
+    (ours, because RIAL's publication takes 5e-4)"""
     memory_episodes: int = 250
-    """How many of the latest episodes the Q-values learn from."""
+    """How many of the latest episodes the Q-values learn from.
+    (ours, because symbols mean what they meant lately)"""
 
     def __post_init__(self) -> None:
         require(self.symbols >= 2, "member.rial.symbols must be at least 2")
@@ -53,9 +60,11 @@ class PruningConfig:
     """The rule gated_acml: senders whose messages are worth enough."""
 
     pruning: float = 0.5
-    """Share of messages to be held back."""
+    """Share of messages to be held back.
+    (ours, because Gated-ACML's publication prunes between a fifth and nearly all)"""
     open_share: float = 0.2
-    """Share of the training, at its start, in which everybody sends."""
+    """Share of the training, at its start, in which everybody sends.
+    (ours, because labels mean nothing before messages do)"""
 
     def __post_init__(self) -> None:
         require(0 <= self.pruning <= 1, "member.gated_acml.pruning must lie in [0, 1]")
@@ -67,7 +76,8 @@ class CombinerConfig:
     """The interpreter vbc: what is heard is added to actions."""
 
     penalty: float = 0.1
-    """Weight in the policy loss of the standard deviation of what arrives, over its components."""
+    """Weight in the policy loss of the standard deviation of what arrives, over its components.
+    (ours, because VBC's publication leaves it open)"""
 
     def __post_init__(self) -> None:
         require(self.penalty >= 0, "member.vbc.penalty must not be negative")
@@ -78,17 +88,23 @@ class PriorConfig:
     """The rule i2c: asking those whose actions matter."""
 
     percentile: float = 60.0
-    """Percentile of remembered effects above which one counts; the original has 40 for predator and prey."""
+    """Percentile of remembered effects above which one counts; the original has 40 for predator and prey.
+    (ours, because I2C's released code has 60 in navigation)"""
     candidates: int = 8
-    """Actions of an agent that are compared: what it does, and uniform draws."""
+    """Actions of an agent that are compared: what it does, and uniform draws.
+    (ours, because critics here judge continuous actions, and pairs of them cost 8 x 8 values)"""
     sharpness: float = 8.0
-    """How strongly the better of two standardised values is preferred."""
+    """How strongly the better of two standardised values is preferred.
+    (ours, because I2C's released code has 8)"""
     relabel_every: int = 20
-    """Updates between two labellings of states."""
+    """Updates between two labellings of states.
+    (ours, because labels cost as much as ten updates and age slowly)"""
     regulariser: float = 0.01
-    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations."""
+    """Weight in the policy loss of the distance from what the critic prefers; 0 saves its evaluations.
+    (ours, because I2C's released code has 0.01)"""
     order: Literal["published", "released"] = "published"
-    """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it."""
+    """Which way the KL is taken: from the conditional distribution to the marginal one, or as released code has it.
+    (ours, because the publication says so)"""
 
     def __post_init__(self) -> None:
         require(0 <= self.percentile <= 100, "member.i2c.percentile must lie in [0, 100]")
@@ -103,13 +119,17 @@ class GroupConfig:
     """Rule and interpreter atoc: groups that talk for a while."""
 
     persistence: int = 5
-    """Steps that groups stay (rule)."""
+    """Steps that groups stay (rule).
+    (ours, because ATOC's 15 would leave two decisions in an episode)"""
     collaborators: int = 3
-    """Others whom an initiator takes along, at most (rule)."""
+    """Others whom an initiator takes along, at most (rule).
+    (ours, because larger groups say little more, and N is at most 6 in the paper)"""
     initiation: float = 0.1
-    """Probability, in training, that an agent initiates a group whatever its attention says (rule)."""
+    """Probability, in training, that an agent initiates a group whatever its attention says (rule).
+    (ours, because only those who initiate are told what it was worth)"""
     stop_thoughts: bool = False
-    """Keep derivatives from the senders of thoughts (interpreter)."""
+    """Keep derivatives from the senders of thoughts (interpreter).
+    (ours, because ATOC's publication lets them through)"""
 
     def __post_init__(self) -> None:
         require(1 <= self.persistence <= 127, "member.atoc.persistence must lie in [1, 127]")
@@ -122,13 +142,17 @@ class GraphConfig:
     """The rule commformer: one graph for all states."""
 
     share: float = 0.4
-    """Senders of each agent, as a share of N, rounded down; one at least."""
+    """Senders of each agent, as a share of N, rounded down; one at least.
+    (ours, because CommFormer's publication has 0.4)"""
     learning_rate: float = 1e-4
-    """Learning rate of the graph (Adam)."""
+    """Learning rate of the graph (Adam).
+    (ours, because CommFormer's code has 1e-4)"""
     every: int = 5
-    """One update in so many is the graph's, and the policies rest in it."""
+    """One update in so many is the graph's, and the policies rest in it.
+    (ours, because CommFormer's code has 5)"""
     freeze_after: float = 1.0
-    """Share of the training after which the graph stays as it is."""
+    """Share of the training after which the graph stays as it is.
+    (ours, because freezing is an option of the publication)"""
 
     def __post_init__(self) -> None:
         require(0 < self.share <= 1, "member.commformer.share must lie in (0, 1]")
