@@ -18,6 +18,7 @@ from purejax_mgtopo.options.keeping import CheckpointConfig, EvaluationConfig
 from purejax_mgtopo.options.learner import LearnerConfig
 from purejax_mgtopo.options.messages import MessageConfig
 from purejax_mgtopo.options.meta import MetaConfig
+from purejax_mgtopo.plugins.registry import find_entry_points
 from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten, override
 
 __all__ = [
@@ -80,6 +81,8 @@ class Experiment:
             ("messages", self.messages, MESSAGES),
             ("critic", self.critic, CRITICS),
         ):
+            if name not in known:
+                find_entry_points()  # only now: a look at every installed package
             if name not in known:
                 raise unknown_name(axis, name, known)
         check_numbers(self)

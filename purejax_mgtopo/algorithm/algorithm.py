@@ -8,7 +8,6 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
-import jax_mpe
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
@@ -28,6 +27,7 @@ from purejax_mgtopo.algorithm.types import (
     Window,
 )
 from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.plugins import tasks
 
 
 @flax.struct.dataclass
@@ -49,7 +49,7 @@ class Algorithm:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.env = env = jax_mpe.make(experiment.task)
+        self.env = env = tasks.make(experiment.task)
         self.team = Team(experiment, Sizes(env.num_agents, env.observation_size, env.action_size))
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)

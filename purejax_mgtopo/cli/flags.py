@@ -6,7 +6,7 @@ import abc
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 
 class Command(abc.ABC):
@@ -35,6 +35,15 @@ NoCache = Annotated[
     arg(
         help="Neither use nor keep compiled programs; without this flag they stay in MGTOPO_CACHE_DIR "
         "or the user's cache folder, so that the next start is quick."
+    ),
+]
+Imports = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(
+        name="import",
+        metavar="MODULE",
+        help_behavior_hint="(repeatable)",
+        help="A module of yours to import first, which registers rules, interpreters, critics or tasks.",
     ),
 ]
 MethodName = Annotated[

@@ -27,7 +27,7 @@ from purejax_mgtopo.cli.results import (
     WatchCommand,
 )
 from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, TrainCommand
-from purejax_mgtopo.config import Experiment, with_method
+from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.streams import enduring_streams, leave_within
@@ -108,6 +108,7 @@ def _dispatch(argv: list[str]) -> int:
 def parse(argv: Sequence[str]) -> Any:
     """The command, ready to `do`. Raises ConfigError, or SystemExit(0) after ``--help``."""
     argv = _zeros_for_auto(argv)
+    _import_plugins(argv)
     name, kind = argv[0], COMMANDS.get(argv[0])
     if kind is not None:
         argv = [name, *_plain_switches(kind, argv[1:])]
@@ -120,6 +121,28 @@ def parse(argv: Sequence[str]) -> Any:
             default["default"] = kind(experiment=with_method(Experiment(), method))
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
         return _at_home(tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default))
+
+
+def _import_plugins(argv: Sequence[str]) -> None:
+    """Import what ``--import`` asks for before the words are read: it decides what names there are.
+
+    A plug-in may start JAX, for which cache and devices must stand by then.
+    """
+    modules = [
+        word.partition("=")[2] or (argv[at + 1] if at + 1 < len(argv) else "")
+        for at, word in enumerate(argv)
+        if word == "--import" or word.startswith("--import=")
+    ]
+    if not any(modules):
+        return
+    from purejax_mgtopo.machine.startup import configure_platform, use_cache
+    from purejax_mgtopo.plugins.registry import import_plugin
+
+    devices = _flag(argv, "--devices") or ""
+    use_cache("--no-cache" not in argv)
+    configure_platform(Means(devices=int(devices) if devices.isdigit() else 0))
+    for module in modules:
+        import_plugin(module, "--import")
 
 
 def _at_home(command: Any) -> Any:

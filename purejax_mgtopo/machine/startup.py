@@ -7,6 +7,7 @@ is imported for the first time.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from purejax_mgtopo.config import Means
@@ -60,7 +61,12 @@ def use_cache(wanted: bool) -> None:
     """Let JAX keep compiled programs on disk; the user's own variables win."""
     if not wanted:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        if "jax" in sys.modules:  # which has read its variables
+            sys.modules["jax"].config.update("jax_enable_compilation_cache", False)
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])

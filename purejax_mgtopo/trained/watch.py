@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax_mpe
 import numpy as np
 from jax_mpe.experts import expert
 from jax_mpe.scenario import Scenario
@@ -95,7 +94,7 @@ def watch_expert(
     """
     check_random_seed("episode_seed", episode_seed)
     try:
-        env = jax_mpe.make(task)
+        env = tasks.make(task)
         controller = expert(env)
     except ValueError as error:
         raise ConfigError(str(error)) from None
