@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,14 +34,15 @@ def check_task(task: Any, seed: int = 0) -> list[str]:
 def _kind(task: Any, key: jax.Array) -> Iterator[str]:
     """Being a task."""
     if not isinstance(task, Scenario):
-        yield f"it is a {type(task).__name__}; derive it from jax_mpe.Scenario"
+        yield f"it is an object of {type(task).__name__}; derive it from jax_mpe.Scenario"
         return
+    twin = copy.copy(task)
     try:
-        equal = type(task)() == task and hash(type(task)()) == hash(task)
-    except TypeError:  # arguments are needed to make it
-        equal = hash(task) == hash(task)
+        equal = twin == task and hash(twin) == hash(task)
+    except TypeError:  # a dataclass that is not frozen has no hash
+        equal = False
     if not equal:
-        yield "two of the same kind are not equal; make it a frozen dataclass: @dataclasses.dataclass(frozen=True)"
+        yield "a copy of it is not equal to it; make it a frozen dataclass: @dataclasses.dataclass(frozen=True)"
 
 
 def _sizes(task: Scenario[Any], key: jax.Array) -> Iterator[str]:
@@ -111,6 +113,18 @@ def _snapshots(task: Scenario[Any], key: jax.Array) -> Iterator[str]:
     for t in range(min(3, task.horizon)):
         action = jax.random.uniform(jax.random.fold_in(key, t), (task.num_agents, 2), minval=-1.0)
         state, _ = task.step(state, action)
+    named = {"key", "step_count", *task.moving_fields, *task.fixed_fields}
+    rest = set(vars(state)) - named
+    try:
+        task.restore(task.compress(state), state.step_count)
+    except TypeError:
+        if not rest:
+            raise
+        yield (
+            f"its state has {', '.join(sorted(rest))}, which neither moving_fields nor fixed_fields name; name all "
+            "fields, for the replay rebuilds a state from them"
+        )
+        return
     again = task.restore(task.compress(state), state.step_count)
     if not np.allclose(task.observe(again), task.observe(state), atol=1e-5):
         yield (
