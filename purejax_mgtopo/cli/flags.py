@@ -66,3 +66,10 @@ RunFolders = Annotated[
 EpisodeSeed = Annotated[
     int, arg(metavar="INT", help="Random seed of the episodes: another number, other episodes.")
 ]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether it is a run's own folder, or nothing that holds any: what is said of a run is said of it."""
+    from purejax_mgtopo.records.record import CONFIG
+
+    return (folder / CONFIG).exists() or not any(folder.rglob(CONFIG))

@@ -18,6 +18,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
+from purejax_mgtopo.cli.hints import other_words
 from purejax_mgtopo.cli.others import BenchCommand, MethodsCommand, PreyCommand, TasksCommand
 from purejax_mgtopo.cli.results import (
     EvaluateCommand,
@@ -98,8 +99,15 @@ def _main(argv: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv:
+    if not argv or argv == ["help"]:
         argv = ["--help"]
+    if argv[0] == "help":
+        argv = [argv[1], "--help"]
+    if argv[0] in ("--version", "-V", "version"):
+        from purejax_mgtopo.records.provenance import versions
+
+        print(f"{PROG} " + ", ".join(f"{name} {value}" for name, value in versions().items()))
+        return 0
     if not argv[0].startswith("-") and argv[0] not in COMMANDS:
         raise unknown_name("command", argv[0], COMMANDS)
     return parse(argv).do()
@@ -256,7 +264,7 @@ def _one_line_errors(argv: Sequence[str]) -> Iterator[None]:
                 raise ConfigError(str(cause)) from None
             cause = cause.__context__
         line = _condense(shown.getvalue())
-        raise ConfigError(_left_over(line, argv) or line) from None
+        raise ConfigError(other_words(line, argv) or _left_over(line, argv) or line) from None
 
 
 def _left_over(line: str, argv: Sequence[str]) -> str | None:

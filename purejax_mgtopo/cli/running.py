@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -23,6 +23,7 @@ from purejax_mgtopo.cli.flags import (
     MethodName,
     NoCache,
     Switch,
+    is_run,
 )
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -147,14 +148,8 @@ class SweepCommand(TrainingCommand):
         configs = [run.config for run in runs]
         get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
         with closing(make_reporter()) as reporter:
-            result = sweep(
-                recipe,
-                self.out,
-                changes=changes,
-                reporter=reporter,
-                tasks=self.tasks,
-                methods=self.methods,
-            )
+            chosen: dict[str, Any] = {"tasks": self.tasks, "methods": self.methods}
+            result = sweep(recipe, self.out, changes=changes, reporter=reporter, **chosen)
         if result.summaries:
             shown = console()
             shown.print(summary_table(result.summaries, shown.width))
@@ -177,10 +172,10 @@ class SweepCommand(TrainingCommand):
 
 @dataclass(frozen=True)
 class ResumeCommand(TrainingCommand):
-    """Go on with an interrupted run where it stopped, bit for bit."""
+    """Go on with an interrupted run where it stopped, bit for bit, or with all of a sweep."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
-    """The run's folder."""
+    """A run's folder, or a folder that holds runs, such as a sweep's results."""
     devices: Annotated[
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
@@ -196,25 +191,43 @@ class ResumeCommand(TrainingCommand):
     debug: Debug = False
 
     def train(self) -> int:
+        if is_run(self.run):
+            return self._resume(self.run)
+        from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.records.record import Status as State
+        from purejax_mgtopo.records.record import find_runs, read_config, status
+
+        runs, asked = find_runs([self.run]), self.episodes or 0
+        done = [run for run in runs if status(run) is State.FINISHED]
+        done = [run for run in done if read_config(run).experiment.episodes >= asked]
+        if len(done) == len(runs):
+            raise RunError(f"all runs in {self.run} are finished; there is nothing to resume")
+        note(f"{len(done)} of {len(runs)} runs are finished, and kept")
+        with heard() as stop:
+            for run in (run for run in runs if run not in done):
+                code = self._resume(run)
+                if code or stop.requested:
+                    return code
+        return 0
+
+    def _resume(self, run: Path) -> int:
         from purejax_mgtopo.records.record import read_config
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.run import extended, resume
 
-        config = read_config(self.run)
+        config = read_config(run)
         if self.episodes is not None:
-            config = extended(config, self.run, self.episodes)
+            config = extended(config, run, self.episodes)
         if self.devices is not None:
             config = override(config, {"devices": self.devices})
         get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        changes: dict[str, Any] = {
+            "devices": self.devices,
+            "anew": self.anew,
+            "episodes": self.episodes,
+        }
         with closing(make_reporter()) as reporter:
-            result = resume(
-                self.run,
-                reporter=reporter,
-                devices=self.devices,
-                anew=self.anew,
-                episodes=self.episodes,
-            )
-        return ended(result)
+            return ended(resume(run, reporter=reporter, **changes))
 
 
 @dataclass(frozen=True)

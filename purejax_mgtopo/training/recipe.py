@@ -121,7 +121,7 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
 def parse_setting(text: str) -> Setting:
     """``learner.hidden=64`` as a Setting; the value is read as TOML, else as a plain string."""
     name, equals, value = text.partition("=")
-    name, value = name.strip(), value.strip()
+    name, value = name.strip().lstrip("-").replace("-", "_"), value.strip()
     if not (equals and name and value):
         raise ConfigError(f"--set takes NAME=VALUE such as learner.hidden=64, not {text!r}")
     check_name(name, "--set")
