@@ -19,7 +19,13 @@ from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
 from purejax_mgtopo.cli.hints import other_words
-from purejax_mgtopo.cli.others import BenchCommand, MethodsCommand, PreyCommand, TasksCommand
+from purejax_mgtopo.cli.others import (
+    BenchCommand,
+    GlossaryCommand,
+    MethodsCommand,
+    PreyCommand,
+    TasksCommand,
+)
 from purejax_mgtopo.cli.results import (
     EvaluateCommand,
     ExportCommand,
@@ -55,6 +61,7 @@ COMMANDS: dict[str, Any] = {
     "prey": PreyCommand,
     "tasks": TasksCommand,
     "methods": MethodsCommand,
+    "glossary": GlossaryCommand,
     "bench": BenchCommand,
 }
 """The `Command`s by the word that calls them, in the order in which the help lists them."""

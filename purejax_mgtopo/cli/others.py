@@ -96,6 +96,33 @@ class MethodsCommand(Command):
 
 
 @dataclass(frozen=True)
+class GlossaryCommand(Command):
+    """Say what the columns of `metrics.parquet` mean, and those that a loaded frame adds."""
+
+    debug: Debug = False
+
+    def do(self) -> int:
+        from rich.table import Table
+
+        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.records import glossary
+
+        shown = console()
+        for title, words in (
+            ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY),
+            ("load_run(DIR).to_pandas() adds", glossary.FRAME),
+        ):
+            table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
+            for name, about in words.items():
+                table.add_row(f"  {name}", about)
+            shown.print(table, "")
+        say(
+            "Other columns are measures of a rule, of an interpreter or of a task, by their own names."
+        )
+        return 0
+
+
+@dataclass(frozen=True)
 class PreyCommand(Command):
     """Train prey for predator-prey tasks in self-play, freeze the best, measure it."""
 

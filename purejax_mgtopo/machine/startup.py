@@ -15,6 +15,22 @@ from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.paths import expanded
 
 
+def unused_cores(means: Means) -> str | None:
+    """A line for when JAX runs already, and on fewer devices than this machine has cores; None otherwise."""
+    jax = sys.modules.get("jax")
+    if jax is None or jax.default_backend() != "cpu":
+        return None
+    wanted, there = means.devices or cores(), jax.device_count()
+    if there >= wanted or "JAX_NUM_CPU_DEVICES" in os.environ:
+        return None
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return None
+    return (
+        f"training uses {there} of {wanted} cores: JAX was running before it could be told; set JAX_NUM_CPU_DEVICES="
+        f"{wanted} before the first import of jax, or train before anything else uses it"
+    )
+
+
 def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
     refuse_strict_modes()

@@ -302,9 +302,9 @@ def refuse_existing(folder: Path) -> None:
     if not _present(folder):
         return
     found = status(folder)
-    way_out = "choose another folder with --out, or move this one away"
+    way_out = "choose another folder (--out), or move this one away"
     if found is Status.UNFINISHED:
-        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder with --out"
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder (--out)"
     raise RunError(f"{folder} already holds {found.value}; {way_out}")
 
 

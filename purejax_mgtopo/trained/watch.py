@@ -126,7 +126,9 @@ def _refuse_foreign(stem: Path) -> None:
     alone = animation.exists() and not picture.exists()
     if alone or is_foreign(picture):
         found = animation if alone else picture
-        raise RunError(f"{found} holds something else already; choose another --name or --out")
+        raise RunError(
+            f"{found} holds something else already; choose another name or folder (--name, --out)"
+        )
 
 
 def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -> Pictures:

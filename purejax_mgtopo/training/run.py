@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from purejax_mgtopo.config import Config, Experiment, Means, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.startup import configure_platform
+from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
@@ -40,7 +41,9 @@ __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train
 
 
 def build_population(config: Config) -> Population:
-    """The program of a run. JAX starts here and not before."""
+    """The program of a run. JAX starts here and not before; compiled programs are kept for the next start."""
+    if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() != "false":
+        use_cache(True)
     configure_platform(config.means)
     from purejax_mgtopo.population.fit import plan
     from purejax_mgtopo.population.population import Population
@@ -161,6 +164,8 @@ def _run(
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
+        if (line := unused_cores(config.means)) is not None:
+            reporter.note(line)
         record = RunRecord(
             folder,
             config,

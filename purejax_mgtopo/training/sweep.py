@@ -142,7 +142,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     }
     if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
         raise RunError(
-            f"{folder / SWEEP} holds something else already; choose another folder with --out"
+            f"{folder / SWEEP} holds something else already; choose another folder (--out)"
         )
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,13 +162,15 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     place = folder / run.folder
     found = status(place)
     if found is Status.RUNNING:
-        raise RunError(f"{place} is in use by another mgtopo; wait for it, or choose --out")
+        raise RunError(
+            f"{place} is in use by another mgtopo; wait for it, or choose another folder (--out)"
+        )
     if found is not Status.ABSENT:
         old, new = read_config(place).experiment, run.config.experiment
         difference = differences(flatten(old), flatten(new))
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
-                "choose another folder with --out, or delete this one"
+                "choose another folder (--out), or delete this one"
             )
     return found
