@@ -85,7 +85,9 @@ class RunData:
         import xarray
 
         axes = ("seed", "episode", "i", "j")
-        values = {name: (axes[: x.ndim], x) for name, x in self.columns.items() if x.ndim in (2, 4)}
+        values: dict[str, Any] = {
+            name: (axes[: x.ndim], x) for name, x in self.columns.items() if x.ndim in (2, 4)
+        }
         values["finite"] = (axes[:2], self.finite)
         coordinates = {
             "seed": self.seeds,
