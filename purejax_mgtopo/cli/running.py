@@ -206,6 +206,7 @@ class ResumeCommand(TrainingCommand):
         from purejax_mgtopo.cli.tables import note
         from purejax_mgtopo.records.record import Status as State
         from purejax_mgtopo.records.record import find_runs, read_config, status
+        from purejax_mgtopo.training.stop import heard
 
         runs, asked = find_runs([self.run]), self.episodes or 0
         done = [run for run in runs if status(run) is State.FINISHED]
