@@ -127,6 +127,8 @@ class WandbMirror:
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Take an evaluation just made; its row is logged with its chunk's."""
+        if self._broken:
+            return
         self._waiting.append(evaluation)
         if not self._opening.is_alive():
             self._attempt(self._take_waiting)
