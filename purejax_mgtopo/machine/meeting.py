@@ -31,7 +31,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
+class Seat:
     """Where the processes of a run meet, and which of them this is."""
 
     address: str
@@ -40,7 +40,7 @@ class Place:
     process: int
 
 
-def meet(place: Place, facts: Facts, seconds: float | None = None) -> None:
+def meet(place: Seat, facts: Facts, seconds: float | None = None) -> None:
     """Wait for all others. Raises RunError, in all that came, where one does not come or differs."""
     if place.processes < 2:
         return
@@ -89,7 +89,7 @@ def _patience() -> float:
 class _Host:
     """The first process, while the others come."""
 
-    place: Place
+    place: Seat
     own: dict[str, Any]
     words: dict[int, dict[str, Any]] = field(default_factory=dict)
     lines: list[socket.socket] = field(default_factory=list)
@@ -168,7 +168,7 @@ class _Host:
             return difference({process: word["facts"] for process, word in self.words.items()})
 
 
-def _ask(place: Place, own: Mapping[str, Any], deadline: float) -> str | None:
+def _ask(place: Seat, own: Mapping[str, Any], deadline: float) -> str | None:
     """Tell the first process, and hear what it makes of all."""
     silent = (
         f"the first process of this run does not answer at {place.address}; see what it says, and start all again "

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.meeting import Facts, Place, difference, meet
+from purejax_mgtopo.machine.meeting import Facts, Seat, difference, meet
 
 TRANSPORTS = ("Gloo", "NCCL", "CoordinationService")
 """How what carries words between processes calls itself in its errors."""
@@ -66,7 +66,7 @@ def join(wanted: bool, facts: Facts | None = None) -> None:
         )
         address, processes, process, devices = found
         if address is not None and processes is not None and process is not None:
-            meet(Place(address, processes, process), facts or {})
+            meet(Seat(address, processes, process), facts or {})
         _speak_at_abort()
         times: dict[str, Any] = {
             "initialization_timeout": 40,

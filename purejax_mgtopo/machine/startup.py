@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from purejax_mgtopo.config import Means
@@ -15,11 +16,31 @@ from purejax_mgtopo.errors import ConfigError, require
 from purejax_mgtopo.machine.cache import tend
 from purejax_mgtopo.machine.paths import expanded
 
+ALLOCATED = 0.92
+"""Share of a GPU's memory that a process takes, unless the user's variable says otherwise; of JAX, three quarters."""
+
+
+def unused_cores(means: Means) -> str | None:
+    """A line for when JAX runs already, and on fewer devices than this machine has cores; None otherwise."""
+    jax = sys.modules.get("jax")
+    if jax is None or jax.default_backend() != "cpu":
+        return None
+    wanted, there = means.devices or cores(), jax.device_count()
+    if there >= wanted or "JAX_NUM_CPU_DEVICES" in os.environ:
+        return None
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return None
+    return (
+        f"training uses {there} of {wanted} cores: JAX was running before it could be told; set JAX_NUM_CPU_DEVICES="
+        f"{wanted} before the first import of jax, or train before anything else uses it"
+    )
+
 
 def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
     refuse_strict_modes()
     check_limits()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATED))
     if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):
@@ -111,12 +132,17 @@ def use_cache(wanted: bool) -> None:
     """Let JAX keep compiled programs on disk; the user's own variables win."""
     if not wanted:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        if "jax" in sys.modules:  # which has read its variables
+            sys.modules["jax"].config.update("jax_enable_compilation_cache", False)
         return
     folder = _cache_folder()
     if folder is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         tend(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+        jax = sys.modules.get("jax")
+        if jax is not None and jax.config.jax_compilation_cache_dir is None:
+            jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def _cache_folder() -> Path | None:

@@ -30,12 +30,13 @@ from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
-from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.edges import fill_diagonal, index_distance, seen_distance
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
@@ -69,7 +70,11 @@ class Header:
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
         experiment = override(Experiment(), self.settings)
-        return Team(experiment, Sizes(self.agents, self.observation, self.action))
+        task = jax_mpe.make(
+            self.task.partition("@")[0]
+        )  # whoever moves the prey, which is not here
+        near = seen_distance if task.others_seen else index_distance
+        return Team(experiment, Sizes(self.agents, self.observation, self.action), near)
 
     def layout(self) -> ActingNetworks:
         """Shape and dtype of every parameter."""
@@ -158,7 +163,7 @@ class ExportedTeam:
         step, carry = self.team.step(*self.networks, seen, carry, tape, mode)
         return Decision(
             action=step.action,
-            topology=fill_diagonal(step.gates.decision),
+            topology=fill_diagonal(step.open_edges),
             probability=fill_diagonal(step.gates.probability),
             carry=carry,
         )

@@ -13,7 +13,7 @@ import pytest
 
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.machine.meeting import Place, difference, meet
+from purejax_mgtopo.machine.meeting import Seat, difference, meet
 
 
 def free_port() -> int:
@@ -37,7 +37,7 @@ def verdicts(
 
     def come(at: int) -> None:
         try:
-            meet(Place(address, counts[at], numbers[at]), facts[at], seconds)
+            meet(Seat(address, counts[at], numbers[at]), facts[at], seconds)
             heard[at] = None
         except RunError as error:
             heard[at] = str(error)
@@ -133,7 +133,7 @@ def test_strangers_at_the_door_are_not_let_in(word: bytes) -> None:
 
 def test_a_port_in_use_is_told() -> None:
     with socket.create_server(("", 0)) as taken, pytest.raises(RunError, match="cannot listen"):
-        meet(Place(f"localhost:{taken.getsockname()[1]}", 2, 0), SAME, 1.0)
+        meet(Seat(f"localhost:{taken.getsockname()[1]}", 2, 0), SAME, 1.0)
 
 
 def test_the_port_is_free_afterwards() -> None:
