@@ -289,13 +289,14 @@ def get_ready(
 def check_tasks(configs: Sequence[Config]) -> None:
     """Raise ConfigError for a task that does not exist. This starts JAX."""
     from purejax_mgtopo.machine.accelerator import advice, installed, visible_gpus
-    from purejax_mgtopo.machine.startup import configure_platform
+    from purejax_mgtopo.machine.startup import configure_platform, start
 
     if os.environ.get("JAX_PLATFORMS", "") != "cpu":
         line = advice(visible_gpus(), installed())
         if line is not None:
             print(f"mgtopo: {line}", file=sys.stderr)
     configure_platform(configs[0].means)
+    start()
     from purejax_mgtopo.plugins import tasks
 
     for name in dict.fromkeys(config.experiment.task for config in configs):

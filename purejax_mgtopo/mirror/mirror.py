@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -56,6 +57,8 @@ from purejax_mgtopo.records.record import (
 STATE = "wandb.json"
 TAG, LABEL = 64, 128
 """Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
+OPENING = 60.0
+"""Seconds for which a run that has ended waits for a server that has not answered yet."""
 ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
 """What the user may say there beats what we would choose; a setting beats both."""
 
@@ -107,19 +110,45 @@ class WandbMirror:
         self._broken = False
         self.place = ""
         """The page of the W&B run, or the folder it was written to."""
-        self._attempt(self._open)
+        self._waiting: list[Evaluation] = []
+        """Evaluations that came before the W&B run was there."""
+        self._opening = threading.Thread(
+            target=self._attempt, args=(self._open,), daemon=True, name="wandb"
+        )
+        if mode == "online" and not anew:  # a server may be slow, or silent: training does not wait
+            self._opening.start()
+        else:
+            self._opening.run()
 
     def chunk(self) -> None:
         """Log what the records say since the last time; the chunk's line is among them already."""
-        self._attempt(self._catch_up)
+        if not self._opening.is_alive():
+            self._attempt(self._catch_up)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Take an evaluation just made; its row is logged with its chunk's."""
-        self._attempt(lambda: self._feed.add(evaluation))
+        if self._broken:
+            return
+        self._waiting.append(evaluation)
+        if not self._opening.is_alive():
+            self._attempt(self._take_waiting)
 
     def close(self, finished: bool) -> None:
         """Log what is left, and end the W&B run."""
+        if self._opening.is_alive():
+            self._opening.join(OPENING)
+        if self._opening.is_alive():
+            self._attempt(self._give_up)
         self._attempt(lambda: self._close(finished))
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for evaluation in waiting:
+            self._feed.add(evaluation)
+
+    @staticmethod
+    def _give_up() -> None:
+        raise TimeoutError("the server does not answer")
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if self._broken:
@@ -215,6 +244,7 @@ class WandbMirror:
         return run
 
     def _catch_up(self) -> None:
+        self._take_waiting()
         for seed, run in self._seeds.items():
             _log(run, self._feed.take_seed(seed, self._seeds_told[seed]))
         _log(self._run, self._feed.take())
