@@ -19,6 +19,7 @@ from purejax_mgtopo.options.learner import LearnerConfig
 from purejax_mgtopo.options.members import MemberConfig
 from purejax_mgtopo.options.messages import MessageConfig
 from purejax_mgtopo.options.meta import MetaConfig
+from purejax_mgtopo.plugins.registry import find_entry_points
 from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten, override
 
 __all__ = [
@@ -82,6 +83,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for axis, known in (("topology", TOPOLOGIES), ("messages", MESSAGES), ("critic", CRITICS)):
+            if getattr(self, axis) not in known:
+                find_entry_points()  # only now: a look at every installed package
             if getattr(self, axis) not in known:
                 raise unknown_name(axis, getattr(self, axis), known)
         check_numbers(self)

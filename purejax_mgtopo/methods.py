@@ -2,7 +2,7 @@
 
 Each name stands with a sentence, and with the class behind it by its import path, so that listing them starts no JAX.
 To add one, write the class and add a line here: training, resuming, evaluation, export, report, pictures and `fit` then
-know it.
+know it. One that lives elsewhere is registered (`purejax_mgtopo.plugins`), and known no less.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from purejax_mgtopo.errors import ConfigError
 
 _BLACK, _GREY, _BLUE, _SKY = "#000000", "#7f7f7f", "#0072B2", "#56B4E9"
 _GREEN, _ORANGE, _RED, _PURPLE = "#009E73", "#E69F00", "#D55E00", "#CC79A7"
@@ -33,6 +35,8 @@ class AxisEntry:
     about: str
     path: str
     """Where the member's class is: ``package.module:Class``."""
+    found: Any = None
+    """The class itself, where it was registered as such; it need not be importable then."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,9 @@ CRITICS = _table(
     ),
 )
 
+TASKS: dict[str, AxisEntry] = {}
+"""Tasks from elsewhere; `jax_mpe` knows its own."""
+
 _PRESETS = (
     Method("none", "none", "lstm", False, "no communication (MADDPG with a team critic)", (_GREY, _DASH, "s")),
     Method("full", "full", "lstm", False, "full communication", (_BLACK, _DOT, "D")),
@@ -260,9 +267,18 @@ METHODS |= {alias: METHODS[name] for alias, name in ALIASES.items()}
 
 
 def load(table: Mapping[str, AxisEntry], name: str) -> Any:
-    """The class behind a name."""
-    module, _, attribute = table[name].path.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    """The class behind a name. Raises ConfigError, in one line, where that of a plug-in cannot be had."""
+    entry = table[name]
+    if entry.found is not None:
+        return entry.found
+    module, _, attribute = entry.path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{name!r} is {entry.path}, which cannot be imported ({error}): go to the folder of that module, or "
+            "put it in PYTHONPATH"
+        ) from error
 
 
 def named(topology: str, messages: str, critic: str, share_parameters: bool) -> str:

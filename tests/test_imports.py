@@ -14,8 +14,9 @@ PACKAGE = "purejax_mgtopo"
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / PACKAGE
 LEVELS = (
-    ("errors", "methods"),
-    ("settings",),
+    ("errors",),
+    ("methods",),
+    ("settings", "plugins"),
     ("options",),
     ("config",),
     ("machine", "algorithm"),

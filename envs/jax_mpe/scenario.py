@@ -170,14 +170,15 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         Args:
             states, actions: M states in one, and the steps from them, where these are worth seeing.
 
-        Raises:
-            ValueError: for a task whose states have no `agent_position`.
+        States without an `agent_position` are drawn as agents in a circle, which shows who hears whom.
         """
         del actions
-        if not hasattr(states, "agent_position"):
-            raise ValueError(f"no picture of {self.name}: its states have no agent_position")
         radii = [0.05 * self.half_width] * self.num_agents
-        places = states.agent_position
+        places = getattr(states, "agent_position", None)
+        if places is None:
+            turns = 2 * np.pi * np.arange(self.num_agents) / self.num_agents
+            circle = 0.7 * self.half_width * np.stack([np.sin(turns), np.cos(turns)], axis=-1)
+            places = np.broadcast_to(circle, (len(states.step_count), *circle.shape))
         agents = bodies("agent", places, radii, BLUE, Fill.PALE, numbered=True, trail=True)
         return Scene(self.half_width, agents)
 

@@ -8,7 +8,6 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
-import jax_mpe
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
@@ -29,6 +28,7 @@ from purejax_mgtopo.algorithm.types import (
     Window,
 )
 from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.plugins import tasks
 
 
 @flax.struct.dataclass
@@ -50,7 +50,7 @@ class Algorithm:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.env = env = jax_mpe.make(experiment.task)
+        self.env = env = tasks.make(experiment.task)
         sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
         self.team = Team(experiment, sizes, seen_distance if env.others_seen else index_distance)
         self.parts = self.team.parts

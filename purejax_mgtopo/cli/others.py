@@ -10,8 +10,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from purejax_mgtopo.bench.bench import BenchSettings
-from purejax_mgtopo.cli.flags import Command, Debug
+from purejax_mgtopo.cli.flags import Command, Debug, Imports
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.plugins.registry import find_entry_points
 from purejax_mgtopo.prey.settings import PreySettings
 
 
@@ -19,21 +20,22 @@ from purejax_mgtopo.prey.settings import PreySettings
 class TasksCommand(Command):
     """List the tasks: agents, width of an observation, mean returns of random actions and of the expert."""
 
+    imports: Imports = ()
     debug: Debug = False
 
     def do(self) -> int:
-        import jax_mpe
         from rich.padding import Padding
 
         from purejax_mgtopo.analysis.normalised import ends
         from purejax_mgtopo.cli.tables import console, say, table_of
+        from purejax_mgtopo.plugins import tasks
 
         columns: dict[str, list[str]] = {
             name: [] for name in ("task", "agents", "observation", "random", "expert")
         }
         abouts: dict[str, list[str]] = {}
-        for name in jax_mpe.registered_tasks():
-            task = jax_mpe.make(name)
+        for name in tasks.names():
+            task = tasks.make(name)
             scale = ends(name)
             returns = ("-", "-") if scale is None else (f"{end:.1f}" for end in scale)
             cells = (name, str(task.num_agents), str(task.observation_size), *returns)
@@ -61,6 +63,7 @@ def first_paragraph(kind: type) -> str:
 class MethodsCommand(Command):
     """List the methods: topology rules, message interpreters, critics, and the presets."""
 
+    imports: Imports = ()
     debug: Debug = False
 
     def do(self) -> int:
@@ -68,6 +71,7 @@ class MethodsCommand(Command):
 
         from purejax_mgtopo.cli.tables import console, say
 
+        find_entry_points()
         shown = console()
         for title, axis in (
             ("--topology: who receives from whom", TOPOLOGIES),
@@ -88,6 +92,33 @@ class MethodsCommand(Command):
         say(
             "Any rule goes with any interpreter: --method none+commnet, "
             "or --topology none --messages commnet."
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class GlossaryCommand(Command):
+    """Say what the columns of `metrics.parquet` mean, and those that a loaded frame adds."""
+
+    debug: Debug = False
+
+    def do(self) -> int:
+        from rich.table import Table
+
+        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.records import glossary
+
+        shown = console()
+        for title, words in (
+            ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY),
+            ("load_run(DIR).to_pandas() adds", glossary.FRAME),
+        ):
+            table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
+            for name, about in words.items():
+                table.add_row(f"  {name}", about)
+            shown.print(table, "")
+        say(
+            "Other columns are measures of a rule, of an interpreter or of a task, by their own names."
         )
         return 0
 

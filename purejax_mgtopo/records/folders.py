@@ -9,6 +9,7 @@ from pathlib import Path
 
 from purejax_mgtopo.config import Config, override
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.plugins.registry import recall
 from purejax_mgtopo.records.events import EVENTS, read_events
 from purejax_mgtopo.records.locks import in_use
 from purejax_mgtopo.settings import completed
@@ -33,9 +34,9 @@ def refuse_existing(folder: Path) -> None:
     if not holds_something(folder):
         return
     found = status(folder)
-    way_out = "choose another folder with --out, or move this one away"
+    way_out = "choose another folder (--out), or move this one away"
     if found is Status.UNFINISHED:
-        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder with --out"
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder (--out)"
     raise RunError(f"{folder} already holds {found.value}; {way_out}")
 
 
@@ -74,6 +75,7 @@ def read_config(folder: Path) -> Config:
     """The configuration a run was made with; settings that it did not have yet are today's defaults."""
     try:
         document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        recall(document.get("plugins") or {})
         return override(Config(), completed(document["settings"]))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None

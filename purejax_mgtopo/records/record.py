@@ -24,6 +24,7 @@ from typing import IO, Any
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.alive import identity
+from purejax_mgtopo.plugins.registry import plugins_of
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import (
     EVENTS,
@@ -134,6 +135,7 @@ class RunRecord:
                     "settings": flatten(self._config),
                     **provenance(self._command),
                     "fingerprint": fingerprint(self._config.experiment),
+                    "plugins": plugins_of(flatten(self._config)),
                 }
                 write_atomically(self.folder / CONFIG, strict_json(description, indent=2).encode())
             self.flush()
@@ -292,8 +294,19 @@ class RunRecord:
         self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
         seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
         self._started = time.monotonic() - max(seconds, default=0.0)
+        if self._process == 0:
+            self._extend()
         # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.
         end_with_a_line(self._path(EVENTS))
+
+    def _extend(self) -> None:
+        """Write down that the run is to be longer than it was, if it is."""
+        document = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        before, now = document["settings"].get("episodes"), self._config.experiment.episodes
+        if before != now:
+            document["settings"]["episodes"] = now
+            document["extended_from"] = [*document.get("extended_from", []), before]
+            write_atomically(self.folder / CONFIG, strict_json(document, indent=2).encode())
 
     def _path(self, name: str) -> Path:
         return self.folder / numbered(name, self._process)
