@@ -77,6 +77,8 @@ def workspace(entity: str, project: str) -> Any:
             section(
                 "Edges",
                 banded("edge_rate", "Edges open"),
+                curve("Bits a step", "metrics/bits_per_step"),
+                curve("Messages a step", "metrics/messages_per_step"),
                 wr.LinePlot(
                     title="Edges, pair by pair", x=AXIS, metric_regex="pair_rate/.*_from_.*"
                 ),
