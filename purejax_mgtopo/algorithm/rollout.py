@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax_mpe.scenario import Scenario
 
+from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
+from purejax_mgtopo.algorithm.kernels.stored import for_products, widened
 from purejax_mgtopo.algorithm.replay import on_grid
-from purejax_mgtopo.algorithm.team import Policy, Step, Team
+from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Mode, Streams, Trajectory
 
 
@@ -32,6 +34,7 @@ def rollout(
         mode: how decisions are made.
         exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
     """
+    policy, acting = for_products((policy, acting))
     # Drawn for the whole episode at once: in the loop, every draw would be a kernel of its own.
     shape = (env.horizon, env.num_agents, env.action_size)
     noise = (
@@ -49,24 +52,35 @@ def rollout(
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
         action = on_grid(action) if mode is Mode.ROLLOUT else action
         after, timestep = env.step(state, action)
-        told = (choice, action, timestep.reward, env.compress(state).moving)
+        seen, moving = choice.seen, env.compress(state).moving
+        told = (
+            seen.observation,
+            seen.feature,
+            seen.message,
+            action,
+            timestep.reward,
+            choice.gates,
+            choice.kept,
+            moving,
+            choice.sent,
+        )
         return (after, timestep.observation.agents_view, memory), told
 
     start = (state, timestep.observation.agents_view, team.initial_carry())
-    steps: tuple
-    (last, view, _), steps = jax.lax.scan(step, start, (noise, tape))
-    taken: Step
-    taken, action, reward, moving = steps
+    told: tuple
+    (last, view, _), told = joint_scan(step, start, (noise, tape))
+    observation, feature, message, action, reward, gates, kept, moving, sent = told
     end = env.compress(last)
-    return Trajectory(
-        observation=jnp.concatenate([taken.seen.observation, view[None]]),
-        feature=taken.seen.feature,
-        message=taken.seen.message,
+    played = Trajectory(
+        observation=jnp.concatenate([observation, view[None]]),
+        feature=feature,
+        message=message,
         action=action,
         reward=reward,
-        gates=taken.gates,
-        kept=taken.kept,
+        gates=gates,
+        kept=kept,
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
-        sent=taken.sent,
+        sent=sent,
     )
+    return widened(played)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.edges import index_distance
+from purejax_mgtopo.algorithm.kernels.stored import as_before
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule
 from purejax_mgtopo.algorithm.parts import Parts
@@ -134,7 +135,7 @@ class Team:
         unsquashed = self._act(policy, heard, observation)
         sent = () if heard.message is None else heard.message
         step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, self.parts.kept(memory), sent)
-        return step, Carry(memory, self._in_flight(encoded, heard))
+        return step, as_before(Carry(memory, self._in_flight(encoded, heard)), carry)
 
     def recall(
         self,
