@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from purejax_mgtopo.config import Config, Experiment, Means, flatten, override, with_method
     from purejax_mgtopo.errors import ConfigError
     from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+    from purejax_mgtopo.plugins.registry import (
+        register_critic,
+        register_interpreter,
+        register_rule,
+        register_task,
+    )
     from purejax_mgtopo.population.population import Population
     from purejax_mgtopo.records.run_data import RunData, load_run
     from purejax_mgtopo.trained.load import load_trained
@@ -44,6 +50,10 @@ _HOME = {
     "load_recipe": "training.recipe",
     "RunData": "records.run_data",
     "load_run": "records.run_data",
+    "register_critic": "plugins.registry",
+    "register_interpreter": "plugins.registry",
+    "register_rule": "plugins.registry",
+    "register_task": "plugins.registry",
     "RunResult": "training.run",
     "resume": "training.run",
     "train": "training.run",
@@ -70,6 +80,10 @@ __all__ = [  # noqa: F822 - resolved by __getattr__
     "load_run",
     "load_trained",
     "override",
+    "register_critic",
+    "register_interpreter",
+    "register_rule",
+    "register_task",
     "resume",
     "sweep",
     "train",

@@ -5,6 +5,8 @@ name of their own. `jax_mpe.make("predator_prey_N3_l3", prey="scripted")`, in on
 `"predator_prey_N3_l3@scripted"`, has its prey moved by another policy than the shipped one.
 Importing the package also registers the tasks with jumanji: `jumanji.make("navigation_N3_l3-v0")`.
 Any other size goes through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
+Any other size goes through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
+Tasks from elsewhere join by `register_task`, and `check_task` says which contract one breaks.
 """
 
 from __future__ import annotations
@@ -14,16 +16,30 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jumanji import register, registered_environments
+from .importing import jumanji  # before the modules below import it as it comes
+
+# isort: split
 
 from .autoreset import BatchAutoReset
+from .checking import check_task
 from .navigation import Navigation, NavigationState
 from .physics import Bodies, contact_forces, norm, world_step
 from .predator_prey import PredatorPrey, PredatorPreyState
 from .push import Push, PushState
 from .reference import Reference, ReferenceState
 from .scenario import HORIZON, Observation, Scenario, Snapshot, arena_half_width
-from .toys import CORNERS, CrossedGoals, FollowHolder, GoalsState, HolderState, Public, corner
+from .toys import (
+    CORNERS,
+    CrossedGoals,
+    FollowHolder,
+    GoalsState,
+    HolderState,
+    LateGoals,
+    Public,
+    RiddleState,
+    SwitchRiddle,
+    corner,
+)
 
 __all__ = [
     "CORNERS",
@@ -34,6 +50,7 @@ __all__ = [
     "FollowHolder",
     "GoalsState",
     "HolderState",
+    "LateGoals",
     "Navigation",
     "NavigationState",
     "Observation",
@@ -44,13 +61,17 @@ __all__ = [
     "PushState",
     "Reference",
     "ReferenceState",
+    "RiddleState",
     "Scenario",
     "Snapshot",
+    "SwitchRiddle",
     "arena_half_width",
+    "check_task",
     "contact_forces",
     "corner",
     "make",
     "norm",
+    "register_task",
     "registered_tasks",
     "world_step",
 ]
@@ -75,12 +96,31 @@ _SIZED = {
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
     "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
 }
-_TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public)}
+_TOYS = {toy.name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
+
+
+_OTHERS: dict[str, Callable[[], Scenario[Any]]] = {}
+"""Tasks from elsewhere."""
 
 
 def registered_tasks() -> tuple[str, ...]:
-    """Names of the paper's tasks, of three sizes of `Reference`, and of the toys."""
-    return tuple(name for scenario in _SIZED.values() for name in scenario.named) + tuple(_TOYS)
+    """Names of the paper's tasks, of three sizes of `Reference`, of the toys, and of what was registered besides."""
+    own = tuple(name for scenario in _SIZED.values() for name in scenario.named)
+    return own + tuple(_TOYS) + tuple(_OTHERS)
+
+
+def register_task(name: str, constructor: Callable[[], Scenario[Any]]) -> None:
+    """Have `make(name)` call `constructor`, e.g. a class derived from `Scenario`; `check_task` tells what it lacks.
+
+    Raises:
+        ValueError: in one line, for a name that is taken, or that cannot be one.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"{name!r} cannot name a task: letters, digits, _, . and - can")
+    parts = re.fullmatch(r"([a-z_]+?)_N[0-9]+(?:_l[0-9]+)?", name)
+    if name in _TOYS or parts and parts[1] in _SIZED:
+        raise ValueError(f"{name!r} is a task of jax_mpe already; choose another name")
+    _OTHERS[name] = constructor
 
 
 def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
@@ -100,6 +140,8 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
     if at and prey is not None:
         raise ValueError(f"{name!r} names its prey already, so leave out prey={prey!r}")
     choice = {"prey": named_prey if at else prey} if at or prey is not None else {}
+    if task in _OTHERS and not choice:
+        return _OTHERS[task]()
     parts = re.fullmatch(r"([a-z_]+?)_N([0-9]+)(?:_l([0-9]+))?", task)
     scenario = _SIZED.get(parts[1]) if parts else None
     if choice and not (scenario and scenario.constructor is PredatorPrey):
@@ -128,12 +170,14 @@ def _unknown(name: str) -> str:
 
 
 def _register_with_jumanji() -> None:
-    present = registered_environments()  # jumanji refuses a second registration of the same name
+    present = (
+        jumanji.registered_environments()
+    )  # jumanji refuses a second registration of the same name
     for task in registered_tasks():
         if f"{task}-v0" not in present:
-            register(f"{task}-v0", entry_point="jax_mpe:make", kwargs={"name": task})
+            jumanji.register(f"{task}-v0", entry_point="jax_mpe:make", kwargs={"name": task})
     if "jax_mpe-v0" not in present:
-        register("jax_mpe-v0", entry_point="jax_mpe:make")
+        jumanji.register("jax_mpe-v0", entry_point="jax_mpe:make")
 
 
 _register_with_jumanji()

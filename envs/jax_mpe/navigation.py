@@ -76,6 +76,7 @@ class Navigation(Scenario[NavigationState]):
     num_visible: int = 3
     horizon: int = HORIZON
 
+    others_seen: ClassVar[bool] = True
     moving_fields: ClassVar[tuple[str, ...]] = ("agent_position", "agent_velocity")
     fixed_fields: ClassVar[tuple[str, ...]] = ("landmark_position",)
     velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = (("agent_velocity", "agent_position"),)

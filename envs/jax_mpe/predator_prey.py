@@ -109,6 +109,7 @@ class PredatorPrey(Scenario[PredatorPreyState]):
     horizon: int = HORIZON
     prey: str = SHIPPED
 
+    others_seen: ClassVar[bool] = True
     moving_fields: ClassVar[tuple[str, ...]] = (
         "agent_position",
         "agent_velocity",

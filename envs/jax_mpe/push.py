@@ -93,6 +93,7 @@ class Push(Scenario[PushState]):
     num_agents: int = 3
     horizon: int = HORIZON
 
+    others_seen: ClassVar[bool] = True
     moving_fields: ClassVar[tuple[str, ...]] = (
         "agent_position",
         "agent_velocity",

@@ -8,9 +8,9 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
-import jax_mpe
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
@@ -28,6 +28,7 @@ from purejax_mgtopo.algorithm.types import (
     Window,
 )
 from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.plugins import tasks
 
 
 @flax.struct.dataclass
@@ -49,8 +50,9 @@ class Algorithm:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.env = env = jax_mpe.make(experiment.task)
-        self.team = Team(experiment, Sizes(env.num_agents, env.observation_size, env.action_size))
+        self.env = env = tasks.make(experiment.task)
+        sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
+        self.team = Team(experiment, sizes, seen_distance if env.others_seen else index_distance)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)
@@ -110,7 +112,11 @@ class Algorithm:
                 state.learner, state.target, window, keys.targeting
             )
             learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
-                learner, self.parts.acting(state.parts), window, keys.replaying
+                learner,
+                self.parts.acting(state.parts),
+                window,
+                keys.replaying,
+                self.parts.rests(now),
             )
             context = self._context(learner, state.parts, window, now)
             parts, measures, trace = self.parts.learn(  # line 9
@@ -121,7 +127,7 @@ class Algorithm:
             after = self._play(learner, acting, keys)  # lines 5 and 11: tau(k)
             measures |= {
                 "train_return": jnp.sum(after.reward),
-                "edge_rate": jnp.mean(after.gates.decision),
+                "edge_rate": jnp.mean(after.open_edges),
                 "gate_entropy": jnp.mean(_entropy(after.gates.probability)),
                 "critic_loss": critic_loss,
                 "policy_loss": policy_loss,

@@ -35,15 +35,22 @@ def rollout(
         exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
     """
     policy, acting = for_products((policy, acting))
+    beside = team.interpreter.beside
+    batch = (1 + beside,) if beside else ()
+    each = jax.vmap if beside else lambda function: function
+    starts = keys.reset
+    if beside:
+        starts = jnp.concatenate([starts[None], jax.random.split(keys.beside, beside)])
+    reset, advance, compress = each(env.reset), each(env.step), each(env.compress)
     # Drawn for the whole episode at once: in the loop, every draw would be a kernel of its own.
-    shape = (env.horizon, env.num_agents, env.action_size)
+    shape = (env.horizon, *batch, env.num_agents, env.action_size)
     noise = (
         exploration * jax.random.normal(keys.exploration, shape)
         if exploration
         else jnp.zeros(shape)
     )
-    tape = team.parts.tape(keys.playing, (env.horizon,))
-    state, timestep = env.reset(keys.reset)
+    tape = team.parts.tape(keys.playing, (env.horizon, *batch))
+    state, timestep = reset(starts)
 
     def step(carry: tuple, inputs: tuple) -> tuple:
         state, observation, memory = carry
@@ -51,26 +58,24 @@ def rollout(
         choice, memory = team.step(policy, acting, observation, memory, tape_t, mode)
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
         action = on_grid(action) if mode is Mode.ROLLOUT else action
-        after, timestep = env.step(state, action)
-        seen, moving = choice.seen, env.compress(state).moving
+        after, timestep = advance(state, action)
+        seen, moving = choice.seen, compress(state).moving
         told = (
-            seen.observation,
-            seen.feature,
-            seen.message,
-            action,
-            timestep.reward,
-            choice.gates,
-            choice.kept,
-            moving,
-            choice.sent,
+            *(seen.observation, seen.feature, seen.message),
+            *(action, timestep.reward, choice.gates, choice.kept, moving),
+            *(choice.sent, choice.redirected),
         )
         return (after, timestep.observation.agents_view, memory), told
 
-    start = (state, timestep.observation.agents_view, team.initial_carry())
-    told: tuple
-    (last, view, _), told = joint_scan(step, start, (noise, tape))
-    observation, feature, message, action, reward, gates, kept, moving, sent = told
-    end = env.compress(last)
+    start = (state, timestep.observation.agents_view, team.initial_carry(batch))
+    steps: tuple
+    (last, view, _), steps = joint_scan(step, start, (noise, tape))
+    end = compress(last)
+    if beside:  # the first episode is the one that was asked for
+        steps = jax.tree.map(lambda x: x[:, 0], steps)
+        view, end = jax.tree.map(lambda x: x[0], (view, end))
+    observation, feature, message, action, reward, gates, kept, moving, *rest = steps
+    sent, redirected = rest
     played = Trajectory(
         observation=jnp.concatenate([observation, view[None]]),
         feature=feature,
@@ -82,5 +87,6 @@ def rollout(
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
         sent=sent,
+        redirected=redirected,
     )
     return widened(played)

@@ -60,6 +60,9 @@ def check_lineage(
         raise CheckpointError(problem)
     ours = flatten(population.config.experiment) | {"wave": dataclasses.asdict(wave)}
     theirs = flatten(Experiment()) | completed(meta["settings"]) | {"wave": meta["wave"]}
+    longer = population.config.experiment.episodes
+    if theirs["episodes"] < longer:  # extended since
+        theirs["episodes"] = longer
     differing = differences(theirs, ours)
     if differing:
         raise CheckpointError(

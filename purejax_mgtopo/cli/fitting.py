@@ -11,7 +11,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from purejax_mgtopo.cli.flags import Command, Debug, MethodName, NoCache, Switch
+from purejax_mgtopo.cli.flags import Command, Debug, Imports, MethodName, NoCache, Switch
 from purejax_mgtopo.cli.running import check_method, get_ready
 from purejax_mgtopo.config import Config, Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError
@@ -48,6 +48,7 @@ class FitCommand(Command):
     """Folder for a JAX profile of that short training, which TensorBoard or Perfetto can show."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
+    imports: Imports = ()
     no_cache: NoCache = False
     debug: Debug = False
 

@@ -6,7 +6,7 @@ import abc
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 
 class Command(abc.ABC):
@@ -37,6 +37,15 @@ NoCache = Annotated[
         "or the user's cache folder, so that the next start is quick."
     ),
 ]
+Imports = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(
+        name="import",
+        metavar="MODULE",
+        help_behavior_hint="(repeatable)",
+        help="A module of yours to import first, which registers rules, interpreters, critics or tasks.",
+    ),
+]
 MethodName = Annotated[
     str | None,
     arg(
@@ -57,3 +66,10 @@ RunFolders = Annotated[
 EpisodeSeed = Annotated[
     int, arg(metavar="INT", help="Random seed of the episodes: another number, other episodes.")
 ]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether it is a run's own folder, or nothing that holds any: what is said of a run is said of it."""
+    from purejax_mgtopo.records.record import CONFIG
+
+    return (folder / CONFIG).exists() or not any(folder.rglob(CONFIG))

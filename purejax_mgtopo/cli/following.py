@@ -27,7 +27,8 @@ class StatusCommand(Command):
 
         states, problems = read_states(find_runs(self.runs))
         if states:
-            console(width=160).print(status_table(states))
+            shown = console(width=160)
+            shown.print(status_table(states, shown.width))
         for problem in problems:
             note(problem)
         return 1 if problems and not states else 0

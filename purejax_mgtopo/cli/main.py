@@ -19,7 +19,14 @@ from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
-from purejax_mgtopo.cli.others import BenchCommand, MethodsCommand, PreyCommand, TasksCommand
+from purejax_mgtopo.cli.hints import other_words
+from purejax_mgtopo.cli.others import (
+    BenchCommand,
+    GlossaryCommand,
+    MethodsCommand,
+    PreyCommand,
+    TasksCommand,
+)
 from purejax_mgtopo.cli.results import (
     EvaluateCommand,
     ExportCommand,
@@ -28,7 +35,7 @@ from purejax_mgtopo.cli.results import (
     WatchCommand,
 )
 from purejax_mgtopo.cli.running import ResumeCommand, SweepCommand, TrainCommand
-from purejax_mgtopo.config import Experiment, with_method
+from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.streams import enduring_streams, leave_within
@@ -55,6 +62,7 @@ COMMANDS: dict[str, Any] = {
     "prey": PreyCommand,
     "tasks": TasksCommand,
     "methods": MethodsCommand,
+    "glossary": GlossaryCommand,
     "bench": BenchCommand,
 }
 """The `Command`s by the word that calls them, in the order in which the help lists them."""
@@ -66,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     if argv is None:  # the process ends with the command
         leave_within(PATIENCE, code)
+        from purejax_mgtopo.machine.processes import leave_with
+
+        leave_with(code)
     return code
 
 
@@ -99,8 +110,15 @@ def _main(argv: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv:
+    if not argv or argv == ["help"]:
         argv = ["--help"]
+    if argv[0] == "help":
+        argv = [argv[1], "--help"]
+    if argv[0] in ("--version", "-V", "version"):
+        from purejax_mgtopo.records.provenance import versions
+
+        print(f"{PROG} " + ", ".join(f"{name} {value}" for name, value in versions().items()))
+        return 0
     if not argv[0].startswith("-") and argv[0] not in COMMANDS:
         raise unknown_name("command", argv[0], COMMANDS)
     return parse(argv).do()
@@ -109,6 +127,7 @@ def _dispatch(argv: list[str]) -> int:
 def parse(argv: Sequence[str]) -> Any:
     """The command, ready to `do`. Raises ConfigError, or SystemExit(0) after ``--help``."""
     argv = _zeros_for_auto(argv)
+    _import_plugins(argv)
     name, kind = argv[0], COMMANDS.get(argv[0])
     if kind is not None:
         argv = [name, *_plain_switches(kind, argv[1:])]
@@ -121,6 +140,28 @@ def parse(argv: Sequence[str]) -> Any:
             default["default"] = kind(experiment=with_method(Experiment(), method))
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
         return _at_home(tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default))
+
+
+def _import_plugins(argv: Sequence[str]) -> None:
+    """Import what ``--import`` asks for before the words are read: it decides what names there are.
+
+    A plug-in may start JAX, for which cache and devices must stand by then.
+    """
+    modules = [
+        word.partition("=")[2] or (argv[at + 1] if at + 1 < len(argv) else "")
+        for at, word in enumerate(argv)
+        if word == "--import" or word.startswith("--import=")
+    ]
+    if not any(modules):
+        return
+    from purejax_mgtopo.machine.startup import configure_platform, use_cache
+    from purejax_mgtopo.plugins.registry import import_plugin
+
+    devices = _flag(argv, "--devices") or ""
+    use_cache("--no-cache" not in argv)
+    configure_platform(Means(devices=int(devices) if devices.isdigit() else 0))
+    for module in modules:
+        import_plugin(module, "--import")
 
 
 def _at_home(command: Any) -> Any:
@@ -234,7 +275,7 @@ def _one_line_errors(argv: Sequence[str]) -> Iterator[None]:
                 raise ConfigError(str(cause)) from None
             cause = cause.__context__
         line = _condense(shown.getvalue())
-        raise ConfigError(_left_over(line, argv) or line) from None
+        raise ConfigError(other_words(line, argv) or _left_over(line, argv) or line) from None
 
 
 def _left_over(line: str, argv: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from purejax_mgtopo.bench.bench import BenchSettings
-from purejax_mgtopo.cli.flags import Command, Debug
+from purejax_mgtopo.cli.flags import Command, Debug, Imports
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.plugins.registry import find_entry_points
 from purejax_mgtopo.prey.settings import PreySettings
 
 
@@ -18,25 +20,33 @@ from purejax_mgtopo.prey.settings import PreySettings
 class TasksCommand(Command):
     """List the tasks: agents, width of an observation, mean returns of random actions and of the expert."""
 
+    imports: Imports = ()
     debug: Debug = False
 
     def do(self) -> int:
-        import jax_mpe
-        from rich import box
-        from rich.table import Table
+        from rich.padding import Padding
 
         from purejax_mgtopo.analysis.normalised import ends
-        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.cli.tables import console, say, table_of
+        from purejax_mgtopo.plugins import tasks
 
-        table = Table("task", "agents", "observation", "random", "expert", "", box=box.SIMPLE_HEAD)
-        for name in jax_mpe.registered_tasks():
-            task = jax_mpe.make(name)
-            about = (type(task).__doc__ or "").strip().splitlines()
+        columns: dict[str, list[str]] = {
+            name: [] for name in ("task", "agents", "observation", "random", "expert")
+        }
+        abouts: dict[str, list[str]] = {}
+        for name in tasks.names():
+            task = tasks.make(name)
             scale = ends(name)
             returns = ("-", "-") if scale is None else (f"{end:.1f}" for end in scale)
-            sizes = (str(task.num_agents), str(task.observation_size))
-            table.add_row(name, *sizes, *returns, about[0] if about else "")
-        console().print(table)
+            cells = (name, str(task.num_agents), str(task.observation_size), *returns)
+            for column, cell in zip(columns.values(), cells, strict=True):
+                column.append(cell)
+            abouts.setdefault(first_paragraph(type(task)), []).append(name)
+        shown = console()
+        shown.print(table_of(columns, words=("task",)))
+        for about, names in abouts.items():
+            shown.print(f"{', '.join(names)}:")
+            shown.print(Padding(about, (0, 0, 1, 2)))
         say(
             "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "
             "e.g. navigation_N4_l2."
@@ -44,18 +54,24 @@ class TasksCommand(Command):
         return 0
 
 
+def first_paragraph(kind: type) -> str:
+    """The first paragraph of a class's words, as one line."""
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+
+
 @dataclass(frozen=True)
 class MethodsCommand(Command):
     """List the methods: topology rules, message interpreters, critics, and the presets."""
 
+    imports: Imports = ()
     debug: Debug = False
 
     def do(self) -> int:
-        from rich import box
         from rich.table import Table
 
         from purejax_mgtopo.cli.tables import console, say
 
+        find_entry_points()
         shown = console()
         for title, axis in (
             ("--topology: who receives from whom", TOPOLOGIES),
@@ -66,27 +82,43 @@ class MethodsCommand(Command):
             for entry in axis.values():
                 table.add_row(f"  {entry.name}", entry.about)
             shown.print(table, "")
-        grid = Table("presets (--method)", *MESSAGES, box=box.SIMPLE_HEAD)
-        for topology in TOPOLOGIES:
-            cells = [
-                ", ".join(
-                    name
-                    for name, method in METHODS.items()
-                    if (method.topology, method.messages) == (topology, messages)
-                )
-                or f"{topology}+{messages}"
-                for messages in MESSAGES
-            ]
-            grid.add_row(topology, *cells)
-        shown.print(grid)
-        presets = Table("", "", box=None, show_header=False)
+        shown.print("presets (--method), and where they were published:")
+        presets = Table("", "", "", "", box=None, show_header=False)
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
-            presets.add_row(f"  {name}", about)
+            axes = f"{method.topology}+{method.messages}"
+            presets.add_row(f"  {name}", axes, about, method.source)
         shown.print(presets, "")
         say(
-            "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "
-            "or --topology and --messages."
+            "Any rule goes with any interpreter: --method none+commnet, "
+            "or --topology none --messages commnet."
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class GlossaryCommand(Command):
+    """Say what the columns of `metrics.parquet` mean, and those that a loaded frame adds."""
+
+    debug: Debug = False
+
+    def do(self) -> int:
+        from rich.table import Table
+
+        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.records import glossary
+
+        shown = console()
+        for title, words in (
+            ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY),
+            ("load_run(DIR).to_pandas() adds", glossary.FRAME),
+        ):
+            table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
+            for name, about in words.items():
+                table.add_row(f"  {name}", about)
+            shown.print(table, "")
+        say(
+            "Other columns are measures of a rule, of an interpreter or of a task, by their own names."
         )
         return 0
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from purejax_mgtopo.cli.flags import Command, Debug, EpisodeSeed, RunFolder, RunFolders, Switch
+from purejax_mgtopo.cli.flags import (
+    Command,
+    Debug,
+    EpisodeSeed,
+    RunFolder,
+    RunFolders,
+    Switch,
+    is_run,
+)
 from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -20,14 +28,35 @@ if TYPE_CHECKING:
 class VerifyCommand(Command):
     """Check all that a run keeps: its table and events, and each file and array of its checkpoints."""
 
-    run: RunFolder
+    run: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A run's folder, or a folder that holds runs, such as a sweep's results."""
     debug: Debug = False
 
     def do(self) -> int:
+        from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.records.record import find_runs
+
+        if is_run(self.run):
+            return self._verify(self.run)
+        problems = []
+        runs = find_runs([self.run])
+        for run in runs:
+            try:
+                self._verify(run)
+            except RunError as error:
+                problems.append(str(error))
+                note(f"BAD   {error}")
+        if problems:
+            raise RunError(
+                f"{len(problems)} of {len(runs)} runs in {self.run} are damaged, as told above"
+            )
+        return 0
+
+    def _verify(self, run: Path) -> int:
         from purejax_mgtopo.checkpoints.whole import verify_run
         from purejax_mgtopo.cli.tables import say
 
-        findings = list(verify_run(self.run))
+        findings = list(verify_run(run))
         for finding in findings:
             verdict = "good" if finding.problem is None else "BAD "
             say(f"{verdict}  {finding.path}  {finding.problem or ''}")
@@ -36,7 +65,7 @@ class VerifyCommand(Command):
         damaged = sum(finding.problem is not None for finding in checkpoints)
         if len(bad) > damaged:
             raise RunError(
-                f"{len(bad)} of {len(findings)} things that {self.run} keeps are damaged or missing: put the "
+                f"{len(bad)} of {len(findings)} things that {run} keeps are damaged or missing: put the "
                 "originals back, or train again in another folder"
             )
         if damaged:
@@ -125,8 +154,13 @@ class EvaluateCommand(Command):
         tuple[int, ...], arg(metavar="INT...", help_behavior_hint="(default: all)")
     ] = ()
     """Which of the run's seeds play."""
+    channel: tuple[Literal["own", "shuffled", "constant", "cut", "open", "random"], ...] = (
+        "cut", "open", "random", "own", "shuffled", "constant",
+    )  # fmt: skip
+    """Which other channels to play over: receivers hear themselves, another episode or zeros, or over no, all or any
+    edges."""
     episodes: Annotated[int, arg(metavar="INT")] = 1000
-    """Episodes for each seed and condition (edges sampled, greedy, cut, open, random)."""
+    """Episodes for each seed and channel (the trained one with edges sampled and greedy, and the others)."""
     episode_seed: EpisodeSeed = 0
     out: Annotated[
         Path | None, arg(metavar="FILE", help_behavior_hint="(default: DIR/evaluation.parquet)")
@@ -142,11 +176,9 @@ class EvaluateCommand(Command):
         folders = find_runs([self.run])
         use_cache(True)
         from purejax_mgtopo.trained.assess import (  # starts JAX
-            FILE_NAME,
             assess,
-            refuse_foreign_table,
-            write_table,
         )
+        from purejax_mgtopo.trained.table import FILE_NAME, refuse_foreign_table, write_table
 
         target = self.out or self.run / FILE_NAME
         refuse_foreign_table(target)  # before an hour is spent
@@ -156,6 +188,7 @@ class EvaluateCommand(Command):
                 assessment = assess(
                     folder,
                     self.seeds or None,
+                    channels=self.channel,
                     episodes=self.episodes,
                     episode_seed=self.episode_seed,
                 )
@@ -165,7 +198,8 @@ class EvaluateCommand(Command):
                 print(f"mgtopo: left out: {error}", file=sys.stderr)
                 continue
             done.append(assessment)
-            console().print(assessment_table(assessment))
+            shown = console()
+            shown.print(assessment_table(assessment, shown.width))
         if not done:
             raise RunError(f"none of the {len(folders)} runs in {self.run} can be evaluated")
         say(f"table  {write_table(done, target)}")

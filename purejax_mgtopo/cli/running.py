@@ -11,11 +11,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from purejax_mgtopo.cli.flags import Command, Debug, Distributed, MethodName, NoCache, Switch
+from purejax_mgtopo.cli.flags import (
+    Command,
+    Debug,
+    Distributed,
+    Imports,
+    MethodName,
+    NoCache,
+    Switch,
+    is_run,
+)
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 
@@ -55,6 +64,7 @@ class TrainCommand(TrainingCommand):
     method: MethodName = None
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
+    imports: Imports = ()
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
@@ -66,7 +76,11 @@ class TrainCommand(TrainingCommand):
             example = f"--out results/{experiment.task}/{experiment.method}"
             raise ConfigError(f"say where the results go, for example {example}")
         get_ready(
-            [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
+            [Config(experiment, self.means)],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="train",
+            out=self.out,
         )
         from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
@@ -82,7 +96,8 @@ class SweepCommand(TrainingCommand):
     """Run a recipe: tasks x methods x seeds. Called again, it keeps what is finished."""
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
-    """A TOML file that lists tasks, methods and settings, or a folder that holds such a recipe.toml."""
+    """A TOML file that lists tasks, methods and settings, a folder that holds such a recipe.toml, or the name of a
+    recipe that comes with the package, such as quickstart."""
     seeds: Annotated[
         int | None, arg(metavar="INT", help_behavior_hint="(default: the recipe's)")
     ] = None
@@ -92,22 +107,37 @@ class SweepCommand(TrainingCommand):
     ] = None
     """Training episodes per seed."""
     out: Annotated[
-        Path | None, arg(metavar="DIR", help_behavior_hint="(default: results beside the recipe)")
+        Path | None,
+        arg(
+            metavar="DIR",
+            help_behavior_hint="(default: results beside the recipe; of one that is named: results/NAME here)",
+        ),
     ] = None
     """Folder for the results."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
-    """Any setting of `mgtopo train`, such as --set learner.hidden=64, in place of the recipe's; may be repeated."""
+    """Any setting of `mgtopo train`, such as --set learner.hidden=64, in place of the recipe's; may be repeated.
+    Several values, as in --set learner.hidden=[64,128], are a run each."""
     wandb: Annotated[
         Literal["auto", "online", "offline", "off"] | None,
         arg(help_behavior_hint="(default: the recipe's)"),
     ] = None
     """Whether to mirror the runs to W&B, as `mgtopo train --wandb` does."""
+    tasks: Annotated[
+        tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")
+    ] = ()
+    """Run only these of the recipe's tasks."""
+    methods: Annotated[
+        tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")
+    ] = ()
+    """Run only these of the recipe's methods."""
+    imports: Imports = ()
     distributed: Distributed = False
     no_cache: NoCache = False
     debug: Debug = False
 
     def train(self) -> int:
         from purejax_mgtopo.cli.tables import console, note, say, summary_table
+        from purejax_mgtopo.machine.startup import use_cache
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.recipe import Setting, load_recipe, parse_setting
         from purejax_mgtopo.training.sweep import sweep
@@ -115,14 +145,24 @@ class SweepCommand(TrainingCommand):
         changes = [parse_setting(text) for text in self.set]
         given = {"seeds": self.seeds, "episodes": self.episodes, "wandb": self.wandb}
         changes += [Setting(name, value) for name, value in given.items() if value is not None]
+        use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
-        configs = [run.config for run in recipe.runs(changes)]
-        get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
+        runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
+        configs = [run.config for run in runs]
+        get_ready(
+            configs,
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="sweep",
+            out=self.out or recipe.path.parent,
+        )
         with closing(make_reporter()) as reporter:
-            result = sweep(recipe, self.out, changes=changes, reporter=reporter)
+            chosen: dict[str, Any] = {"tasks": self.tasks, "methods": self.methods}
+            result = sweep(recipe, self.out, changes=changes, reporter=reporter, **chosen)
         if result.summaries:
-            console().print(summary_table(result.summaries))
+            shown = console()
+            shown.print(summary_table(result.summaries, shown.width))
         if result.figure is not None:
             say(f"picture  {result.figure}")
         if result.interrupted is not None and not result.unsaved:
@@ -142,14 +182,18 @@ class SweepCommand(TrainingCommand):
 
 @dataclass(frozen=True)
 class ResumeCommand(TrainingCommand):
-    """Go on with an interrupted run where it stopped, bit for bit."""
+    """Go on with an interrupted run where it stopped, bit for bit, or with all of a sweep."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
-    """The run's folder."""
+    """A run's folder, or a folder that holds runs, such as a sweep's results."""
     devices: Annotated[
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
     """How many devices share the seeds from now on."""
+    episodes: Annotated[
+        int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
+    ] = None
+    """Train each seed for so many episodes in all: a finished run is extended."""
     anew: Switch = False
     """Begin from the start where checkpoints were saved and none is left."""
     distributed: Distributed = False
@@ -157,17 +201,49 @@ class ResumeCommand(TrainingCommand):
     debug: Debug = False
 
     def train(self) -> int:
+        if is_run(self.run):
+            return self._resume(self.run)
+        from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.records.record import Status as State
+        from purejax_mgtopo.records.record import find_runs, read_config, status
+
+        runs, asked = find_runs([self.run]), self.episodes or 0
+        done = [run for run in runs if status(run) is State.FINISHED]
+        done = [run for run in done if read_config(run).experiment.episodes >= asked]
+        if len(done) == len(runs):
+            raise RunError(f"all runs in {self.run} are finished; there is nothing to resume")
+        note(f"{len(done)} of {len(runs)} runs are finished, and kept")
+        with heard() as stop:
+            for run in (run for run in runs if run not in done):
+                code = self._resume(run)
+                if code or stop.requested:
+                    return code
+        return 0
+
+    def _resume(self, run: Path) -> int:
         from purejax_mgtopo.records.record import read_config
         from purejax_mgtopo.training.progress import make_reporter
-        from purejax_mgtopo.training.run import resume
+        from purejax_mgtopo.training.run import extended, resume
 
-        config = read_config(self.run)
+        config = read_config(run)
+        if self.episodes is not None:
+            config = extended(config, run, self.episodes)
         if self.devices is not None:
             config = override(config, {"devices": self.devices})
-        get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            [config],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="resume" + " --anew" * self.anew,
+            out=run,
+        )
+        changes: dict[str, Any] = {
+            "devices": self.devices,
+            "anew": self.anew,
+            "episodes": self.episodes,
+        }
         with closing(make_reporter()) as reporter:
-            result = resume(self.run, reporter=reporter, devices=self.devices, anew=self.anew)
-        return ended(result)
+            return ended(resume(run, reporter=reporter, **changes))
 
 
 def check_method(name: str | None, experiment: Experiment) -> None:
@@ -184,13 +260,28 @@ def check_method(name: str | None, experiment: Experiment) -> None:
             )
 
 
-def get_ready(configs: Sequence[Config], *, cache: bool, distributed: bool = False) -> None:
-    """Settle what must be before JAX starts, start it, and look the tasks up."""
+def get_ready(
+    configs: Sequence[Config],
+    *,
+    cache: bool,
+    distributed: bool = False,
+    command: str = "",
+    out: Path | None = None,
+) -> None:
+    """Settle what must be before JAX starts, start it, and look the tasks up.
+
+    Args:
+        command, out: what several processes must have in common besides.
+    """
     from purejax_mgtopo.machine import processes
     from purejax_mgtopo.machine.startup import use_cache
 
     use_cache(cache)
-    processes.join(distributed)
+    if distributed:
+        from purejax_mgtopo.records.fingerprint import in_common
+
+        folder = None if out is None else os.path.abspath(out)
+        processes.join(True, in_common(configs, command=command, folder_of_results=folder))
     check_tasks(configs)
 
 
@@ -204,11 +295,11 @@ def check_tasks(configs: Sequence[Config]) -> None:
         if line is not None:
             print(f"mgtopo: {line}", file=sys.stderr)
     configure_platform(configs[0].means)
-    import jax_mpe
+    from purejax_mgtopo.plugins import tasks
 
     for name in dict.fromkeys(config.experiment.task for config in configs):
         try:
-            jax_mpe.make(name)
+            tasks.make(name)
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
@@ -219,7 +310,7 @@ def ended(result: RunResult) -> int:
 
     if result.unsaved is not None:
         raise RunError(
-            f"trained for {result.episode:,} episodes, but the last state is not saved: {result.unsaved}; make room, "
+            f"trained for {result.place}, but the last state is not saved: {result.unsaved}; make room, "
             f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
         )
     if result.interrupted:
@@ -228,16 +319,14 @@ def ended(result: RunResult) -> int:
     if result.figure is not None:
         say(f"picture  {result.figure}")
     if result.all_lost:
-        raise RunError(
-            f"no seed of {result.folder} stayed finite, after {result.episode:,} episodes; {ADVICE}"
-        )
+        raise RunError(f"no seed of {result.folder} stayed finite, after {result.place}; {ADVICE}")
     return 0
 
 
 def interrupted(result: RunResult) -> int:
     """0 where a scheduler asked for it: the run has done all that it should."""
     print(
-        f"mgtopo: interrupted after {result.episode:,} episodes, and saved; go on by: "
+        f"mgtopo: interrupted after {result.place}, and saved; go on by: "
         f"mgtopo resume {shlex.quote(str(result.folder))}",
         file=sys.stderr,
     )

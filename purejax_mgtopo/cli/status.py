@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
+from purejax_mgtopo.cli.tables import natural_width, table_of
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.alive import is_gone
 from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
-from purejax_mgtopo.training.progress import duration
+from purejax_mgtopo.training.account import duration, significant
 
 RECENT = 20
 """Chunks over which speed is measured."""
@@ -42,6 +43,10 @@ class RunState:
     """Training episodes done in the current wave."""
     returns: float
     """Mean return over the finite seeds at the last evaluation; before the first one, in the last chunk's training."""
+    evaluated: bool
+    """Whether an evaluation told `returns`."""
+    train_return: float
+    """Mean return of the last chunk's training."""
     edge_rate: float
     rate: float
     """Training episodes per second, all seeds together."""
@@ -82,6 +87,8 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
         waves=len(waves),
         episode=episode,
         returns=_number(returns),
+        evaluated=bool(evaluations),
+        train_return=_number(latest.get("train_return")),
         edge_rate=_number(edges),
         rate=rate,
         seconds_left=left if state.startswith("running") else math.nan,
@@ -91,41 +98,85 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     )
 
 
-def status_table(states: Sequence[RunState]) -> Table:
-    """A table with one line per run."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("task", "method"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("state", overflow="fold", min_width=12)
-    for heading in (
-        "seeds",
-        "wave",
-        "episodes",
-        "return",
-        "edges",
-        "ep/s",
-        "left",
-        "lost",
-        "saved",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for state in states:
-        experiment = state.experiment
-        table.add_row(
-            experiment.task,
-            experiment.method,
-            _state_words(state),
-            str(experiment.seeds),
-            f"{state.wave + 1}/{state.waves}" if state.waves > 1 else "",
-            f"{state.episode:,}/{experiment.episodes:,}",
-            "-" if math.isnan(state.returns) else f"{state.returns:.2f}",
-            "-" if math.isnan(state.edge_rate) else f"{state.edge_rate:.0%}",
-            "-" if math.isnan(state.rate) else f"{state.rate:,.0f}",
-            duration(state.seconds_left),
-            str(state.non_finite),
-            "-" if state.checkpoint is None else f"{state.checkpoint:,}",
-        )
-    return table
+def status_table(states: Sequence[RunState], width: int = 160) -> Table:
+    """A table with one line per run, of the columns for which `width` has room.
+
+    Episodes and their speed are a seed's. Nothing is cut: where it is narrow, what can be asked of one run alone goes.
+    """
+    columns = _columns(states)
+    for name in _SPARED:
+        if _needed(columns, width) <= width:
+            break
+        columns.pop(name, None)
+        if name == "episodes":
+            columns["done"] = [f"{_share(state):.0%}" for state in states]
+    chosen = {
+        _HEADINGS.get(name, name): columns[name] for name in sorted(columns, key=_ORDER.index)
+    }
+    whole = ("task", "method") if _needed(columns, width) <= width else ()
+    return table_of(chosen, words=("task", "method", "state"), whole=whole)
+
+
+_HEADINGS = {
+    "return": "evaluation\nreturn",
+    "training": "training\nreturn",
+    "speed": "episodes/s\nof a seed",
+}
+_ORDER = ("task", "method", "state", "seeds", "wave", "episodes", "done", "return", "training",
+          "edges", "speed", "left", "lost", "saved")  # fmt: skip
+_SPARED = ("saved", "training", "speed", "seeds", "episodes", "edges", "wave", "lost")
+"""What a narrow terminal goes without, in this order."""
+
+
+def _columns(states: Sequence[RunState]) -> dict[str, list[str]]:
+    """The cells of each column."""
+
+    def told(cell: Callable[[RunState], str]) -> list[str]:
+        return [cell(state) for state in states]
+
+    columns = {
+        "task": told(lambda s: s.experiment.task),
+        "method": told(lambda s: s.experiment.method),
+        "state": told(_state_words),
+        "seeds": told(lambda s: str(s.experiment.seeds)),
+        "wave": told(lambda s: f"{s.wave + 1}/{s.waves}" if s.waves > 1 else ""),
+        "episodes": told(lambda s: f"{s.episode:,}/{s.experiment.episodes:,}"),
+        "return": told(lambda s: _or_dash(s.returns if s.evaluated else math.nan, ".2f")),
+        "training": told(lambda s: _or_dash(s.train_return, ".2f")),
+        "edges": told(lambda s: _or_dash(s.edge_rate, ".0%")),
+        "speed": told(lambda s: significant(x) if (x := _speed(s)) == x else "-"),
+        "left": told(lambda s: duration(s.seconds_left)),
+        "lost": told(lambda s: str(s.non_finite or "")),
+        "saved": told(lambda s: "-" if s.checkpoint is None else f"{s.checkpoint:,}"),
+    }
+    return {
+        name: cells for name, cells in columns.items() if any(cells) or name not in ("wave", "lost")
+    }
+
+
+def _needed(columns: Mapping[str, Sequence[str]], width: int) -> int:
+    """Columns of the terminal that it takes to fold nothing but long words of a state."""
+    whole = {_HEADINGS.get(name, name): cells for name, cells in columns.items()}
+    room = max(len("interrupted,"), width - _NUMBERS)
+    whole["state"] = [cell[:room] for cell in columns["state"]]
+    return natural_width(whole)
+
+
+_NUMBERS = 92
+"""Columns of the terminal that the other cells of a table of common names take."""
+
+
+def _share(state: RunState) -> float:
+    return (state.wave + state.episode / state.experiment.episodes) / state.waves
+
+
+def _speed(state: RunState) -> float:
+    """Episodes of a seed in a second."""
+    return state.rate / max(1, -(-state.experiment.seeds // state.waves))
+
+
+def _or_dash(value: float, style: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{style}}"
 
 
 def read_states(folders: Iterable[Path]) -> tuple[list[RunState], list[str]]:
@@ -153,9 +204,12 @@ def _judge(
     if found is Status.RUNNING:
         return "running", ""
     last = events[-1] if events else {}
+    began = [event.get("process") for event in events if event.get("event") in ("start", "resumed")]
     if last.get("event") == "failed":
         return "failed", str(last.get("error", ""))
     if last.get("event") == "interrupted":
+        return "interrupted", ""
+    if began and is_gone(began[-1]):  # killed, or quit at once
         return "interrupted", ""
     walls = [float(e.get("wall") or 0) for e in chunks[-RECENT:]]
     patience = max(PATIENCE, 5 * max(walls)) if walls else COMPILING

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from purejax_mgtopo.training.progress import duration
+from purejax_mgtopo.training.account import duration
 
 if TYPE_CHECKING:
     from purejax_mgtopo.analysis.curves import RunSummary
@@ -39,37 +39,72 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def summary_table(summaries: Sequence[RunSummary]) -> Table:
-    """Task x method: final return with its interval over seeds, edge rate, minutes."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("task", "method"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("final return [95 %]", "score", "edges", "seeds", "minutes"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    task = None
+def summary_table(summaries: Sequence[RunSummary], width: int = 120) -> Table:
+    """Task x method: final return with its interval over seeds, edge rate, minutes.
+
+    Where the terminal is narrow, columns go that are less asked for, rather than names and numbers be cut.
+    """
     from purejax_mgtopo.analysis.normalised import normalised_interval
 
+    columns: dict[str, list[str]] = {
+        name: [] for name in ("task", "method", _FINAL, "score", "edges", "seeds", "minutes")
+    }
+    task = None
     for summary in summaries:
         final = summary.final_return
-        interval = "" if math.isnan(final.low) else f" [{final.low:.2f}, {final.high:.2f}]"
         score = normalised_interval(summary.task, final)
         all_finite = summary.finite == summary.seeds
-        table.add_row(
+        cells = (
             "" if summary.task == task else summary.task,
             summary.method,
-            "-" if math.isnan(final.point) else f"{final.point:.2f}{interval}",
-            "-" if math.isnan(score.point) else _with_interval(score),
+            _or_dash(final),
+            _or_dash(score),
             "-" if math.isnan(summary.edge_rate) else f"{summary.edge_rate:.0%}",
             f"{summary.seeds}" if all_finite else f"{summary.finite} of {summary.seeds} finite",
             f"{summary.minutes:.1f}",
         )
+        for column, cell in zip(columns.values(), cells, strict=True):
+            column.append(cell)
         task = summary.task
+    for name in ("minutes", "score", "edges"):
+        if natural_width(columns) > width:
+            del columns[name]
+    return table_of(columns, words=("task", "method"))
+
+
+_FINAL = "final return\n[95 %]"
+
+
+def natural_width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Columns of the terminal that a table takes when nothing is folded."""
+    lengths = (
+        max(len(text) for text in (*name.split("\n"), *cells)) for name, cells in columns.items()
+    )
+    return 1 + sum(length + 3 for length in lengths)  # a space on both sides, and one between
+
+
+def table_of(
+    columns: Mapping[str, Sequence[str]],
+    words: Collection[str],
+    whole: Collection[str] = (),
+) -> Table:
+    """A table by its headings; `words` but the `whole` ones fold where there is no room, numbers never do."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        justify: Literal["left", "right"] = "left" if name in words else "right"
+        folds = name in words and name not in whole
+        table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
-def assessment_table(assessment: Assessment) -> Table:
-    """Condition x measures: interquartile means over the finite seeds, with their intervals."""
-    from purejax_mgtopo.trained.assess import summarise_conditions
+def assessment_table(assessment: Assessment, width: int = 120) -> Table:
+    """Condition x measures: interquartile means over the finite seeds, with their intervals.
+
+    A narrow terminal shows what there is room for, and says what is left to the table in the file.
+    """
+    from purejax_mgtopo.trained.worth import summarise_conditions
 
     experiment, finite = assessment.experiment, int(assessment.finite.sum())
     seeds = (
@@ -77,35 +112,45 @@ def assessment_table(assessment: Assessment) -> Table:
         if finite == len(assessment.seeds)
         else (f"{finite} of {len(assessment.seeds)} seeds (the others are not finite)")
     )
-    table = Table(
-        title=f"{experiment.task}, {experiment.method}: {seeds}, {assessment.episodes:,} episodes each",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
+    rows = summarise_conditions(assessment)
+    columns = {
+        "channel": [row.condition for row in rows],
+        "return [95 %]": [_with_interval(row.episodic_return) for row in rows],
+        "score": [_or_dash(row.score) for row in rows],
+        "vs sampled": [
+            "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f")
+            for row in rows
+        ],
+        "gain kept": ["" if row.kept is None else _with_interval(row.kept, ".0%") for row in rows],
+        "edges": [f"{row.edge_rate.point:.0%}" for row in rows],
+    }
+    if not any(columns["gain kept"]):
+        del columns["gain kept"]
+    spare = []
+    for name in assessment.outcome.edge_quality:
+        spare.append(name.removeprefix("edge_"))
+        columns[spare[-1]] = [_or_dash(row.edge_quality[name]) for row in rows]
+    for name in assessment.outcome.measures:
+        spare.append(name)
+        columns[name] = [_or_dash(row.measures[name]) for row in rows]
+    left_out = []
+    for name in (*reversed(spare), "score"):
+        if natural_width(columns) > width:
+            del columns[name]
+            left_out.append(name)
+    table = table_of(columns, words=("channel",))
+    table.title = (
+        f"{experiment.task}, {experiment.method}: {seeds}, {assessment.episodes:,} episodes each"
     )
-    table.add_column("edges are")
-    qualities = [name.removeprefix("edge_") for name in assessment.outcome.edge_quality]
-    for heading in (
-        "return [95 %]",
-        "score",
-        "vs sampled",
-        "edges",
-        *qualities,
-        *assessment.outcome.measures,
-    ):
-        table.add_column(heading, justify="right")
-    for row in summarise_conditions(assessment):
-        table.add_row(
-            row.condition,
-            _with_interval(row.episodic_return),
-            "-" if math.isnan(row.score.point) else _with_interval(row.score),
-            "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f"),
-            f"{row.edge_rate.point:.0%}",
-            *(
-                "-" if math.isnan(interval.point) else _with_interval(interval)
-                for interval in (*row.edge_quality.values(), *row.measures.values())
-            ),
-        )
+    table.title_justify = "left"
+    if left_out:
+        table.caption = f"no room for {', '.join(left_out)}: see the file"
+        table.caption_justify = "left"
     return table
+
+
+def _or_dash(interval: Interval) -> str:
+    return "-" if math.isnan(interval.point) else _with_interval(interval)
 
 
 def _with_interval(interval: Interval, style: str = ".2f") -> str:
@@ -141,6 +186,6 @@ def fit_table(fit: Fit, rate: float | None) -> Table:
     table.add_row("waves", f"{fit.waves:,}")
     if rate is not None:
         seconds = experiment.seeds * experiment.episodes / rate
-        table.add_row("speed, measured just now", f"{rate:,.0f} episodes/s")
+        table.add_row("speed, measured just now", f"{rate:,.0f} episodes/s of all seeds")
         table.add_row(f"time for {experiment.episodes:,} episodes of all seeds", duration(seconds))
     return table

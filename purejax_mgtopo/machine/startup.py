@@ -7,6 +7,7 @@ is imported for the first time.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from purejax_mgtopo.config import Means
@@ -15,6 +16,22 @@ from purejax_mgtopo.machine.paths import expanded
 
 ALLOCATED = 0.92
 """Share of a GPU's memory that a process takes, unless the user's variable says otherwise; of JAX, three quarters."""
+
+
+def unused_cores(means: Means) -> str | None:
+    """A line for when JAX runs already, and on fewer devices than this machine has cores; None otherwise."""
+    jax = sys.modules.get("jax")
+    if jax is None or jax.default_backend() != "cpu":
+        return None
+    wanted, there = means.devices or cores(), jax.device_count()
+    if there >= wanted or "JAX_NUM_CPU_DEVICES" in os.environ:
+        return None
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return None
+    return (
+        f"training uses {there} of {wanted} cores: JAX was running before it could be told; set JAX_NUM_CPU_DEVICES="
+        f"{wanted} before the first import of jax, or train before anything else uses it"
+    )
 
 
 def configure_platform(means: Means) -> bool:
@@ -64,7 +81,12 @@ def use_cache(wanted: bool) -> None:
     """Let JAX keep compiled programs on disk; the user's own variables win."""
     if not wanted:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        if "jax" in sys.modules:  # which has read its variables
+            sys.modules["jax"].config.update("jax_enable_compilation_cache", False)
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])

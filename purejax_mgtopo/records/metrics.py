@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Config, flatten
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.glossary import described
 
 LEADING = ("return_sampled", "return_greedy", "train_return", "edge_rate")
 """Columns that every run has; whatever else the program measures follows them."""
@@ -152,6 +153,10 @@ class Metrics:
         columns.append(("finite", pa.bool_(), _joined([row.finite for row in rows], np.bool_)))
         shapes = {name: shape for name, shape in self._shapes.items() if shape}
         metadata = {"config": json.dumps(flatten(self._config)), "shapes": json.dumps(shapes)}
+        experiment = self._config.experiment
+        metadata |= {"task": experiment.task, "method": experiment.method}
+        names = [name for name, _, _ in columns]
+        metadata["glossary"] = json.dumps(described(names))
         metadata["digest"] = _sealed(self.digest(), metadata["config"], metadata["shapes"])
         schema = pa.schema(
             [pa.field(name, kind, nullable=False) for name, kind, _ in columns], metadata=metadata

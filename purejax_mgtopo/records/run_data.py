@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,84 @@ class RunData:
     """[S, E, ...] by the name of the table's column."""
     finite: NDArray[np.bool_]
     """[S, E] false once a seed's parameters have left the finite numbers; it stays as it was before."""
+    folder: Path = Path()
+    """Where the run was read from."""
+    wall: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """[E] seconds of training until each evaluation of all seeds was recorded; NaN where that is not told."""
+
+    def __repr__(self) -> str:
+        last = "no evaluation yet"
+        if len(self.episodes):
+            healthy = self.return_sampled[self.finite[:, -1], -1]
+            mean = f"{np.mean(healthy):.2f}" if len(healthy) else "nan"
+            last = f"{len(self.episodes)} evaluations until episode {self.episodes[-1]:,}, mean return {mean}"
+        name = f"{self.experiment.task}, {self.experiment.method}"
+        return f"<RunData {name}: {len(self.seeds)} seeds, {last}; {self.folder}>"
+
+    def to_pandas(self) -> Any:
+        """A data frame with a row for each seed and evaluation; columns as in the table, and `glossary.FRAME`.
+
+        ``pair_rate`` becomes a column for each pair, ``pair_rate_0_from_2``. Needs pandas.
+        """
+        import pandas
+
+        seeds, evaluations = len(self.seeds), len(self.episodes)
+        hours = (
+            self.wall / 3600 if len(self.wall) == evaluations else np.full(evaluations, math.nan)
+        )
+        cells: dict[str, Any] = {
+            "run": str(self.folder),
+            "task": self.experiment.task,
+            "method": self.experiment.method,
+            "seed": np.repeat(self.seeds, evaluations),
+            "episode": np.tile(self.episodes, seeds),
+            "env_steps": np.tile(self.env_steps, seeds),
+            "hours": np.tile(hours, seeds),
+        }
+        for name, values in self.columns.items():
+            if values.ndim == 2:
+                cells[name] = values.reshape(-1)
+            elif name == "pair_rate":
+                for i, j in np.ndindex(values.shape[2:]):
+                    if i != j:
+                        cells[f"pair_rate_{i}_from_{j}"] = values[:, :, i, j].reshape(-1)
+        cells["finite"] = self.finite.reshape(-1)
+        return pandas.DataFrame(cells)
+
+    def to_xarray(self) -> Any:
+        """A data set over ``seed`` and ``episode``, and agents ``i`` and ``j`` for pairs. Needs xarray."""
+        import xarray
+
+        axes = ("seed", "episode", "i", "j")
+        values: dict[str, Any] = {
+            name: (axes[: x.ndim], x) for name, x in self.columns.items() if x.ndim in (2, 4)
+        }
+        values["finite"] = (axes[:2], self.finite)
+        coordinates = {
+            "seed": self.seeds,
+            "episode": self.episodes,
+            "env_steps": ("episode", self.env_steps),
+        }
+        told = {"task": self.experiment.task, "method": self.experiment.method}
+        return xarray.Dataset(values, coordinates, told | {"run": str(self.folder)})
+
+    def plot(self, column: str = "return_sampled", axes: Any = None) -> Any:
+        """Each seed's curve of a column, thin, and the median of the finite ones; the Matplotlib axes."""
+        import matplotlib.pyplot as plt
+
+        values = self.column(column)
+        if values.ndim != 2:
+            raise RunError(f"{column} is more than a number for each seed and evaluation")
+        axes = plt.subplots()[1] if axes is None else axes
+        known = np.where(self.finite, values, np.nan)
+        (median,) = axes.plot(
+            self.env_steps, np.nanmedian(known, axis=0), label=self.experiment.method
+        )
+        for line in known:
+            axes.plot(self.env_steps, line, color=median.get_color(), alpha=0.25, linewidth=0.8)
+        axes.set(xlabel="environment steps of a seed", ylabel=column, title=self.experiment.task)
+        axes.legend()
+        return axes
 
     def column(self, name: str) -> NDArray[np.float32]:
         """One column of the table, [S, E, ...]. Raises RunError for a column that this run's table does not have."""
@@ -88,7 +166,13 @@ def load_run(folder: str | Path) -> RunData:
         return table[cells].astype(kind)
 
     names = list(rows[0].columns) if rows else list(LEADING)
-    ends = [event["seconds"] for event in read_events(folder) if event.get("event") == "end"]
+    events = list(read_events(folder))
+    ends = [event["seconds"] for event in events if event.get("event") == "end"]
+    when = {  # of waves, the last one's: from then on all seeds are known
+        event["episode"]: float(event.get("seconds") or math.nan)
+        for event in events
+        if event.get("event") == "evaluation" and "episode" in event
+    }
     return RunData(
         experiment=config.experiment,
         means=config.means,
@@ -98,6 +182,8 @@ def load_run(folder: str | Path) -> RunData:
         seeds=seeds,
         columns={name: gathered([row.columns[name] for row in rows], np.float32) for name in names},
         finite=gathered([row.finite for row in rows], np.bool_),
+        folder=folder,
+        wall=np.array([when.get(int(episode), math.nan) for episode in episodes], np.float64),
     )
 
 

@@ -16,6 +16,7 @@ from purejax_mgtopo.report.collect import (
     read_run,
     read_sweeps,
 )
+from purejax_mgtopo.report.controls import read_controls
 from purejax_mgtopo.report.model import Comparison, ReportContent, Run, Watched
 
 FILE_NAME = "report.html"
@@ -42,16 +43,14 @@ def write_report(
     places = [expanded(folder) for folder in folders]
     target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
     if is_foreign(target):  # before episodes are played
-        raise RunError(f"{target} holds something else already; choose another file with --out")
+        raise RunError(f"{target} holds something else already; choose another file (--out)")
     page = render(build_report(places, episodes=episodes, say=say)).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(
-            f"cannot write {target}: {reason}; choose another file with --out"
-        ) from error
+        raise RunError(f"cannot write {target}: {reason}; choose another file (--out)") from error
     return target
 
 
@@ -87,6 +86,7 @@ def build_report(
         across=across(comparisons),
         watched=watched,
         unreadable=tuple(unreadable),
+        controlled=read_controls(folders, say),
     )
 
 

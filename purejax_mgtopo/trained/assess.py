@@ -8,19 +8,19 @@ Conditions, all without exploration noise and from the same starts:
     open      every edge open
     random    every edge open with the same probability at every step: this seed's own share of open edges under
               `sampled`, over all pairs and steps. So as much is said, but neither to whom nor when is chosen.
+    own       the trained topology, but whoever is heard says what the receiver says
+    shuffled  the trained topology, but whoever is heard says what it says in another episode
+    constant  the trained topology, but whoever is heard says zeros
 
-A team that never hears anything has `sampled` alone.
+A team that never hears anything has `sampled` alone. What `shuffled` keeps of the gain over `cut` is not communication.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import flax.struct
 import jax
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax_mpe import Snapshot
 from jaxtyping import Array, Float, Key
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.evaluate import edge_quality, right_counts
@@ -42,21 +42,20 @@ from purejax_mgtopo.algorithm.types import (
     PyTree,
     Streams,
 )
-from purejax_mgtopo.analysis.normalised import normalised_interval, normalised_score
-from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import finite_seeds
 from purejax_mgtopo.config import Experiment
-from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.compiler import matmul_precision
-from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.settings import LARGEST, check_random_seed
 from purejax_mgtopo.trained.channels import RandomEdges
 from purejax_mgtopo.trained.load import load_trained
 
-CONDITIONS = ("sampled", "greedy", "cut", "open", "random")
-FILE_NAME = "evaluation.parquet"
-_KIND = b"purejax_mgtopo.evaluation"
+EDGES = ("cut", "open", "random")
+CONTENT = ("own", "shuffled", "constant")
+CHANNELS = (*EDGES, *CONTENT)
+"""Other channels than the trained one."""
+CONDITIONS = ("sampled", "greedy", *CHANNELS)
 _TOGETHER = 1000  # episodes that are played at the same time
 
 
@@ -95,26 +94,11 @@ class Assessment:
     """Every leaf [S, C], in NumPy."""
 
 
-@dataclass(frozen=True)
-class ConditionSummary:
-    """One condition: interquartile means over the finite seeds, with their 95 % bootstrap intervals."""
-
-    condition: str
-    episodic_return: Interval
-    score: Interval
-    """The return between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
-    difference: Interval
-    """The return less that under `sampled`, seed by seed."""
-    edge_rate: Interval
-    edge_quality: Mapping[str, Interval]
-    """Precision and recall, over the seeds that have them; empty where the task knows no right edges."""
-    measures: Mapping[str, Interval]
-
-
 def assess(
     folder: str | Path,
     seeds: Sequence[int] | None = None,
     *,
+    channels: Sequence[str] = CHANNELS,
     episodes: int = 1000,
     episode_seed: int = 0,
 ) -> Assessment:
@@ -123,13 +107,18 @@ def assess(
     Args:
         folder: of the run.
         seeds: by default all that have a checkpoint.
+        channels: which of `CHANNELS` besides the trained one, with sampled and greedy edges.
         episodes: for each seed and condition; the same starts for all of them.
         episode_seed: another one, other episodes. None are those of training nor of its evaluations.
 
     Raises:
         RunError: where there is no run, or no checkpoint.
-        ConfigError: for seeds that the run does not have, no episodes, or an episode seed out of range.
+        ConfigError: for seeds that the run does not have, no episodes, an episode seed out of range, or a channel that
+            there is not.
     """
+    for channel in channels:
+        if channel not in CHANNELS:
+            raise unknown_name("channel", channel, CHANNELS)
     if not 1 <= episodes <= LARGEST:
         raise ConfigError(f"episodes must be from 1 to {LARGEST}, not {episodes}")
     check_random_seed("episode_seed", episode_seed)
@@ -138,7 +127,9 @@ def assess(
     acting = trained.algorithm.parts.acting(trained.networks.parts)
     networks = trained.networks.learner.policy, acting
     with matmul_precision(trained.means.precision):
-        outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
+        chosen = tuple(channel for channel in CHANNELS if channel in channels)
+        keys = episode_keys(episode_seed, episodes)
+        outcome = _play(trained.algorithm, *networks, keys, chosen)
     outcome = jax.tree.map(np.asarray, outcome)
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
@@ -152,80 +143,9 @@ def assess(
         episode_seed=episode_seed,
         seeds=trained.seeds,
         finite=finite & [seed not in frozen for seed in trained.seeds],
-        conditions=CONDITIONS[:1] if silent else CONDITIONS,
+        conditions=CONDITIONS[:1] if silent else (*CONDITIONS[:2], *chosen),
         outcome=outcome,
     )
-
-
-def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
-    """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
-    if not assessment.finite.any():
-        return []
-    outcome: Outcome = jax.tree.map(lambda x: x[assessment.finite], assessment.outcome)
-    task = assessment.experiment.task
-
-    def interval(values: ArrayLike) -> Interval:
-        return stratified_bootstrap([values])
-
-    def known(values: ArrayLike) -> Interval:
-        found = np.asarray(values)[np.isfinite(values)]
-        return interval(found) if len(found) else Interval(np.nan, np.nan, np.nan)
-
-    return [
-        ConditionSummary(
-            condition=condition,
-            episodic_return=interval(outcome.episodic_return[:, c]),
-            score=normalised_interval(task, interval(outcome.episodic_return[:, c])),
-            difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),
-            edge_rate=interval(outcome.edge_rate[:, c]),
-            edge_quality={
-                name: known(values[:, c]) for name, values in outcome.edge_quality.items()
-            },
-            measures={name: interval(values[:, c]) for name, values in outcome.measures.items()},
-        )
-        for c, condition in enumerate(assessment.conditions)
-    ]
-
-
-def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
-    """Parquet: one row per run, seed and condition; a task's own measures are null in other tasks' rows.
-
-    Raises RunError if it cannot be written, or if `path` holds something other than an older such table.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    path = expanded(path)
-    rows = [row for assessment in _each_once(assessments) for row in _rows(assessment)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = pa.table({name: [row.get(name) for row in rows] for name in names})
-    table = table.replace_schema_metadata({_KIND: json.dumps({"format": 1})})
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
-    with clear_disk_errors(path):
-        refuse_foreign_table(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-    return path
-
-
-def refuse_foreign_table(path: Path) -> None:
-    """Raise RunError if `path` holds something other than an older table of evaluations."""
-    path = expanded(path)
-    if path.exists() and not _is_table(path):
-        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another with --out")
-
-
-def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:
-    """Raises RunError where two tell of the same seed on the same episodes, which would count it twice."""
-    known: set[tuple[Path, int, int]] = set()
-    for assessment in assessments:
-        place = assessment.folder.resolve()
-        for seed in assessment.seeds:
-            if (place, seed, assessment.episode_seed) in known:
-                raise RunError(f"seed {seed} of {place} stands in the table twice; give it once")
-            known.add((place, seed, assessment.episode_seed))
-        yield assessment
 
 
 def frozen_seeds(folder: Path) -> set[int]:
@@ -243,13 +163,18 @@ def episode_keys(episode_seed: int, episodes: int) -> Key[Array, " episodes"]:
     return jax.random.split(key, episodes)
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@partial(jax.jit, static_argnames=("algorithm", "channels"))
 def _play(
-    algorithm: Algorithm, policies: PyTree, acting: PyTree, keys: Key[Array, " episodes"]
+    algorithm: Algorithm,
+    policies: PyTree,
+    acting: PyTree,
+    keys: Key[Array, " episodes"],
+    channels: tuple[str, ...],
 ) -> Outcome:
     """Every leaf [S, C]. One seed after the other: a program that batches their rollouts gains nothing on a CPU."""
     team = algorithm.team
-    other = team.under(RandomEdges(algorithm.experiment, team.sizes))
+    plain = team.over("clear")
+    other = plain.under(RandomEdges(algorithm.experiment, team.sizes))
 
     def of_seed(networks: tuple[Policy, Both]) -> Outcome:
         policy, own = networks
@@ -262,10 +187,15 @@ def _play(
             acting = replace(own, rule=rate)
             return _outcome(algorithm, other, policy, acting, keys, Mode.EVAL_SAMPLED)
 
-        others = jax.lax.map(at_rate, jnp.stack([jnp.zeros(()), jnp.ones(()), sampled.edge_rate]))
-        return jax.tree.map(
-            lambda s, g, o: jnp.concatenate([s[None], g[None], o]), sampled, greedy, others
-        )
+        rates = {"cut": jnp.zeros(()), "open": jnp.ones(()), "random": sampled.edge_rate}
+        asked = [rates[channel] for channel in EDGES if channel in channels]
+        outcomes = jax.tree.map(lambda *x: jnp.stack(x), sampled, greedy)
+        told = [outcomes, *([jax.lax.map(at_rate, jnp.stack(asked))] if asked else [])]
+        for channel in (channel for channel in CONTENT if channel in channels):
+            heard = plain.over(channel)
+            outcome = _outcome(algorithm, heard, policy, own, keys, Mode.EVAL_SAMPLED)
+            told.append(jax.tree.map(lambda x: x[None], outcome))
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *told)
 
     return jax.lax.map(of_seed, (policies, acting))
 
@@ -283,7 +213,7 @@ def _outcome(
 
         after = jax.vmap(measure)(played.moving[1:], 1 + jnp.arange(env.horizon))
         right = right_counts(env, played)
-        return jnp.sum(played.reward), jnp.mean(played.gates.decision), after, right
+        return jnp.sum(played.reward), jnp.mean(played.open_edges), after, right
 
     episodes = len(keys)
     returns, edges, measured, right = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))
@@ -295,45 +225,3 @@ def _outcome(
         measures=jax.tree.map(jnp.mean, measured),
         measures_end=jax.tree.map(lambda x: jnp.mean(x[:, -1]), measured),
     )
-
-
-def _rows(assessment: Assessment) -> list[dict[str, Any]]:
-    experiment, outcome = assessment.experiment, assessment.outcome
-    score = normalised_score(experiment.task, outcome.episodic_return)
-    return [
-        {
-            "run": str(assessment.folder),
-            "task": experiment.task,
-            "method": experiment.method,
-            "topology": experiment.topology,
-            "messages": experiment.messages,
-            "trained_episodes": assessment.trained_episodes,
-            "seed": seed,
-            "finite": bool(assessment.finite[s]),
-            "condition": condition,
-            "episodes": assessment.episodes,
-            "episode_seed": assessment.episode_seed,
-            "return": float(outcome.episodic_return[s, c]),
-            "return_standard_error": float(outcome.standard_error[s, c]),
-            "normalised_score": _known(score[s, c]),
-            "edge_rate": float(outcome.edge_rate[s, c]),
-        }
-        | {name: _known(values[s, c]) for name, values in outcome.edge_quality.items()}
-        | {name: float(values[s, c]) for name, values in outcome.measures.items()}
-        | {f"{name}_end": float(values[s, c]) for name, values in outcome.measures_end.items()}
-        for s, seed in enumerate(assessment.seeds)
-        for c, condition in enumerate(assessment.conditions)
-    ]
-
-
-def _known(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _is_table(path: Path) -> bool:
-    import pyarrow.parquet as parquet
-
-    try:
-        return _KIND in (parquet.read_schema(path).metadata or {})
-    except (OSError, ValueError):
-        return False

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax_mpe
 import numpy as np
 from jax_mpe.experts import expert
 from jax_mpe.scenario import Scenario
@@ -95,7 +94,7 @@ def watch_expert(
     """
     check_random_seed("episode_seed", episode_seed)
     try:
-        env = jax_mpe.make(task)
+        env = tasks.make(task)
         controller = expert(env)
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -127,7 +126,9 @@ def _refuse_foreign(stem: Path) -> None:
     alone = animation.exists() and not picture.exists()
     if alone or is_foreign(picture):
         found = animation if alone else picture
-        raise RunError(f"{found} holds something else already; choose another --name or --out")
+        raise RunError(
+            f"{found} holds something else already; choose another name or folder (--name, --out)"
+        )
 
 
 def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -> Pictures:

@@ -33,6 +33,8 @@ class Ledger:
     ) -> None:
         self._experiment, self._record = experiment, record
         self._reporter, self._mirror = reporter, mirror
+        self.waves = 1
+        """Waves that the run has in all."""
         self.done = 0
         """Episodes of the waves before this one."""
         self.episode = 0
@@ -49,6 +51,13 @@ class Ledger:
     def total(self) -> int:
         """Episodes of a seed, of all waves so far."""
         return self.done + self.episode
+
+    @property
+    def place(self) -> str:
+        """``episode 400``, and of which wave where there are several."""
+        wave = min(self.total // self._experiment.episodes, self.waves - 1) + 1
+        several = f" of wave {wave} of {self.waves}" if self.waves > 1 else ""
+        return f"episode {self.episode:,}{several}"
 
     def initialised(self) -> float:
         """A wave is ready for its first chunk; seconds since the run began."""
@@ -76,12 +85,15 @@ class Ledger:
             - self.episode * seeds
         )
         tick = Tick(
-            episode=self.total,
+            episode=self.episode,
             train_return=_mean(training["train_return"], finite),
             edge_rate=_mean(training["edge_rate"], finite),
             rate=self.speed.rate,
             seconds_left=left / self.speed.rate,
             non_finite=sum(self.lost.values()),
+            wave=wave.index,
+            waves=self.waves,
+            seeds=seeds,
         )
         self._record.event(
             "chunk",

@@ -19,12 +19,13 @@ from purejax_mgtopo.analysis.curves import try_to_draw
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.population.waves import Wave, split_into_waves
 from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.training.account import duration, significant
 from purejax_mgtopo.training.ledger import Ledger
-from purejax_mgtopo.training.progress import Reporter, duration
+from purejax_mgtopo.training.progress import Reporter
 from purejax_mgtopo.training.stop import StopRequest, heard
 from purejax_mgtopo.training.watchdog import Watchdog
 
@@ -56,6 +57,17 @@ class RunResult:
     """It ended early because no seed was left to train."""
     unsaved: str | None = None
     """Why its last state could not be saved, where training went on after that; None where it was saved."""
+
+    @property
+    def place(self) -> str:
+        """How far it came: episodes of a seed, and the wave where there are several."""
+        experiment = self.config.experiment
+        waves = split_into_waves(experiment, self.config.means.lanes or experiment.seeds)
+        wave, episode = divmod(self.episode, experiment.episodes)
+        if self.episode and not episode:  # between two waves, or at the end
+            wave, episode = wave - 1, experiment.episodes
+        several = f" of wave {wave + 1} of {len(waves)}" if len(waves) > 1 else ""
+        return f"{episode:,} of {experiment.episodes:,} episodes{several}"
 
     @property
     def all_lost(self) -> bool:
@@ -103,7 +115,8 @@ class Loop:
         config, reporter = self._experiment, self._reporter
         waves = self._population.waves
         self._total = config.episodes * len(waves)
-        reporter.begin(self._name, self._total, config.seeds)
+        self._ledger.waves = len(waves)
+        reporter.begin(self._name, config.episodes, config.seeds)
         with heard() as stop:
             with (
                 stop.answered_by(self._announce_stop, self._quit),
@@ -125,7 +138,7 @@ class Loop:
             self._record.flush()
             why = f"{type(error).__name__}: {error}"
             self._record.event("failed", error=why, episode=self._ledger.episode)
-        self._reporter.end(f"failed at episode {self._ledger.total:,}")
+        self._reporter.end(f"failed at {self._ledger.place}")
 
     def _train(self, wave: Wave, stop: StopRequest, watchdog: Watchdog) -> None:
         """Lines of one wave: from its beginning, or its latest checkpoint, to its end or a request to stop."""
@@ -190,7 +203,7 @@ class Loop:
         self._record.event(
             "resumed", wave=wave.index, episode=self._ledger.episode, bitwise=exactly
         )
-        where = f"episode {self._ledger.total:,}" if self._ledger.total else "the start"
+        where = self._ledger.place if self._ledger.total else "the start"
         self._reporter.note(f"{self._name}: going on from {where}")
         if not exactly:
             self._reporter.note(
@@ -264,12 +277,15 @@ class Loop:
             kind = "end" if done else "interrupted"
             self._record.event(kind, episode=episode, non_finite=lost, wall=seconds)
         figure = self._draw() if done and processes.index() == 0 else None
-        rate = self._ledger.speed.rate
-        speed = "" if math.isnan(rate) else f" ({rate:,.0f} episodes/s)"
-        self._reporter.end(
-            f"{words} after {episode:,} episodes x "
-            f"{self._experiment.seeds} seeds in {duration(seconds)}{speed}"
+        seeds, lanes = self._experiment.seeds, self._population.waves[0].seeds
+        rate = self._ledger.speed.rate / lanes
+        speed = "" if math.isnan(rate) else f" ({significant(rate)} episodes/s x {lanes} seeds)"
+        far = (
+            f"{self._experiment.episodes:,} episodes x {seeds} seeds"
+            if done
+            else self._ledger.place
         )
+        self._reporter.end(f"{words} after {far} in {duration(seconds)}{speed}")
         return RunResult(
             folder=self._record.folder,
             config=self._config,
@@ -322,7 +338,7 @@ class Loop:
         folder = self._record.folder
         with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody may be reading
             print(
-                f"quit at episode {self._ledger.total:,}; {folder} keeps what was recorded until its latest "
+                f"quit at {self._ledger.place}; {folder} keeps what was recorded until its latest "
                 f"checkpoint, from where `mgtopo resume {folder}` goes on",
                 file=sys.stderr,
                 flush=True,

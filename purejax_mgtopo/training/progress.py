@@ -1,44 +1,43 @@
-"""What a person sees while a run goes on: a bar in a terminal, a few plain lines anywhere else."""
+"""What a person sees while runs go on: one live bar in a terminal, a few plain lines anywhere else.
+
+Episodes are those of one seed, everywhere, and so is the speed: ``45 episodes/s x 8 seeds``. What is shown of returns
+is the training's; those of evaluations are in the records, the report and `mgtopo status`.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from purejax_mgtopo.machine.streams import enduring
+from purejax_mgtopo.training.account import Account, Tick, TimeSource, duration, seeds_in_words
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.console import RenderableType
+    from rich.live import Live
 
-TimeSource = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Where a run stands after a chunk; means are over the seeds that are still finite."""
-
-    episode: int
-    """Training episodes done, per seed."""
-    train_return: float
-    edge_rate: float
-    rate: float
-    """Training episodes per second, all seeds together; NaN while it is not known yet."""
-    seconds_left: float
-    """Seconds until the run ends at this rate; NaN while it is not known yet."""
-    non_finite: int
-    """Seeds frozen because they left the finite numbers."""
+__all__ = [
+    "BarReporter",
+    "LineReporter",
+    "Reporter",
+    "SilentReporter",
+    "Tick",
+    "duration",
+    "make_reporter",
+]
 
 
 class Reporter(Protocol):
-    """Shows runs one after another: begin, compiled, tick ..., end. `note` may come at any time.
+    """Shows runs one after another: part, begin, compiled, tick ..., end. `note` may come at any time.
 
-    `compiled` comes with the first chunk, whose call compiles the program.
+    `compiled` comes with the first chunk, whose call compiles the program; `part` from sweeps alone.
     """
+
+    def part(self, number: int, of: int, later: int) -> None:
+        """The run that begins next is the `number`-th `of` so many; in those after it, all seeds together have
+        `later` episodes to go."""
 
     def begin(self, name: str, episodes: int, seeds: int) -> None:
         """A run starts, and its program is about to be compiled."""
@@ -68,6 +67,7 @@ def make_reporter(stream: IO[str] | None = None) -> Reporter:
 class SilentReporter(Reporter):
     """A reporter that shows nothing."""
 
+    def part(self, number: int, of: int, later: int) -> None: ...
     def begin(self, name: str, episodes: int, seeds: int) -> None: ...
     def compiled(self, seconds: float) -> None: ...
     def tick(self, tick: Tick) -> None: ...
@@ -83,32 +83,42 @@ class LineReporter(Reporter):
         self, stream: IO[str], every: float = 5.0, clock: TimeSource = time.monotonic
     ) -> None:
         self._stream, self._every, self._clock = stream, every, clock
-        self._name, self._episodes = "", 0
+        self._run = Account(clock)
         self._last: float | None = None
 
+    def part(self, number: int, of: int, later: int) -> None:
+        self._run.part(number, of, later)
+
     def begin(self, name: str, episodes: int, seeds: int) -> None:
-        self._name, self._episodes, self._last = name, episodes, None
-        self._say(f"compiling for {seeds} seed{'s' * (seeds != 1)} ...")
+        self._run.begin(name, episodes, seeds)
+        self._last = None
+        part = f"{self._run.words}; " if self._run.words else ""
+        self._say(f"{part}compiling for {seeds_in_words(seeds)} ...")
 
     def compiled(self, seconds: float) -> None:
         self._say(f"compiled, and the first chunk done, after {seconds:.1f} s")
 
     def tick(self, tick: Tick) -> None:
-        now = self._clock()
+        run, now = self._run, self._clock()
+        run.hear(tick)
         due = self._last is None or now - self._last >= self._every
-        if not due and tick.episode < self._episodes:
+        if not due and not run.whole:
             return
         self._last = now
-        rate = "" if math.isnan(tick.rate) else f"  {tick.rate:,.0f} episodes/s"
-        running = tick.episode < self._episodes and not math.isnan(tick.seconds_left)
-        left = f"  {duration(tick.seconds_left)} left" if running else ""
-        lost = f"  {tick.non_finite} non-finite" if tick.non_finite else ""
-        self._say(
-            f"episode {tick.episode:,}/{self._episodes:,}  return {tick.train_return:.2f}"
-            f"  edges {tick.edge_rate:.0%}{rate}{left}{lost}"
-        )
+        running = not run.whole and not math.isnan(tick.seconds_left)
+        told = [
+            f"episode {run.count.replace(' episodes', '', 1).strip()}",
+            f"training return {tick.train_return:.2f}",
+            f"edges {tick.edge_rate:.0%}",
+            run.speed,
+            f"{duration(tick.seconds_left)} left" if running else "",
+            f"{tick.non_finite} non-finite" if tick.non_finite else "",
+            f"({run.words})" if run.words and running else "",
+        ]
+        self._say("  ".join(part for part in told if part))
 
     def end(self, outcome: str) -> None:
+        self._run.end()
         self._say(outcome)
 
     def note(self, line: str) -> None:
@@ -118,17 +128,16 @@ class LineReporter(Reporter):
         pass
 
     def _say(self, line: str) -> None:
-        self.note(f"{self._name}: {line}")
+        self.note(f"{self._run.name}: {line}")
 
 
 class BarReporter(Reporter):
-    """One bar per run, in a terminal. Bars of finished runs stay above the current one."""
+    """One live bar, of the run under way, in a terminal of any size; a plain line for each that has ended."""
 
-    WIDE = 110  # columns from which there is room for words
-
-    def __init__(self, stream: IO[str], width: int | None = None) -> None:
+    def __init__(
+        self, stream: IO[str], width: int | None = None, clock: TimeSource = time.monotonic
+    ) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = Console(
             file=stream,
@@ -138,104 +147,87 @@ class BarReporter(Reporter):
             markup=False,
             emoji=False,
         )
-        self._wide = self._console.width >= self.WIDE
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24 if self._wide else 8),
-            TextColumn("{task.fields[text]}", markup=False),
-            TextColumn("{task.fields[lost]}", markup=False, style="red"),
-            console=self._console,
-            refresh_per_second=4,
-        )
-        self._task: TaskID | None = None
-        self._episodes, self._began = 0, 0.0
-        self._tick: Tick | None = None
-        self._ticking: threading.Event | None = None
+        self._run = Account(clock)
+        self._live: Live | None = None
+
+    def part(self, number: int, of: int, later: int) -> None:
+        self._run.part(number, of, later)
 
     def begin(self, name: str, episodes: int, seeds: int) -> None:
-        self._episodes = episodes
-        room = 34 if self._wide else 15
-        if len(name) > room:  # of "task/method", the method is what tells the bars apart
-            task, _, method = name.rpartition("/")
-            name = f"{task[: max(3, room - len(method) - 2)]}…/{method}"
-        self._began, self._tick = time.monotonic(), None
-        self._progress.start()
-        # Without a total the bar pulses: nobody knows how long compiling takes.
-        self._task = self._progress.add_task(name, total=None, text="compiling …", lost="")
-        self._count_up(self._task)
+        from rich.live import Live
+
+        self._run.begin(name, episodes, seeds)
+        self._stop()
+        # A new one for each run: it would go up by as many lines as the last one had.
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._shown,
+            refresh_per_second=4,
+            transient=True,
+            vertical_overflow="crop",
+        )
+        self._live.start(refresh=True)
 
     def compiled(self, seconds: float) -> None:
-        self._stop_counting()
-        self._update(total=self._episodes, completed=0, text=f"compiled after {seconds:.1f} s")
+        pass
 
     def tick(self, tick: Tick) -> None:
-        self._tick = tick
-        self._update(
-            completed=tick.episode,
-            text=self._text(tick, duration(tick.seconds_left)),
-            lost=f"{tick.non_finite} non-finite" if tick.non_finite else "",
-        )
+        self._run.hear(tick)
 
     def end(self, outcome: str) -> None:
-        self._stop_counting()
-        if self._task is not None:
-            if self._tick is None:
-                self._update(total=self._episodes, text=outcome)
-            else:
-                took = duration(time.monotonic() - self._began)
-                self._update(text=self._text(self._tick, took, after="in total"))
-            self._progress.stop_task(self._task)
-            self._progress.refresh()
-            self._task = None
+        if not self._stop():
+            return
+        run, tick = self._run, self._run.tick
+        told = [run.name, duration(run.seconds)]
+        if tick is not None:
+            told += [f"training return {tick.train_return:.2f}", f"edges {tick.edge_rate:.0%}"]
+            told += [f"{tick.non_finite} non-finite"] if tick.non_finite else []
+        if not run.whole:
+            told.append(f"{run.count.strip()}: {outcome}" if tick is not None else outcome)
+        run.end()
+        self.note("  ".join(told))
 
     def note(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        self._stop_counting()
-        self._progress.stop()
+        self._stop()
 
-    def _text(self, tick: Tick, time: str, after: str = "left") -> str:
-        width = len(f"{self._episodes:,}")
-        rate = "-" if math.isnan(tick.rate) else f"{tick.rate:,.0f}"
-        if self._wide:
-            text = (
-                f"{tick.episode:>{width},}/{self._episodes:,}  return {tick.train_return:8.2f}  "
-                f"edges {tick.edge_rate:4.0%}  {rate:>6} episodes/s  {time:>5} {after}"
-            )
-        else:
-            text = (
-                f"{tick.episode:>{width},}/{self._episodes:,} {tick.train_return:8.2f} "
-                f"{tick.edge_rate:4.0%} {rate:>5} ep/s {time:>5}"
-            )
-        return text
+    def _stop(self) -> bool:
+        """Take the bar away; whether there was one."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+        return live is not None
 
-    def _update(self, **changes: Any) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, **changes)
+    def _shown(self) -> RenderableType:
+        """At most three lines, none of which is wider than the terminal: what, how far, how well."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
 
-    def _count_up(self, task: TaskID) -> None:
-        """Show how long compiling has taken, from a thread: the main one is inside the compiler."""
-        started, over = time.monotonic(), threading.Event()
-
-        def run() -> None:
-            while not over.wait(0.5):
-                text = f"compiling … {duration(time.monotonic() - started)}"
-                self._progress.update(task, text=text)
-
-        self._ticking = over
-        threading.Thread(target=run, daemon=True).start()
-
-    def _stop_counting(self) -> None:
-        if self._ticking is not None:
-            self._ticking.set()
-            self._ticking = None
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03``, ``2:03``; a dash where it is not known."""
-    if not 0 <= seconds < 1e9:
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+        run, tick = self._run, self._run.tick
+        what = [run.name, run.words]
+        lines: list[Any] = [
+            Text("  ".join(x for x in what if x), no_wrap=True, overflow="ellipsis")
+        ]
+        wide = self._console.width
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(
+            total=None if tick is None else 1.0, completed=run.share, width=max(8, wide // 5)
+        )
+        if tick is None:
+            grid.add_row(bar, Text(f"compiling … {duration(run.seconds)}", no_wrap=True))
+            return Group(*lines, grid)
+        left = "" if math.isnan(tick.seconds_left) else f"{duration(tick.seconds_left)} left"
+        grid.add_row(bar, Text(f"{run.count}  {left}", no_wrap=True, overflow="ellipsis"))
+        well = [
+            f"training return {tick.train_return:.2f}",
+            f"edges {tick.edge_rate:.0%}",
+            run.speed,
+        ]
+        last = Text("  ".join(x for x in well if x), no_wrap=True, overflow="ellipsis")
+        if tick.non_finite:
+            last.append(f"  {tick.non_finite} non-finite", style="red")
+        return Group(*lines, grid, last)

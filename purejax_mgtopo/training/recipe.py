@@ -10,6 +10,10 @@
     episodes = 2000
     [method.meta]                          # the runs of one method
     meta.learning_rate = 5e-4
+    learner.hidden = [64, 128]             # one run for each value: "meta, hidden=64", ...
+
+A method may come more than once, under other names: ``methods = ["meta", "slow"]`` with ``preset = "meta"`` in
+``[method.slow]``. ``import = ["my_module"]`` imports modules first, which register methods and tasks of their own.
 
 Where several set the same thing, the method's table wins over the task's, the task's over [config],
 and the command line over all. Nothing is ignored: a key or name that does not exist is refused with
@@ -18,111 +22,34 @@ the nearest that does.
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
+import purejax_mgtopo
+from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.startup import configure_platform
+from purejax_mgtopo.plugins.registry import import_plugin
+from purejax_mgtopo.training.recipe_runs import (
+    MOST_RUNS,
+    Recipe,
+    RecipeRun,
+    Setting,
+    check_name,
+    check_once,
+)
 
 FILE_NAME = "recipe.toml"
-MOST_RUNS = 10_000
-"""More are a mistake, or more than one sweep can hold in its picture."""
-_KEYS = ("question", "tasks", "methods", "seeds", "config", "task", "method")
-_AXES = (
-    "task",
-    "topology",
-    "messages",
-    "critic",
-)  # what `tasks` and `methods` say; nothing else may
+_KEYS = ("question", "import", "tasks", "methods", "seeds", "config", "task", "method")
+_PRESET = "preset"
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One override: a setting by its dotted name, and its value."""
-
-    name: str
-    value: Any
-
-
-@dataclass(frozen=True)
-class RecipeRun:
-    """One run of a sweep; the recipe's own word for the method names its folder and its curve."""
-
-    task: str
-    method: str
-    config: Config
-
-    @property
-    def name(self) -> str:
-        """Task and method, as progress shows the run."""
-        return f"{self.task}/{self.method}"
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder, relative to that of the sweep's results, and within it."""
-        place = Path(self.task, self.method)
-        if (
-            place.is_absolute() or ".." in place.parts
-        ):  # a task may end in a file that lies anywhere
-            digest = hashlib.sha256(self.task.encode()).hexdigest()[:8]
-            name = self.task.partition("@")[0].replace("/", "_").strip(".")
-            return Path(f"{name}@{Path(self.task).stem.strip('.')}-{digest}", self.method)
-        return place
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A parsed recipe. `path` is its file; results land beside it."""
-
-    path: Path
-    question: str
-    tasks: tuple[str, ...]
-    methods: tuple[str, ...]
-    settings: tuple[Setting, ...]
-    task_settings: Mapping[str, tuple[Setting, ...]]
-    method_settings: Mapping[str, tuple[Setting, ...]]
-
-    def runs(self, changes: Iterable[Setting] = ()) -> tuple[RecipeRun, ...]:
-        """Every run, tasks first; `changes` come from the command line and apply last."""
-        changes = tuple(changes)
-        for change in changes:
-            _check_name(change.name, "command line")
-        _check_once(changes, "command line")
-        runs = tuple(
-            RecipeRun(task, method, self._config(task, method, changes))
-            for task in self.tasks
-            for method in self.methods
-        )
-        known: dict[Experiment, RecipeRun] = {}
-        for run in runs:
-            experiment = run.config.experiment
-            told = known.setdefault(replace(experiment, task=_one_word(experiment.task)), run)
-            if told is not run:  # its seeds would count twice
-                raise ConfigError(
-                    f"{self.path}: {told.name} and {run.name} are the same run; leave one out"
-                )
-        return runs
-
-    def _config(self, task: str, method: str, changes: tuple[Setting, ...]) -> Config:
-        layers = (
-            *self.settings,
-            *self.task_settings.get(task, ()),
-            *self.method_settings.get(method, ()),
-            *changes,
-        )
-        try:
-            # Merged before they are checked: two layers may only make sense together.
-            merged = {"task": task} | {setting.name: setting.value for setting in layers}
-            return override(Config(with_method(Experiment(), method)), merged)
-        except ConfigError as error:
-            raise ConfigError(f"{self.path}: {task}/{method}: {error}") from None
+__all__ = ["Recipe", "RecipeRun", "Setting", "load_recipe", "parse_recipe", "parse_setting"]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -130,7 +57,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
     Raises ConfigError, in one line that names file and key.
     """
-    file = _find(expanded(path))
+    file, home = _find(expanded(path))
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (
@@ -140,7 +67,7 @@ def load_recipe(path: str | Path) -> Recipe:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    return parse_recipe(document, file)
+    return replace(parse_recipe(document, file), home=home)
 
 
 def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
@@ -151,15 +78,25 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
     question = document.get("question", "")
     if not isinstance(question, str):
         raise ConfigError(f"{path}: question must be a string, not {question!r}")
+    imports = document.get("import", [])
+    imports = [imports] if isinstance(imports, str) else imports
+    if not (isinstance(imports, list) and all(isinstance(name, str) for name in imports)):
+        raise ConfigError(f'{path}: import must be a list of modules such as ["my_module"]')
+    if imports:  # a plug-in may start JAX, and devices must stand by then
+        devices = dict(document.get("config") or {}).get("devices")
+        configure_platform(Means(devices=devices if isinstance(devices, int) else 0))
+    for module in imports:
+        import_plugin(module, str(path), beside=path.parent)
     tasks, methods = _names(document, "tasks", path), _names(document, "methods", path)
     if len(tasks) * len(methods) > MOST_RUNS:
         raise ConfigError(
             f"{path}: {len(tasks):,} tasks x {len(methods):,} methods are more than {MOST_RUNS:,} runs; "
             "split the recipe"
         )
+    presets = _presets(document, methods, path)
     for method in methods:
         try:
-            with_method(Experiment(), method)
+            with_method(Experiment(), presets.get(method, method))
         except ConfigError as error:
             raise _at(path, "methods", error) from None
 
@@ -176,16 +113,18 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         settings=settings,
         task_settings=_tables(document, "task", tasks, path),
         method_settings=_tables(document, "method", methods, path),
+        presets=presets,
+        imports=tuple(imports),
     )
 
 
 def parse_setting(text: str) -> Setting:
     """``learner.hidden=64`` as a Setting; the value is read as TOML, else as a plain string."""
     name, equals, value = text.partition("=")
-    name, value = name.strip(), value.strip()
+    name, value = name.strip().lstrip("-").replace("-", "_"), value.strip()
     if not (equals and name and value):
         raise ConfigError(f"--set takes NAME=VALUE such as learner.hidden=64, not {text!r}")
-    _check_name(name, "--set")
+    check_name(name, "--set")
     try:
         document = tomllib.loads(f"value = {value}")
     except (ValueError, RecursionError):
@@ -193,11 +132,22 @@ def parse_setting(text: str) -> Setting:
     return Setting(name, document["value"])
 
 
-def _find(path: Path) -> Path:
+def shipped_recipes() -> dict[str, Path]:
+    """Recipes that come with the package, by their names: in a clone those beneath ``runs``."""
+    package = Path(purejax_mgtopo.__file__).parent
+    found = [*package.parent.glob(f"runs/*/{FILE_NAME}"), *package.glob(f"recipes/*/{FILE_NAME}")]
+    return {file.parent.name: file for file in sorted(found)}
+
+
+def _find(path: Path) -> tuple[Path, Path | None]:
+    """A recipe's file; of a shipped one, which goes by its name alone, where results land: here."""
     if path.is_file():
-        return path
+        return path, None
     if path.is_dir() and (path / FILE_NAME).is_file():
-        return path / FILE_NAME
+        return path / FILE_NAME, None
+    shipped = shipped_recipes()
+    if path.parts == (path.name,) and path.name in shipped:
+        return shipped[path.name], Path("results", path.name)
     problem = f"has no {FILE_NAME}" if path.is_dir() else "does not exist"
     known = sorted(
         {
@@ -206,15 +156,11 @@ def _find(path: Path) -> Path:
             for found in base.glob(f"*/{FILE_NAME}")
         }
     )
-    if not known:
-        raise ConfigError(
-            f"{path} {problem}; give a recipe file or a folder that holds {FILE_NAME}"
-        )
-    names = {folder.name: folder for folder in known}
+    names = {folder.name: str(folder) for folder in known} or {name: name for name in shipped}
     near = get_close_matches(path.name, names, n=1, cutoff=0.0)
-    hint = f"did you mean {names[near[0]]}?" if near else ""
-    others = ", ".join(str(folder) for folder in known)
-    raise ConfigError(f"{path} {problem}; {hint} (recipes here: {others})")
+    hint = f"did you mean {names[near[0]]}?" if near else f"give a folder that holds {FILE_NAME}"
+    here = f"recipes here: {', '.join(str(folder) for folder in known)}; " if known else ""
+    raise ConfigError(f"{path} {problem}; {hint} ({here}shipped: {', '.join(shipped)})")
 
 
 def _names(document: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
@@ -239,7 +185,26 @@ def _tables(
     for name in tables:
         if name not in names:
             raise _at(path, f"[{key}.{name}]", unknown_name(key, name, names))
-    return {name: _settings(table, path, f"[{key}.{name}]") for name, table in tables.items()}
+    found = {}
+    for name, table in tables.items():
+        if key == "method" and isinstance(table, dict):
+            table = {word: value for word, value in table.items() if word != _PRESET}
+        found[name] = _settings(table, path, f"[{key}.{name}]")
+    return found
+
+
+def _presets(document: Mapping[str, Any], methods: tuple[str, ...], path: Path) -> dict[str, str]:
+    """What words for methods mean, by the ``preset`` of their tables."""
+    tables, found = document.get("method", {}), {}
+    for name in methods:
+        table = tables.get(name) if isinstance(tables, dict) else None
+        if isinstance(table, dict) and _PRESET in table:
+            if not isinstance(table[_PRESET], str):
+                raise ConfigError(f"{path}: [method.{name}]: {_PRESET} must be a method's name")
+            found[name] = table[_PRESET]
+        if "/" in name or name.startswith("."):
+            raise ConfigError(f"{path}: methods: {name!r} cannot name a folder")
+    return found
 
 
 def _settings(table: Any, path: Path, where: str) -> tuple[Setting, ...]:
@@ -247,45 +212,17 @@ def _settings(table: Any, path: Path, where: str) -> tuple[Setting, ...]:
         raise ConfigError(f"{path}: {where} must be a table of settings, not {table!r}")
     settings = tuple(_leaves(table))
     for setting in settings:
-        _check_name(setting.name, f"{path}: {where}")
-    _check_once(settings, f"{path}: {where}")
+        check_name(setting.name, f"{path}: {where}")
+    check_once(settings, f"{path}: {where}")
     return settings
 
 
-def _check_once(settings: Iterable[Setting], where: str) -> None:
-    """The settings of one place: layers may overrule each other, but not themselves."""
-    known: dict[str, Any] = {}
-    for setting in settings:
-        if setting.name in known:
-            raise ConfigError(
-                f"{where}: {setting.name} is given twice, as {known[setting.name]!r} and "
-                f"{setting.value!r}; keep one"
-            )
-        known[setting.name] = setting.value
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[Setting]:
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield Setting(prefix + key, value)
-
-
-def _check_name(name: str, where: str) -> None:
-    known = flatten(Config())
-    if name not in known:
-        raise ConfigError(f"{where}: {unknown_name('setting', name, known)}")
-    if name in _AXES:
-        raise ConfigError(f"{where}: {name} is set by the recipe's `tasks` and `methods`, not here")
-
-
-def _one_word(task: str) -> str:
-    """One word for all that mean the same task: with the prey file that its name may end in."""
-    name, _, prey = task.partition("@")
-    if prey.endswith(".npz"):
-        prey = str(expanded(prey).resolve())
-    return f"{name}@{prey or 'shipped'}"
 
 
 def _at(path: Path, where: str, error: ConfigError) -> ConfigError:

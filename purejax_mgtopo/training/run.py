@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from purejax_mgtopo.config import Config, Experiment, Means
+from purejax_mgtopo.config import Config, Experiment, Means, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.startup import configure_platform
+from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.fingerprint import in_common
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
@@ -40,7 +42,9 @@ __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train
 
 
 def build_population(config: Config) -> Population:
-    """The program of a run. JAX starts here and not before."""
+    """The program of a run. JAX starts here and not before; compiled programs are kept for the next start."""
+    if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() != "false":
+        use_cache(True)
     configure_platform(config.means)
     from purejax_mgtopo.population.fit import plan
     from purejax_mgtopo.population.population import Population
@@ -91,10 +95,11 @@ def train(
 
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
-    folder = expanded(folder)
+    folder, config = expanded(folder), Config(experiment, means)
     with _alone(), heard() as stop:
+        processes.agree(in_common([config], command="train"))
         processes.in_first(partial(refuse_existing, folder))
-        population = _build(Config(experiment, means))
+        population = _build(config)
         stop.refuse_to_begin()
         return _run(population, folder, reporter, name, command, resume_it=False)
 
@@ -106,6 +111,7 @@ def resume(
     name: str | None = None,
     devices: int | None = None,
     anew: bool = False,
+    episodes: int | None = None,
 ) -> RunResult:
     """Go on with an interrupted run from its latest sound checkpoint, or from the start if it has none.
 
@@ -114,13 +120,18 @@ def resume(
 
     Args:
         devices: how many devices to use from now on; by default as before.
+        episodes: train each seed for so many in all, also where the run had finished with fewer.
         anew: begin from the start where checkpoints were saved and none is left; what was recorded is made again.
 
     Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints.
     """
     folder = expanded(folder)
     config = read_config(folder)
-    processes.in_first(partial(_refuse_unless_resumable, folder))
+    facts = in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
+    processes.agree(facts)
+    if episodes is not None and episodes != config.experiment.episodes:
+        config = extended(config, folder, episodes)
+    processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))
     if devices is not None:
         config = replace(config, means=replace(config.means, devices=devices))
     with _alone(), heard() as stop:
@@ -154,9 +165,12 @@ def _run(
 ) -> RunResult:
     config = population.config
     with contextlib.ExitStack() as stack:
+        stack.enter_context(processes.to_go_on(f"start all again by `mgtopo resume {folder}`"))
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
+        if (line := unused_cores(config.means)) is not None:
+            reporter.note(line)
         record = RunRecord(
             folder,
             config,
@@ -188,15 +202,36 @@ def _run(
         return result
 
 
-def _refuse_unless_resumable(folder: Path) -> None:
+def extended(config: Config, folder: Path, episodes: int) -> Config:
+    """The configuration of the run in `folder`, with more episodes. Raises ConfigError where that cannot be."""
+    experiment = config.experiment
+    if episodes < experiment.episodes:
+        raise ConfigError(
+            f"{folder} is a run of {experiment.episodes:,} episodes; --episodes {episodes} would shorten it, "
+            "which needs a run of its own"
+        )
+    if experiment.episodes % experiment.evaluation.every:
+        raise ConfigError(
+            f"{folder} ends between two evaluations (every {experiment.evaluation.every:,} episodes) and cannot be "
+            "extended; begin a longer run in another folder"
+        )
+    if config.means.lanes and config.means.lanes < experiment.seeds:
+        raise ConfigError(
+            f"{folder} trains its seeds in waves, one after the other, and cannot be extended; begin a longer run "
+            "in another folder"
+        )
+    return override(config, {"episodes": episodes})
+
+
+def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
     """A finished run is taken up again only where its last checkpoint is damaged, to be made once more."""
     from purejax_mgtopo.checkpoints.stored import lacks_its_end
 
     found = status(folder)
-    if found is Status.FINISHED and not lacks_its_end(
-        folder / CHECKPOINTS, read_config(folder).experiment.episodes
-    ):
-        raise RunError(f"{folder} holds a finished run; there is nothing to resume")
+    if found is Status.FINISHED and not lacks_its_end(folder / CHECKPOINTS, episodes):
+        raise RunError(
+            f"{folder} holds a finished run; there is nothing to resume (--episodes N extends it to N)"
+        )
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
     if all_lost(folder):

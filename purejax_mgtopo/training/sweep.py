@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
 from purejax_mgtopo.training.run import RunResult, resume, train
 from purejax_mgtopo.training.stop import Stopped, heard
-
-RESULTS = "results"
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,25 @@ def sweep(
     changes: Iterable[Setting] = (),
     reporter: Reporter | None = None,
     command: str | None = None,
+    tasks: Collection[str] = (),
+    methods: Collection[str] = (),
 ) -> SweepResult:
-    """Run `recipe`, each run in ``<out>/<task>/<method>``; out is ``results`` beside the recipe.
+    """Run `recipe`, each run in ``<out>/<task>/<method>``; out is by default the recipe's `results`.
 
     A finished run of the same configuration is kept and skipped, an interrupted one taken up where
     it stopped, and one of another configuration refused before anything starts.
 
     Args:
         changes: overrides from the command line; they win.
+        tasks, methods: run only these of the recipe's; by default all.
 
     Raises ConfigError or RunError, each in one line.
     """
-    folder = recipe.path.parent / RESULTS if out is None else expanded(out)
-    runs = recipe.runs(changes)
+    folder = recipe.results if out is None else expanded(out)
+    whole = recipe.runs(changes)
+    runs = recipe.chosen(whole, tasks, methods)
     states = {run.name: _state(run, folder) for run in runs}
-    _describe(recipe, folder, runs, command)
+    _describe(recipe, folder, whole, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     lost: list[str] = []
@@ -73,8 +75,9 @@ def sweep(
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
-        for run in runs:
+        for number, run in enumerate(runs, start=1):
             place = folder / run.folder
+            reporter.part(number, len(runs), _work(runs[number:], states))
             if states[run.name] is not Status.FINISHED and stop.requested_anywhere:
                 break
             if states[run.name] is Status.FINISHED:
@@ -119,12 +122,18 @@ def sweep(
     )
 
 
+def _work(runs: Sequence[RecipeRun], states: Mapping[str, Status]) -> int:
+    """Episodes that all seeds of the unfinished `runs` have to go; half-done ones count whole."""
+    waiting = [run.config.experiment for run in runs if states[run.name] is not Status.FINISHED]
+    return sum(experiment.seeds * experiment.episodes for experiment in waiting)
+
+
 def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: str | None) -> None:
     """What the sweep asks and consists of, beside its results: a report begins with it."""
     if processes.index():
         return
     document = {
-        "recipe": recipe.path.resolve().parent.name,
+        "recipe": recipe.name,
         "question": recipe.question,
         "command": command_line() if command is None else command,
         "runs": [
@@ -133,7 +142,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     }
     if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
         raise RunError(
-            f"{folder / SWEEP} holds something else already; choose another folder with --out"
+            f"{folder / SWEEP} holds something else already; choose another folder (--out)"
         )
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,13 +162,15 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     place = folder / run.folder
     found = status(place)
     if found is Status.RUNNING:
-        raise RunError(f"{place} is in use by another mgtopo; wait for it, or choose --out")
+        raise RunError(
+            f"{place} is in use by another mgtopo; wait for it, or choose another folder (--out)"
+        )
     if found is not Status.ABSENT:
         old, new = read_config(place).experiment, run.config.experiment
         difference = differences(flatten(old), flatten(new))
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
-                "choose another folder with --out, or delete this one"
+                "choose another folder (--out), or delete this one"
             )
     return found

@@ -40,9 +40,9 @@ def test_lines_are_rare_but_first_and_last_always_come() -> None:
     assert stream.getvalue().splitlines() == [
         "toy/meta: compiling for 8 seeds ...",
         "toy/meta: compiled, and the first chunk done, after 12.3 s",
-        "toy/meta: episode 100/1,000  return -12.35  edges 42%  1,234 episodes/s  1:23 left",
-        "toy/meta: episode 600/1,000  return -12.35  edges 42%  1,234 episodes/s  1:23 left",
-        "toy/meta: episode 1,000/1,000  return -12.35  edges 42%  1,234 episodes/s  1 non-finite",
+        "toy/meta: episode 100/1,000  training return -12.35  edges 42%  154 episodes/s x 8 seeds  1:23 left",
+        "toy/meta: episode 600/1,000  training return -12.35  edges 42%  154 episodes/s x 8 seeds  1:23 left",
+        "toy/meta: episode 1,000/1,000  training return -12.35  edges 42%  154 episodes/s x 8 seeds  1 non-finite",
         "toy/meta: finished",
     ]
 
@@ -54,7 +54,7 @@ def test_a_speed_that_is_not_known_yet_is_left_out() -> None:
     reporter.tick(Tick(100, -1.0, 0.5, math.nan, math.nan, 0))
     assert stream.getvalue().splitlines() == [
         "toy/meta: compiling for 1 seed ...",
-        "toy/meta: episode 100/1,000  return -1.00  edges 50%",
+        "toy/meta: episode 100/1,000  training return -1.00  edges 50%",
     ]
 
 
@@ -67,25 +67,60 @@ def test_a_pipe_gets_lines_and_a_terminal_a_bar() -> None:
     assert isinstance(make_reporter(Terminal()), BarReporter)
 
 
+def shown(stream: io.StringIO) -> list[str]:
+    return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", stream.getvalue()).split("\n")
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_bar_fits_its_terminal(width: int) -> None:
     stream = io.StringIO()
     reporter = BarReporter(stream, width=width)
-    reporter.begin("navigation_N3_l3/meta_commnet", 50_000, 8)
+    reporter.part(7, 40, 33 * 50_000 * 8)
+    reporter.begin("predator_prey_N6_l6/meta_commnet", 50_000, 8)
     reporter.compiled(3)
     reporter.tick(tick(12_300))
-    reporter.end("finished")
+    reporter.end("interrupted")
     reporter.close()
-    # Rich repaints in place; what stays on screen is what it wrote last.
-    last = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", stream.getvalue().split("\x1b[2K")[-1])
-    (line,) = last.strip().splitlines()
-    assert len(line) <= width
-    assert "12,300/50,000" in line
-    assert "42%" in line
-    assert "0:00" in line  # the last column: the time it took
-    assert "/meta_commnet " in line
-    assert line.count("…") == (width < BarReporter.WIDE)  # only the task's name may be cut
-    assert "non-finite" not in line
+    lines = [line.rstrip() for line in shown(stream)]
+    assert max(len(line.split("\r")[-1]) for line in lines[:-2]) <= width
+    assert "predator_prey_N6_l6/meta_commnet  run 7 of 40, about 3 h left" in stream.getvalue()
+    assert "12,300/50,000 episodes  1:23 left" in stream.getvalue()
+    assert "training return -12.35  edges 42%  154 episodes/s x 8 seeds" in stream.getvalue()
+    assert "…" not in "".join(lines).replace("compiling …", "")
+    assert (
+        lines[-2]
+        .lstrip("\r")
+        .startswith("predator_prey_N6_l6/meta_commnet  0:00  training return -12.35  edges 42%")
+    )
+    assert lines[-2].endswith("12,300/50,000 episodes: interrupted")
+
+
+def test_a_sweep_foretells_its_end_by_what_runs_have_taken() -> None:
+    stream, clock = io.StringIO(), Clock()
+    reporter = LineReporter(stream, every=0, clock=clock)
+    for number in (1, 2):
+        reporter.part(number, 3, (3 - number) * 8 * 1000)
+        reporter.begin("toy/meta", 1000, 8)
+        clock.now += 3600
+        reporter.tick(Tick(500, -1.0, 0.5, 8 * 500 / 3600, 3600.0, 0))
+        clock.now += 3600
+        reporter.tick(Tick(1000, -1.0, 0.5, 8 * 500 / 3600, 0.0, 0))
+        reporter.end("finished")
+    told = [line for line in stream.getvalue().splitlines() if "(run" in line]
+    assert [line[line.index("(") :] for line in told] == [
+        "(run 1 of 3, about 5 h left)",
+        "(run 2 of 3, about 3 h left)",
+    ]
+
+
+def test_waves_are_told_apart_and_count_as_was_asked() -> None:
+    stream = io.StringIO()
+    reporter = LineReporter(stream)
+    reporter.begin("toy/meta", 400, 8)
+    reporter.tick(Tick(400, -1.0, 0.5, 60.0, 10.0, 0, wave=1, waves=2, seeds=4))
+    assert stream.getvalue().splitlines()[-1] == (
+        "toy/meta: episode 400/400, wave 2 of 2  training return -1.00  edges 50%  15 episodes/s x 4 seeds"
+    )
 
 
 def test_the_bar_shows_non_finite_seeds_and_notes() -> None:

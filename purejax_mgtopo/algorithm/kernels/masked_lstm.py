@@ -42,10 +42,11 @@ def masked_lstm(
 def _forward(kernel: Array, bias: Array, sequence: Array, received: Array) -> tuple:
     width, kept = sequence.shape[-1], kernel.dtype
     first_kernel, first_bias = without_forget(kernel[:width]), without_forget(bias)
-    if sequence.shape[1] > 1:
+    if not _is_row(sequence):
         # Made first: left to itself, XLA cannot add the bias where the product of a batch is written.
         first_kernel, first_bias = jax.lax.optimization_barrier((first_kernel, first_bias))
     pre = (product(sequence[0], first_kernel) + first_bias).astype(kept)
+    (pre,) = _written((pre,), sequence)
     i, g, o = first_activated(_wide(pre))
     cell = i * g
     reads = received[:, :1]
@@ -54,9 +55,16 @@ def _forward(kernel: Array, bias: Array, sequence: Array, received: Array) -> tu
         (reads * cell).astype(kept),
     )
     steps: list[tuple] = [(pre,)]
+    # A row, as a rollout has it, costs its reads of the kernel: the inputs' share is read once for all senders.
+    at_once = _is_row(sequence) and sequence.shape[0] > 2
+    projected = product(sequence[1:], kernel[:width]) + bias if at_once else None
     for k in range(1, sequence.shape[0]):
+        hidden, cell = _written((hidden, cell), sequence)
         joined = jnp.concatenate([sequence[k].astype(kept), hidden], axis=-1)
-        pre = (product(joined, kernel) + bias).astype(kept)
+        if projected is None:
+            pre = (product(joined, kernel) + bias).astype(kept)
+        else:
+            pre = (projected[k - 1] + product(hidden, kernel[width:])).astype(kept)
         steps.append((pre, joined, cell))
         i, f, g, o = activated(_wide(pre))
         reads, before = received[:, k : k + 1], _wide(cell)
@@ -85,10 +93,11 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
         d_gates = d_gates.astype(kept)
         d_joined = product(d_gates, kernel.T).astype(kept)
         d_sequence.append(_wide(d_joined[:, :width]))
-        d_kernel += product(joined.T, d_gates)
+        d_kernel += _wide(product(joined.T, d_gates).astype(kept))
         d_bias += jnp.sum(d_gates, axis=0, dtype=jnp.float32)
-        d_hidden = (1 - reads) * d_hidden + d_joined[:, width:]
-        d_cell = ((1 - reads) * d_cell + d_before).astype(kept).astype(jnp.float32)
+        d_hidden = ((1 - reads) * d_hidden + d_joined[:, width:]).astype(kept)
+        d_cell = ((1 - reads) * d_cell + d_before).astype(kept)
+        d_hidden, d_cell = map(_wide, _written((d_hidden, d_cell), sequence))
     i, g, o = first_activated(_wide(steps[0][0]))
     reads, cell = received[:, :1], i * g
     d_received.append(jnp.sum(d_hidden * o * jnp.tanh(cell) + d_cell * cell, axis=-1))
@@ -106,6 +115,15 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
 
 
 masked_lstm.defvjp(_forward, _backward)
+
+
+def _is_row(sequence: Float[Array, "R B I"]) -> bool:
+    return sequence.shape[1] == 1
+
+
+def _written(values: tuple[Array, ...], sequence: Float[Array, "R B I"]) -> tuple[Array, ...]:
+    """The values as they are stored: XLA else stores what they are rounded from, and rounds where it reads."""
+    return values if _is_row(sequence) else jax.lax.optimization_barrier(values)
 
 
 def _wide(x: Array) -> Array:

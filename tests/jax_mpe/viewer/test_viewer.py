@@ -214,6 +214,9 @@ def test_a_newcomers_agents_are_drawn():
     np.testing.assert_allclose([circle.center for circle in circles(figure)], places)
     assert set(arrows(figure)) == {(j, i) for i, j in np.argwhere(recording.edges[2])}
     assert texts(figure)[0] == "newcomer"
-    toy = make("toy_public")
-    with pytest.raises(ValueError, match="^no picture of toy_public: .* no agent_position$"):
-        jax_mpe.Scenario.scene(toy, toy.reset(jax.random.key(0))[0])
+    toy = make("toy_public")  # its states have no positions: agents stand in a circle
+    discs = jax_mpe.Scenario.scene(toy, record(toy).checked(toy).states).discs
+    ends = np.array([disc.track[-1] for disc in discs])
+    assert len(ends) == toy.num_agents
+    assert np.linalg.norm(ends[0] - ends[1]) > 1
+    np.testing.assert_allclose(ends.mean(axis=0), 0, atol=1e-6)

@@ -1,0 +1,53 @@
+"""What the columns of `metrics.parquet` mean.
+
+One scheme: a name says what was measured, an ending whose edges. Without an ending, and with ``_sampled``, edges were
+drawn as in training; ``_greedy`` opens those that are more likely open than not; ``train_`` means training
+episodes since the evaluation before. What a rule or an interpreter measures of its own keeps the name that it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+GLOSSARY = {
+    "episode": "training episodes of the seed until this evaluation, an update after each",
+    "env_steps": "environment steps of the seed until this evaluation, those of the warm-up included",
+    "seed": "number of the seed",
+    "return_sampled": "mean return of the evaluation episodes, edges drawn by their probability",
+    "return_greedy": "mean return of the same episodes, edges open where that is more likely than not",
+    "train_return": "mean return of the training episodes since the evaluation before, exploration included",
+    "edge_rate": "share of possible edges open in evaluation episodes, edges drawn",
+    "edge_rate_greedy": "share of possible edges open in evaluation episodes, greedy edges",
+    "train_edge_rate": "share of possible edges open in training since the evaluation before",
+    "pair_rate": "[N, N], row by row: share of steps in which agent i (row) received from j (column), edges drawn",
+    "edge_precision": "of the edges open in evaluation episodes, the share that is right by the task",
+    "edge_recall": "of the edges that are right by the task, the share open in evaluation episodes",
+    "edge_precision_greedy": "edge_precision of greedy edges",
+    "edge_recall_greedy": "edge_recall of greedy edges",
+    "critic_loss": "mean squared TD error of the critic's batches since the evaluation before",
+    "policy_loss": "loss of the policies: minus the critic's value of their actions, and the action penalty",
+    "gate_entropy": "mean entropy of an edge's probability in training, in nats; at most 0.693",
+    "advantage_norm": "root mean square of the advantage that the gates are updated by (of meta: of eta's)",
+    "gate_gradient_norm": "norm of the gates' gradient",
+    "gate_update_norm": "norm of the step that the gates took",
+    "baseline_loss": "mean squared error of the learned baseline V",
+    "meta_objective": "the meta-objective of Eqs. 8 and 9 that eta ascends",
+    "meta_gradient_norm": "norm of the meta-gradient before it is clipped",
+    "eta_update_norm": "norm of the step that eta took",
+    "reinforce_cosine": "cosine between the gates' step and that of REINFORCE: 1 where eta has found it again",
+    "finite": "whether the seed's parameters are still finite numbers; once false, the seed is frozen",
+}
+"""A sentence for each column; a table's own glossary is in its schema's metadata."""
+FRAME = {
+    "run": "folder of the run",
+    "task": "name of the task",
+    "method": "name of the method, or its axes",
+    "hours": "hours since the run began, without interruptions, until this evaluation was recorded",
+}
+"""Columns that `RunData.to_pandas` adds."""
+UNKNOWN = "a measure of the rule, of the interpreter or of the task, by its own name"
+
+
+def described(columns: Iterable[str]) -> dict[str, str]:
+    """The glossary of a table that has these columns."""
+    return {name: GLOSSARY.get(name, UNKNOWN) for name in columns}

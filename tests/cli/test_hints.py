@@ -1,0 +1,68 @@
+"""Words that a person tries who knows other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic_runs import write_run
+
+from purejax_mgtopo import __version__
+from purejax_mgtopo.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["train", "--seed", "3"], "--first-seed 3 --seeds 1"),
+        (["train", "--lr", "1e-3"], "--learner.policy-learning-rate"),
+        (["train", "--gamma=0.9"], "--learner.discount?"),
+        (["train", "--env", "push_N3"], "did you mean --task?"),
+        (["train", "--algo", "meta"], "did you mean --method?"),
+        (["train", "--hidden", "64"], "--learner.hidden or --meta.hidden"),
+        (["train", "--batch_size", "64"], "--learner.batch-size?"),
+        (["sweep", "quickstart", "--hidden", "64"], "--set learner.hidden=..."),
+        (["sweep", "quickstart", "--env", "push_N3"], "--tasks"),
+        (["sweep", "quickstart", "--steps", "100"], "--episodes?"),
+        (["train", "--sedes", "3"], "did you mean --seeds?"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_other_programs_words_get_a_hint(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert hint in line
+
+
+def test_help_and_version_in_any_form(capsys: pytest.CaptureFixture) -> None:
+    for words in (["--version"], ["version"], ["-V"]):
+        assert main(words) == 0
+        assert f"purejax_mgtopo {__version__}" in capsys.readouterr().out
+    for words, shown in ((["help"], "sweep"), (["help", "train"], "--learner.hidden")):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert not stop.value.code
+        assert shown in capsys.readouterr().out
+
+
+def test_dashes_are_underscores_in_set_too(capsys: pytest.CaptureFixture) -> None:
+    assert main(["sweep", "quickstart", "--set", "learner.batch-size=0"]) == 2
+    assert "learner.batch_size must be at least 1" in capsys.readouterr().err
+
+
+def test_a_sweeps_folder_is_verified_and_resumed_run_by_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for method in ("none", "meta"):
+        write_run(tmp_path / "toy" / method, "toy_follow_holder", method)
+    assert main(["verify", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "none/metrics.parquet" in shown and "meta/metrics.parquet" in shown
+    damaged = tmp_path / "toy" / "meta" / "metrics.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "1 of 2 runs" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path)]) == 1
+    assert "all runs in" in capsys.readouterr().err

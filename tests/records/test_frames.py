@@ -1,0 +1,96 @@
+"""A run's records in a notebook: as a line, as a frame, as a picture, with words for each column."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from fake_population import FakePopulation, FakeStore, Notes, small
+from stand_ins import train
+from synthetic_runs import write_run
+
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.glossary import FRAME, GLOSSARY, UNKNOWN
+from purejax_mgtopo.records.run_data import load_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run", "navigation_N3_l3", "meta", broken=(2,))
+
+
+def test_a_line_for_a_run(run: Path) -> None:
+    line = repr(load_run(run))
+    assert len(line) < 200 and "\n" not in line
+    for word in ("navigation_N3_l3", "meta", "8 seeds", "12 evaluations", "6,000", str(run)):
+        assert word in line
+
+
+def test_a_frame_holds_what_the_table_does(run: Path) -> None:
+    data = load_run(run)
+    frame = data.to_pandas()
+    assert len(frame) == 8 * 12
+    assert set(frame.task) == {"navigation_N3_l3"} and set(frame.method) == {"meta"}
+    assert set(frame.run) == {str(run)}
+    table = parquet.read_table(run / "metrics.parquet").to_pandas()
+    both = frame.merge(table, on=["seed", "episode"], suffixes=("", "_table"))
+    assert len(both) == 96
+    for name in ("return_greedy", "train_return", "edge_rate", "env_steps", "finite"):
+        np.testing.assert_array_equal(both[name], both[f"{name}_table"])
+    told = np.stack(both.pair_rate)  # a flat list, row by row
+    np.testing.assert_array_equal(both.pair_rate_1_from_2, told[:, 1 * 3 + 2])
+    assert "pair_rate_1_from_1" not in frame
+
+
+def test_a_frame_knows_when(tmp_path: Path) -> None:
+    train(small(), tmp_path, reporter=Notes(), population=FakePopulation, store=FakeStore({}))
+    frame = load_run(tmp_path).to_pandas()
+    hours = [frame[frame.episode == episode].hours.unique() for episode in (20, 40)]
+    assert 0 < hours[0] < hours[1] < 0.1
+
+
+def test_a_picture_of_any_column(run: Path) -> None:
+    matplotlib.use("Agg")
+    axes = load_run(run).plot("edge_rate")
+    assert len(axes.get_lines()) == 1 + 8
+    with pytest.raises(RunError, match="no column nothing; there are"):
+        load_run(run).plot("nothing")
+    with pytest.raises(RunError, match="more than a number"):
+        load_run(run).plot("pair_rate")
+
+
+def test_the_table_tells_what_it_is_and_what_its_columns_mean(run: Path) -> None:
+    schema = parquet.read_schema(run / "metrics.parquet")
+    told = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+    assert (told["task"], told["method"]) == ("navigation_N3_l3", "meta")
+    words = json.loads(told["glossary"])
+    assert list(words) == schema.names
+    assert UNKNOWN not in words.values()
+
+
+def test_every_column_of_a_run_is_in_the_glossary(capsys: pytest.CaptureFixture) -> None:
+    from purejax_mgtopo.algorithm.algorithm import MEASURES
+    from purejax_mgtopo.algorithm.evaluate import evaluation_shapes
+    from purejax_mgtopo.algorithm.topology.meta import MetaGradient
+    from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
+
+    rules = (MetaGradient, Reinforce)
+    own = {name for rule in rules for name in (*rule.measures, *rule.outer_measures)}
+    assert {*MEASURES, *evaluation_shapes(3, right=True), *own} <= set(GLOSSARY)
+    assert main(["glossary"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*GLOSSARY, *FRAME))
+
+
+def test_a_table_without_these_words_is_read(run: Path) -> None:
+    table = parquet.read_table(run / "metrics.parquet")
+    older = {
+        k: v for k, v in table.schema.metadata.items() if k not in (b"glossary", b"task", b"method")
+    }
+    parquet.write_table(table.replace_schema_metadata(older), run / "metrics.parquet")
+    assert load_run(run).return_sampled.shape == (8, 12)
