@@ -55,7 +55,10 @@ class SimpleSpread(jax_mpe.Scenario):
         return Spread(key, jnp.zeros((), jnp.int32), place[:3], jnp.zeros((3, 2)), place[3:])
 
     def advance(self, state, action):
-        x, y = action[:, 0], action[:, 1]  # theirs: nothing, left, right, down, up, each from 0 to 1
+        x, y = (
+            action[:, 0],
+            action[:, 1],
+        )  # theirs: nothing, left, right, down, up, each from 0 to 1
         parts = [jnp.zeros_like(x), -x, x, -y, y]
         moves = jnp.clip(jnp.stack(parts, axis=-1), 0.0, 1.0)
         _, new, *_ = ENV.step_env(state.key, state.theirs(), dict(zip(ENV.agents, moves)))

@@ -33,6 +33,8 @@ class WrittenRun:
     artifacts: dict[str, list[str]]
     """By type, the references they hold."""
     exit_code: int | None
+    summary: frozenset[str] = frozenset()
+    """Keys of the table of runs, as W&B left them beside the file."""
 
 
 def offline_runs(folder: Path, wait: float = 20.0) -> list[WrittenRun]:
@@ -99,7 +101,17 @@ def read_run(path: Path) -> WrittenRun:
         axes=axes,
         artifacts=artifacts,
         exit_code=code,
+        summary=summary_of(path),
     )
+
+
+def summary_of(path: Path) -> frozenset[str]:
+    """W&B writes it as JSON when a run ends; its own keys begin with an underscore."""
+    try:
+        document = json.loads((path.parent / "files" / "wandb-summary.json").read_text())
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(key for key in document if not key.startswith("_"))
 
 
 def read_log(path: Path) -> Iterator[bytes]:
