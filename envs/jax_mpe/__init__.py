@@ -28,7 +28,18 @@ from .predator_prey import PredatorPrey, PredatorPreyState
 from .push import Push, PushState
 from .reference import Reference, ReferenceState
 from .scenario import HORIZON, Observation, Scenario, Snapshot, arena_half_width
-from .toys import CORNERS, CrossedGoals, FollowHolder, GoalsState, HolderState, Public, corner
+from .toys import (
+    CORNERS,
+    CrossedGoals,
+    FollowHolder,
+    GoalsState,
+    HolderState,
+    LateGoals,
+    Public,
+    RiddleState,
+    SwitchRiddle,
+    corner,
+)
 
 __all__ = [
     "CORNERS",
@@ -39,6 +50,7 @@ __all__ = [
     "FollowHolder",
     "GoalsState",
     "HolderState",
+    "LateGoals",
     "Navigation",
     "NavigationState",
     "Observation",
@@ -49,8 +61,10 @@ __all__ = [
     "PushState",
     "Reference",
     "ReferenceState",
+    "RiddleState",
     "Scenario",
     "Snapshot",
+    "SwitchRiddle",
     "arena_half_width",
     "check_task",
     "contact_forces",
@@ -82,7 +96,7 @@ _SIZED = {
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
     "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
 }
-_TOYS = {toy.name: toy for toy in (CrossedGoals, FollowHolder, Public)}
+_TOYS = {toy.name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
 
 
 _OTHERS: dict[str, Callable[[], Scenario[Any]]] = {}

@@ -159,6 +159,12 @@ class Reference(Scenario[ReferenceState]):
         """The edge to each agent from the holder of its target."""
         return jax.nn.one_hot(state.holder, self.num_agents, dtype=float)
 
+    def right_edges_seen(
+        self, observation: Float[Array, "*batch N O"]
+    ) -> Float[Array, "*batch N N"]:
+        """Who holds an agent's target is what it sees before the target that it holds itself."""
+        return observation[..., -2 * self.num_agents : -self.num_agents]
+
     def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
         """Agents with the ways that they came, landmarks, and targets in the colour of their agent."""
         del actions

@@ -89,9 +89,11 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     action_size: ClassVar[int] = 2
     moving_fields: ClassVar[tuple[str, ...]]
     fixed_fields: ClassVar[tuple[str, ...]] = ()
+    others_seen: ClassVar[bool] = False
+    """Whether observations end with where all other agents are, relative, by index."""
     velocity_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Velocities among the moving fields, each with the position that it moves: zero at first, and in every step
-    `position <- position + 0.1 velocity`, so that consecutive positions tell them."""
+    """Velocities among the moving fields, each with the position that it moves: zero at first; at every step
+    `position <- position + 0.1 velocity`, so that positions tell them."""
 
     def __post_init__(self) -> None:
         # jumanji builds the specs here, once; they contain arrays, which must not belong to a trace
@@ -151,19 +153,22 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         return {}
 
     def right_edges(self, state: StateT) -> Float[Array, "N N"] | None:
-        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j.
-
-        None unless the task knows; where it does, in every state.
-        """
+        """Who should hear whom in `state`, 1 at [i, j] where i should receive from j; None, in every
+        state, of a task that does not know."""
         del state
+        return None
+
+    def right_edges_seen(
+        self, observation: Float[Array, "*batch N O"]
+    ) -> Float[Array, "*batch N N"] | None:
+        """`right_edges`, told from what all agents observe together; None where it is not."""
         return None
 
     def scene(self, states: Any, actions: Float[np.ndarray, "M N 2"] | None = None) -> Scene:
         """What there is to see: here the agents, as discs of one size. A task with more overrides it.
 
         Args:
-            states: one state whose leaves have a leading axis of M moments.
-            actions: of the step from each state, for tasks in which they are worth seeing.
+            states, actions: M states in one, and the steps from them, where these are worth seeing.
 
         States without an `agent_position` are drawn as agents in a circle, which shows who hears whom.
         """
@@ -264,11 +269,10 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     def render(
         self, state: StateT, save_path: str | None = None, *, edges: Any = None, actions: Any = None
     ) -> NDArray[np.uint8]:
-        """A picture of one state, without a window: jumanji's "rgb_array" mode.
+        """A picture of a state, without a window: jumanji's "rgb_array" mode.
 
         Args:
-            state: what to draw.
-            save_path: where to write the picture as well, e.g. a .png; nowhere by default.
+            save_path: where to write it as well, e.g. a .png; nowhere by default.
             edges: who hears whom, [N, N]; 1 at [i, j] is drawn as an arrow from j to i.
             actions: [N, 2]; drawn by the toys only.
 

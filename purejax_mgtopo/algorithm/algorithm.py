@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
@@ -50,7 +51,8 @@ class Algorithm:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.env = env = tasks.make(experiment.task)
-        self.team = Team(experiment, Sizes(env.num_agents, env.observation_size, env.action_size))
+        sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
+        self.team = Team(experiment, sizes, seen_distance if env.others_seen else index_distance)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)
@@ -110,7 +112,11 @@ class Algorithm:
                 state.learner, state.target, window, keys.targeting
             )
             learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
-                learner, self.parts.acting(state.parts), window, keys.replaying
+                learner,
+                self.parts.acting(state.parts),
+                window,
+                keys.replaying,
+                self.parts.rests(now),
             )
             context = self._context(learner, state.parts, window, now)
             parts, measures, trace = self.parts.learn(  # line 9
@@ -121,7 +127,7 @@ class Algorithm:
             after = self._play(learner, acting, keys)  # lines 5 and 11: tau(k)
             measures |= {
                 "train_return": jnp.sum(after.reward),
-                "edge_rate": jnp.mean(after.gates.decision),
+                "edge_rate": jnp.mean(after.open_edges),
                 "gate_entropy": jnp.mean(_entropy(after.gates.probability)),
                 "critic_loss": critic_loss,
                 "policy_loss": policy_loss,

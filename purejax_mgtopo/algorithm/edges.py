@@ -27,6 +27,12 @@ def fill_diagonal(edges: Float[Array, "*batch N N-1"]) -> Float[Array, "*batch N
     return flat.reshape(*batch, n, n)
 
 
+def columns(senders: Float[Array, "*batch N"]) -> Float[Array, "*batch N N-1"]:
+    """Edges that are the same for every receiver of a sender."""
+    square = jnp.broadcast_to(senders[..., None, :], (*senders.shape, senders.shape[-1]))
+    return drop_diagonal(square)
+
+
 def others(rows: Float[Array, "*batch N F"]) -> Float[Array, "N N-1 *batch F"]:
     """For each agent (first axis) the rows of all other agents, in ascending index (second axis).
 
@@ -43,6 +49,13 @@ def index_distance(observation: Float[Array, "*batch N O"]) -> Float[Array, "*ba
     index = jnp.arange(agents, dtype=observation.dtype)
     distance = jnp.abs(index[:, None] - index)
     return jnp.broadcast_to(distance, (*batch, agents, agents))
+
+
+def seen_distance(observation: Float[Array, "*batch N O"]) -> Float[Array, "*batch N N"]:
+    """Distances between agents whose observations end with where all others are, relative, by their numbers."""
+    *batch, agents, _ = observation.shape
+    relative = observation[..., -2 * (agents - 1) :].reshape(*batch, agents, agents - 1, 2)
+    return fill_diagonal(jnp.sqrt(jnp.sum(jnp.square(relative), axis=-1)))
 
 
 def random_tape(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:

@@ -21,6 +21,21 @@ QUALITIES = ("edge_precision", "edge_recall")
 precision, and where no edge is right no recall: NaN, which records keep, and pictures and means leave out."""
 
 
+COSTS = ("edges_per_step", "messages_per_step", "bits_per_step")
+"""Names of what `cost_of_talk` tells."""
+
+
+def cost_of_talk(
+    decision: Float[Array, "*lead N N-1"], edge_bits: int
+) -> dict[str, Float[Array, ""]]:
+    """What a step's communication costs, on average: edges open, messages (agents that are heard by anybody), and bits,
+    those of a message over each open edge."""
+    edges = jnp.sum(decision, axis=(-2, -1))
+    heard = jnp.max(fill_diagonal(decision), axis=-2)
+    costs = (edges, jnp.sum(heard, axis=-1), edges * edge_bits)
+    return dict(zip(COSTS, map(jnp.mean, costs), strict=True))
+
+
 def knows_right_edges(env: Scenario[Any]) -> bool:
     """Whether the task says in every state who should hear whom."""
 
@@ -42,7 +57,7 @@ def right_counts(env: Scenario[Any], played: Trajectory) -> dict[str, Float[Arra
         return env.right_edges(env.restore(Snapshot(moving, played.fixed), step))
 
     right = drop_diagonal(jax.vmap(ask)(played.moving[:-1], jnp.arange(env.horizon)))
-    opened = played.gates.decision
+    opened = played.open_edges
     return {"open": jnp.sum(opened), "right": jnp.sum(right), "both": jnp.sum(opened * right)}
 
 
@@ -64,6 +79,7 @@ def evaluation_shapes(agents: int, right: bool = False) -> dict[str, tuple[int, 
     `right` says that the task knows right edges (`knows_right_edges`).
     """
     scalars: tuple[str, ...] = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+    scalars += tuple(f"{name}{end}" for end in ("", "_greedy") for name in COSTS)
     if right:
         scalars += tuple(f"{name}{end}" for end in ("", "_greedy") for name in QUALITIES)
     return {**dict.fromkeys(scalars, ()), "pair_rate": (agents, agents)}
@@ -87,7 +103,8 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
 
     ``return_sampled`` and ``edge_rate`` (the share of edges open) are of sampled gates, ``return_greedy`` and
     ``edge_rate_greedy`` of greedy ones; ``pair_rate`` [N, N] is the share of steps in which i (row) received from j
-    (column), sampled gates, zero on the diagonal. Where the task knows right edges, ``edge_precision`` and
+    (column), sampled gates, zero on the diagonal. ``edges_per_step``, ``messages_per_step`` and ``bits_per_step``
+    [``_greedy``] are what the talk costs (`cost_of_talk`). Where the task knows right edges, ``edge_precision`` and
     ``edge_recall`` [``_greedy``] say how well the gates meet them.
     """
     sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED)
@@ -99,12 +116,17 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
     def quality(episodes: Trajectory) -> dict[str, Array]:
         return edge_quality(jax.vmap(partial(right_counts, algorithm.env))(episodes))
 
+    def cost(episodes: Trajectory) -> dict[str, Array]:
+        return cost_of_talk(episodes.open_edges, algorithm.team.interpreter.edge_bits)
+
     return {
         "return_sampled": episodic_return(sampled),
         "return_greedy": episodic_return(greedy),
-        "edge_rate": jnp.mean(sampled.gates.decision),
-        "edge_rate_greedy": jnp.mean(greedy.gates.decision),
-        "pair_rate": fill_diagonal(jnp.mean(sampled.gates.decision, axis=(0, 1))),
+        "edge_rate": jnp.mean(sampled.open_edges),
+        "edge_rate_greedy": jnp.mean(greedy.open_edges),
+        "pair_rate": fill_diagonal(jnp.mean(sampled.open_edges, axis=(0, 1))),
+        **cost(sampled),
+        **{f"{name}_greedy": value for name, value in cost(greedy).items()},
         **quality(sampled),
         **{f"{name}_greedy": value for name, value in quality(greedy).items()},
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
@@ -93,7 +94,8 @@ class Maddpg:
             jax.lax.stop_gradient(critic), window.observation[:, -2], window.action, step.action
         )
         penalty = self.settings.action_penalty * jnp.mean(jnp.square(step.unsquashed))
-        return penalty - jnp.sum(jnp.mean(values, axis=-1)) + self.team.parts.penalty(acting, step)
+        own = self.team.parts.penalty(acting, step, partial(self.value, critic))
+        return penalty - jnp.sum(jnp.mean(values, axis=-1)) + own
 
     def value(
         self,
@@ -115,15 +117,23 @@ class Maddpg:
         return replace(learner, critic=critic, critic_optimizer=optimizer), loss
 
     def update_policy(
-        self, learner: ActorCritic, acting: Both, window: Window, keys: Both
+        self,
+        learner: ActorCritic,
+        acting: Both,
+        window: Window,
+        keys: Both,
+        rests: Bool[Array, ""] | None = None,
     ) -> tuple[ActorCritic, Both, Float[Array, ""]]:
-        """One Adam step on the policies; also the loss's gradient in what the parts act with."""
+        """One Adam step on the policies, unless they rest; also the loss's gradient in what the parts act with."""
         loss, (gradient, slopes) = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
             learner.policy, acting, learner.critic, window, keys
         )
         updates, optimizer = self._policy_optimizer.update(gradient, learner.policy_optimizer)
         policy = optax.apply_updates(learner.policy, updates)
-        return replace(learner, policy=policy, policy_optimizer=optimizer), slopes, loss
+        moved = replace(learner, policy=policy, policy_optimizer=optimizer)
+        if rests is not None:
+            moved = jax.tree.map(lambda new, old: jnp.where(rests, old, new), moved, learner)
+        return moved, slopes, loss
 
     def track(self, target: Targets, learner: ActorCritic, acting: Both) -> Targets:
         """Polyak: ``target <- target + rate (online - target)``."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.types import (
     Clock,
@@ -33,6 +33,14 @@ from purejax_mgtopo.config import Experiment
 
 if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
+
+
+FLOAT_BITS = 32
+"""Bits of a number in a message."""
+
+
+Value = Callable[[Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]]
+"""A critic's value of joint actions."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,7 @@ class Context:
     """What the team saw at each step of a trajectory, [T, ...]."""
     act: Callable[[Seen, Gates], Float[Array, "*batch N A"]]
     """The current policies' actions, given what is seen and who may talk to whom; memories are as at the start."""
-    value: Callable[
-        [Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]
-    ]
+    value: Value
     """The current critic's value of joint actions; data, without derivatives in the critic."""
 
 
@@ -80,6 +86,15 @@ class Learned(NamedTuple):
     """Every one of the part's `measures`."""
     trace: PyTree = ()
     """What the outer update wants to know of it."""
+
+
+class Shown(NamedTuple):
+    """What there is to see of a part in an episode, by name."""
+
+    agents: dict[str, Float[Array, "T N ..."]] = {}
+    """Numbers of each agent at each step: one, or several side by side."""
+    pairs: dict[str, Float[Array, "T N N"]] = {}
+    """Numbers from 0 to 1 of each receiver (row) and sender (column) at each step."""
 
 
 class Outer(NamedTuple):
@@ -141,10 +156,26 @@ class Part:
         del kept
         return carry
 
-    def penalty(self, acting: PyTree, step: Step) -> Float[Array, ""] | float:
-        """A term to add to the policy loss, of the steps at which it is taken."""
-        del acting, step
+    def penalty(self, acting: PyTree, step: Step, value: Value) -> Float[Array, ""] | float:
+        """A term to add to the policy loss, of the steps at which it is taken; `value` is as in `Context`."""
+        del acting, step, value
         return 0.0
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """What is to be seen of an episode in reports, besides who hears whom.
+
+        Args:
+            params: an interpreter's share of the policy.
+            trajectory: the episode.
+            seen: what the team saw in it, [T, ...].
+        """
+        del params, trajectory, seen
+        return Shown()
+
+    def rests(self, clock: Clock) -> Bool[Array, ""] | None:
+        """Whether the policies are to stay as they are in this update; None: never."""
+        del clock
+        return None
 
     def learn(self, state: Any, trajectory: Trajectory, context: Context) -> Learned:
         """One update after a trajectory (Algorithm 1, line 9)."""
@@ -206,6 +237,16 @@ class Heard(NamedTuple):
     """Added to the action before it is squashed."""
     message: Float[Array, "*batch N M"] | None = None
     """What is sent after all, where that depends on what was heard; with latency 1 only."""
+    edges: Float[Array, "*batch N N-1"] | None = None
+    """The edges that delivered, where they are not the rule's."""
+
+
+class Resumed(NamedTuple):
+    """How an interpreter goes on in the middle of an episode."""
+
+    carry: PyTree
+    message: Float[Array, "*batch N M"]
+    """What was sent in the step before."""
 
 
 class Interpreter(Part, abc.ABC):
@@ -219,10 +260,13 @@ class Interpreter(Part, abc.ABC):
         message_size: M, the width of a message.
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
+        beside: how many other episodes are played beside each, because they are heard in it.
+        edge_bits: bits that pass over an open edge in one step, by default those of a message of floats.
     """
 
     feature_size: int
     message_size: int
+    beside: ClassVar[int] = 0
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes)
@@ -230,6 +274,11 @@ class Interpreter(Part, abc.ABC):
         self.latency: int = experiment.message.latency
         self.heard_size: int = experiment.learner.hidden
         self.memory = self.latency
+
+    @property
+    def edge_bits(self) -> int:
+        """Bits that pass over an open edge in one step."""
+        return FLOAT_BITS * self.message_size
 
     @abc.abstractmethod
     def init_params(self, key: Key[Array, ""]) -> PyTree:
@@ -245,6 +294,14 @@ class Interpreter(Part, abc.ABC):
     ) -> Encoded:
         """Each agent's feature, which gates may read, and the message that it offers."""
 
+    def resumed(self, kept: PyTree) -> Resumed | None:
+        """With what a replayed window begins within an episode, of what was `kept` of the step before it.
+
+        None where the steps of `memory` rebuild it from nothing.
+        """
+        del kept
+        return None
+
     @abc.abstractmethod
     def hear(
         self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment
@@ -253,3 +310,10 @@ class Interpreter(Part, abc.ABC):
 
         With all edges closed, whatever is delivered, it equals silence exactly.
         """
+
+
+def arriving(gates: Gates, seen: Seen) -> Gates:
+    """The gates as an interpreter has them: closed where nothing can arrive."""
+    if isinstance(seen.arrives, tuple):
+        return gates
+    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])

@@ -6,11 +6,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jaxtyping import Array, Float, Key
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
-from purejax_mgtopo.algorithm.part import Context, Interpreter, Learned, Outer, Part, Rule
-from purejax_mgtopo.algorithm.types import Both, Measures, PyTree, Trajectory
+from purejax_mgtopo.algorithm.part import (
+    Context,
+    Interpreter,
+    Learned,
+    Outer,
+    Part,
+    Rule,
+    Shown,
+    Value,
+)
+from purejax_mgtopo.algorithm.types import Both, Clock, Measures, PyTree, Seen, Trajectory
 
 if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
@@ -65,10 +75,21 @@ class Parts:
         """The memories with which a replayed step begins."""
         return self.each(lambda part, *own: part.recalled(*own), carry, kept)
 
-    def penalty(self, acting: Both, step: Step) -> Float[Array, ""] | float:
+    def penalty(self, acting: Both, step: Step, value: Value) -> Float[Array, ""] | float:
         """What both add to the policy loss."""
-        own = self.each(lambda part, params: part.penalty(params, step), acting)
+        own = self.each(lambda part, params: part.penalty(params, step, value), acting)
         return own.rule + own.interpreter
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """What there is to see of both in an episode; `params` is the interpreter's share of the policy."""
+        both = [part.shown(params, trajectory, seen) for part in (self.rule, self.interpreter)]
+        return Shown(both[0].agents | both[1].agents, both[0].pairs | both[1].pairs)
+
+    def rests(self, clock: Clock) -> Bool[Array, ""] | None:
+        """Whether either has the policies rest."""
+        asked = (part.rests(clock) for part in (self.rule, self.interpreter))
+        told = [rest for rest in asked if rest is not None]
+        return jnp.any(jnp.stack(told)) if told else None
 
     def learn(
         self,

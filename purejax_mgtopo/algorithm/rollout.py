@@ -32,15 +32,22 @@ def rollout(
         mode: how decisions are made.
         exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
     """
+    beside = team.interpreter.beside
+    batch = (1 + beside,) if beside else ()
+    each = jax.vmap if beside else lambda function: function
+    starts = keys.reset
+    if beside:
+        starts = jnp.concatenate([starts[None], jax.random.split(keys.beside, beside)])
+    reset, advance, compress = each(env.reset), each(env.step), each(env.compress)
     # Drawn for the whole episode at once: in the loop, every draw would be a kernel of its own.
-    shape = (env.horizon, env.num_agents, env.action_size)
+    shape = (env.horizon, *batch, env.num_agents, env.action_size)
     noise = (
         exploration * jax.random.normal(keys.exploration, shape)
         if exploration
         else jnp.zeros(shape)
     )
-    tape = team.parts.tape(keys.playing, (env.horizon,))
-    state, timestep = env.reset(keys.reset)
+    tape = team.parts.tape(keys.playing, (env.horizon, *batch))
+    state, timestep = reset(starts)
 
     def step(carry: tuple, inputs: tuple) -> tuple:
         state, observation, memory = carry
@@ -48,16 +55,19 @@ def rollout(
         choice, memory = team.step(policy, acting, observation, memory, tape_t, mode)
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
         action = on_grid(action) if mode is Mode.ROLLOUT else action
-        after, timestep = env.step(state, action)
-        told = (choice, action, timestep.reward, env.compress(state).moving)
+        after, timestep = advance(state, action)
+        told = (choice, action, timestep.reward, compress(state).moving)
         return (after, timestep.observation.agents_view, memory), told
 
-    start = (state, timestep.observation.agents_view, team.initial_carry())
+    start = (state, timestep.observation.agents_view, team.initial_carry(batch))
     steps: tuple
     (last, view, _), steps = jax.lax.scan(step, start, (noise, tape))
     taken: Step
+    end = compress(last)
+    if beside:  # the first episode is the one that was asked for
+        steps = jax.tree.map(lambda x: x[:, 0], steps)
+        view, end = jax.tree.map(lambda x: x[0], (view, end))
     taken, action, reward, moving = steps
-    end = env.compress(last)
     return Trajectory(
         observation=jnp.concatenate([taken.seen.observation, view[None]]),
         feature=taken.seen.feature,
@@ -69,4 +79,5 @@ def rollout(
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
         sent=taken.sent,
+        redirected=taken.redirected,
     )

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
+from purejax_mgtopo.algorithm.controls.channel import interpreter_behind
 from purejax_mgtopo.algorithm.edges import index_distance
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule, arriving
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.types import (
     Both,
@@ -55,6 +56,13 @@ class Step:
     """What the parts ask the replay to store."""
     sent: Float[Array, "*batch N M"] | tuple[()] = ()
     """What was sent after all, where that depends on what was heard."""
+    redirected: Float[Array, "*batch N N-1"] | tuple[()] = ()
+    """The edges that delivered, where the channel does not follow the rule."""
+
+    @property
+    def open_edges(self) -> Float[Array, "*batch N N-1"]:
+        """The edges over which messages went: the rule's, but where the channel does not follow it."""
+        return self.gates.decision if isinstance(self.redirected, tuple) else self.redirected
 
 
 class Team:
@@ -67,7 +75,14 @@ class Team:
     def __init__(self, experiment: Experiment, sizes: Sizes, near: Near = index_distance) -> None:
         rule = methods.load(methods.TOPOLOGIES, experiment.topology)
         interpreter = methods.load(methods.MESSAGES, experiment.messages)
-        self.interpreter: Interpreter = interpreter(experiment, sizes, rule.edges)
+        self._behind = partial(
+            interpreter_behind,
+            interpreter=interpreter,
+            experiment=experiment,
+            sizes=sizes,
+            edges=rule.edges,
+        )
+        self.interpreter: Interpreter = self._behind(experiment.channel)
         self.sizes = sizes = replace(
             sizes,
             feature=self.interpreter.feature_size,
@@ -84,6 +99,13 @@ class Team:
         """The same team with another rule, whose decisions keep what the interpreter takes for granted."""
         other = copy.copy(self)
         other.rule, other.parts = rule, Parts(rule, self.interpreter)
+        return other
+
+    def over(self, channel: str) -> Team:
+        """The same team over another channel."""
+        other = copy.copy(self)
+        other.interpreter = self._behind(channel)
+        other.parts = Parts(self.rule, other.interpreter)
         return other
 
     def init(self, key: Key[Array, ""]) -> Policy:
@@ -133,7 +155,9 @@ class Team:
         )
         unsquashed = self._act(policy, heard, observation)
         sent = () if heard.message is None else heard.message
-        step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, self.parts.kept(memory), sent)
+        redirected = () if heard.edges is None else heard.edges
+        kept = self.parts.kept(memory)
+        step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, kept, sent, redirected)
         return step, Carry(memory, self._in_flight(encoded, heard))
 
     def recall(
@@ -153,13 +177,24 @@ class Team:
             kept: what was stored of the step before each of them, [B, L, ...].
         """
         batch, length = begins.shape
-        initial = carry = self.initial_carry((batch,))
+        initial = self.initial_carry((batch,))
+        carry = self._resumed(initial, jax.tree.map(lambda x: x[:, 0], kept))
         for h in range(length):
             before, numbers = jax.tree.map(lambda x, h=h: x[:, h], (kept, tape))
             parts = self.parts.recalled(carry.parts, before)
             carry = _cleared(begins[:, h], initial, replace(carry, parts=parts))
             step, carry = self.step(policy, acting, observation[:, h], carry, numbers, mode)
         return step
+
+    def _resumed(self, initial: Carry, kept: Both) -> Carry:
+        """What a window begins with, if not with nothing."""
+        resumed = self.interpreter.resumed(kept.interpreter)
+        if resumed is None:
+            return initial
+        in_flight = initial.in_flight
+        if isinstance(in_flight, InFlight):
+            in_flight = InFlight(resumed.message, jnp.ones_like(in_flight.sent))
+        return Carry(replace(initial.parts, interpreter=resumed.carry), in_flight)
 
     def seen(self, trajectory: Trajectory) -> Seen:
         """What the team saw at each step of an episode, [T, ...]."""
@@ -180,9 +215,9 @@ class Team:
         batch = seen.observation.shape[:-2]
         part = self.interpreter
         tape = jnp.zeros((*batch, *part.tape_shape))
-        moment = Moment(part.initial_carry(batch), tape, Mode.REPLAY)
+        moment = Moment(part.initial_carry(batch), tape, Mode.IMAGINED)
         heard = part.hear(
-            policy.interpreter, acting.interpreter, seen, _arriving(gates, seen), moment
+            policy.interpreter, acting.interpreter, seen, arriving(gates, seen), moment
         )
         return jnp.tanh(self._act(policy, heard, seen.observation))
 
@@ -216,7 +251,7 @@ class Team:
             params,
             acting.interpreter,
             seen,
-            _arriving(gates, seen),
+            arriving(gates, seen),
             replace(moment.interpreter, carry=encoded.carry),
         )
         return seen, gates, Both(rule_carry, heard.carry), encoded, heard
@@ -242,13 +277,6 @@ class Team:
     ) -> Float[Array, "*batch N A"]:
         act = per_agent(partial(apply, self._head), self.shared)
         return act(policy.head, heard.z, observation) + heard.offset
-
-
-def _arriving(gates: Gates, seen: Seen) -> Gates:
-    """The gates as the interpreter has them: closed where nothing can arrive."""
-    if isinstance(seen.arrives, tuple):
-        return gates
-    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])
 
 
 def _cleared(begins: Float[Array, " B"], initial: Carry, carry: Carry) -> Carry:

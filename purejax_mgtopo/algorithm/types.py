@@ -34,6 +34,7 @@ class Mode(enum.Enum):
     TARGET = "fresh samples from the target parameters, for the TD target"
     EVAL_SAMPLED = "sampled gates and the execution channel"
     EVAL_GREEDY = "an edge is open where its probability exceeds one half"
+    IMAGINED = "what would be done if other edges were open, for a rule to learn from"
 
 
 class Edges(enum.Enum):
@@ -58,6 +59,8 @@ class Sizes:
     """F, known once the interpreter is made."""
     message: int = 0
     """Width M of a message, known once the interpreter is made."""
+    horizon: int = 25
+    """Steps T of an episode, for those who remember whole ones."""
 
 
 @flax.struct.dataclass
@@ -84,6 +87,16 @@ class Seen:
     arrives: Float[Array, "*batch"] | tuple[()] = ()
     """With latency 1, 0 at the start of an episode, when nothing was sent yet: then nothing arrives, not even over open
     edges."""
+
+
+@flax.struct.dataclass
+class Groups:
+    """Who talks in which group."""
+
+    member: Float[Array, "*batch K N"]
+    """1 where an agent belongs to a group; they are processed in this order."""
+    initiator: Float[Array, "*batch N"]
+    """1 for who has initiated a group in this very step."""
 
 
 @flax.struct.dataclass
@@ -136,6 +149,13 @@ class Trajectory:
     fixed: Float[Array, " E"]
     sent: Float[Array, "T N M"] | tuple[()] = ()
     """What was sent after all, where that depends on what was heard."""
+    redirected: Float[Array, "T N N-1"] | tuple[()] = ()
+    """The edges that delivered, where the channel does not follow the rule."""
+
+    @property
+    def open_edges(self) -> Float[Array, "*lead N N-1"]:
+        """The edges over which messages went: the rule's, but where the channel does not follow it."""
+        return self.gates.decision if isinstance(self.redirected, tuple) else self.redirected
 
 
 @flax.struct.dataclass
@@ -209,6 +229,7 @@ class Streams:
     target_channel: Key[Array, ""]
     rule_learning: Key[Array, ""]
     interpreter_learning: Key[Array, ""]
+    beside: Key[Array, ""]
 
     @classmethod
     def split(cls, key: Key[Array, ""]) -> Streams:

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import errno
-import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +63,7 @@ from purejax_mgtopo.checkpoints.stored import (
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.files import clear_disk_errors
+from purejax_mgtopo.records.files import clear_disk_errors, disk_says, make_folder
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 silence_orbax()
@@ -107,16 +105,27 @@ class Checkpoints:
         """The save under way."""
         self.records: Mapping[str, Any] | None = None
         """What proves the records from before a save, to be saved with it."""
-        self._noting: list[concurrent.futures.Future] = []
+        self._noting: list[tuple[int, concurrent.futures.Future]] = []
         self._keep = LatestAndBest(folder, keep)
         with clear_disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._manager = checkpoint_managers.CheckpointManager(
-                folder.absolute(),
-                options=checkpoint_managers.CheckpointManagerOptions(
-                    preservation_policy=self._keep, cleanup_tmp_directories=True, create=True
+            make_folder(folder)
+            self._manager = self._open()
+
+    def _open(self) -> checkpoint_managers.CheckpointManager:
+        # Where folders are made in the background, a refused one is waited for, and that for minutes.
+        at_once = {"create_directories_asynchronously": False}
+        known = {field.name for field in fields(ocp.AsyncOptions)}
+        return checkpoint_managers.CheckpointManager(
+            self.folder.absolute(),
+            options=checkpoint_managers.CheckpointManagerOptions(
+                preservation_policy=self._keep,
+                cleanup_tmp_directories=True,
+                create=True,
+                async_options=ocp.AsyncOptions(
+                    **{name: value for name, value in at_once.items() if name in known}
                 ),
-            )
+            ),
+        )
 
     def save(self, state: PopulationState, score: float) -> None:
         """Begin to save `state`; it may be used up at once.
@@ -160,8 +169,9 @@ class Checkpoints:
         if wait:
             noting, self._noting = self._noting, []
             with clear_disk_errors(self.folder):
-                for future in noting:
+                for step, future in noting:
                     future.result()
+                    self._keep.durable = step
 
     def _await_all(self) -> None:
         """Wait until no process is saving any more, or one cannot.
@@ -196,6 +206,8 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
             self._manager.close()
+        if jax.process_index() == 0:
+            self._keep.prune(self.folder)
 
     def complete(self, episode: int) -> bool:
         """Whether the checkpoint of that episode exists, whole and sound; saves are atomic."""
@@ -284,7 +296,8 @@ class Checkpoints:
 
     def _note(self, step: int) -> None:
         if jax.process_index() == 0:
-            self._noting.append(self._writer.submit(note_files, self.folder / str(step)))
+            future = self._writer.submit(note_files, self.folder / str(step))
+            self._noting.append((step, future))
 
     def _relaned(self, saved: int, array: jax.Array) -> jax.Array:
         """An array [saved lanes, ...] for this population's lanes and devices; idle ones repeat a saved one."""
@@ -312,8 +325,7 @@ class Checkpoints:
                 if kept
                 else "none was saved before"
             )
-            full = os.strerror(errno.ENOSPC)  # TensorStore buries it
-            why = full if full in str(error) else one_line(error)
+            why = disk_says(error) or one_line(error)
             raise CheckpointError(
                 f"cannot save the checkpoint of episode {step:,} to {self.folder}: {why}; {have}"
             ) from error

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.checkpoints.digests import digest_array, digest_files
-from purejax_mgtopo.records.files import write_atomically
+from purejax_mgtopo.records.files import sync_tree, write_atomically
 
 FORMAT = 3
 """Another one whenever the arrays of a state, or what lies beside them, have other names or meanings.
@@ -147,11 +147,15 @@ def verify(folder: Path) -> Iterator[Finding]:
 
 
 def note_files(path: Path) -> None:
-    """Write down the digests of a complete checkpoint's files; drop the notes of those that are gone."""
+    """Make a complete checkpoint survive a loss of power, then write down the digests of its files.
+
+    Orbax syncs the arrays' data alone. Notes of checkpoints that are gone are dropped.
+    """
     for old in path.parent.glob("*.files.json"):
         if not (path.parent / old.name.removesuffix(".files.json")).exists():
             old.unlink(missing_ok=True)
     try:
+        sync_tree(path)
         document = json.dumps(sealed({"files": digest_files(path)}))
     except FileNotFoundError:  # newer ones have pushed it out already
         return

@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 from tyro.conf import Positional, subcommand
 
+from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
 from purejax_mgtopo.cli.hints import other_words
 from purejax_mgtopo.cli.others import (
@@ -33,7 +34,7 @@ from purejax_mgtopo.cli.results import (
     VerifyCommand,
     WatchCommand,
 )
-from purejax_mgtopo.cli.running import FitCommand, ResumeCommand, SweepCommand, TrainCommand
+from purejax_mgtopo.cli.running import ResumeCommand, SweepCommand, TrainCommand
 from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
@@ -73,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     if argv is None:  # the process ends with the command
         leave_within(PATIENCE, code)
+        from purejax_mgtopo.machine.processes import leave_with
+
+        leave_with(code)
     return code
 
 

@@ -82,15 +82,16 @@ class MethodsCommand(Command):
             for entry in axis.values():
                 table.add_row(f"  {entry.name}", entry.about)
             shown.print(table, "")
-        shown.print("presets (--method):")
-        presets = Table("", "", "", box=None, show_header=False)
+        shown.print("presets (--method), and where they were published:")
+        presets = Table("", "", "", "", box=None, show_header=False)
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
-            presets.add_row(f"  {name}", f"{method.topology}+{method.messages}", about)
+            axes = f"{method.topology}+{method.messages}"
+            presets.add_row(f"  {name}", axes, about, method.source)
         shown.print(presets, "")
         say(
-            "Any rule goes with any interpreter: --method TOPOLOGY+MESSAGES, "
-            "or --topology and --messages."
+            "Any rule goes with any interpreter: --method none+commnet, "
+            "or --topology none --messages commnet."
         )
         return 0
 

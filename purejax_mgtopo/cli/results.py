@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -154,8 +154,13 @@ class EvaluateCommand(Command):
         tuple[int, ...], arg(metavar="INT...", help_behavior_hint="(default: all)")
     ] = ()
     """Which of the run's seeds play."""
+    channel: tuple[Literal["own", "shuffled", "constant", "cut", "open", "random"], ...] = (
+        "cut", "open", "random", "own", "shuffled", "constant",
+    )  # fmt: skip
+    """Which other channels to play over: receivers hear themselves, another episode or zeros, or over no, all or any
+    edges."""
     episodes: Annotated[int, arg(metavar="INT")] = 1000
-    """Episodes for each seed and condition (edges sampled, greedy, cut, open, random)."""
+    """Episodes for each seed and channel (the trained one with edges sampled and greedy, and the others)."""
     episode_seed: EpisodeSeed = 0
     out: Annotated[
         Path | None, arg(metavar="FILE", help_behavior_hint="(default: DIR/evaluation.parquet)")
@@ -185,6 +190,7 @@ class EvaluateCommand(Command):
                 assessment = assess(
                     folder,
                     self.seeds or None,
+                    channels=self.channel,
                     episodes=self.episodes,
                     episode_seed=self.episode_seed,
                 )

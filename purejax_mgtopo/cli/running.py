@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `sweep`, `resume`, and `fit`, which says beforehand how many seeds fit."""
+"""Commands that train: `train`, `sweep` and `resume`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,11 @@ class TrainCommand(TrainingCommand):
             example = f"--out results/{experiment.task}/{experiment.method}"
             raise ConfigError(f"say where the results go, for example {example}")
         get_ready(
-            [Config(experiment, self.means)], cache=not self.no_cache, distributed=self.distributed
+            [Config(experiment, self.means)],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="train",
+            out=self.out,
         )
         from purejax_mgtopo.training import run
         from purejax_mgtopo.training.progress import make_reporter
@@ -144,9 +148,14 @@ class SweepCommand(TrainingCommand):
         use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
-        runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
-        configs = [run.config for run in runs]
-        get_ready(configs, cache=not self.no_cache, distributed=self.distributed)
+        configs = [x.config for x in recipe.chosen(recipe.runs(changes), self.tasks, self.methods)]
+        get_ready(
+            configs,
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="sweep",
+            out=self.out or recipe.results,
+        )
         with closing(make_reporter()) as reporter:
             chosen: dict[str, Any] = {"tasks": self.tasks, "methods": self.methods}
             result = sweep(recipe, self.out, changes=changes, reporter=reporter, **chosen)
@@ -220,7 +229,13 @@ class ResumeCommand(TrainingCommand):
             config = extended(config, run, self.episodes)
         if self.devices is not None:
             config = override(config, {"devices": self.devices})
-        get_ready([config], cache=not self.no_cache, distributed=self.distributed)
+        get_ready(
+            [config],
+            cache=not self.no_cache,
+            distributed=self.distributed,
+            command="resume" + " --anew" * self.anew,
+            out=run,
+        )
         changes: dict[str, Any] = {
             "devices": self.devices,
             "anew": self.anew,
@@ -228,41 +243,6 @@ class ResumeCommand(TrainingCommand):
         }
         with closing(make_reporter()) as reporter:
             return ended(resume(run, reporter=reporter, **changes))
-
-
-@dataclass(frozen=True)
-class FitCommand(Command):
-    """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
-
-    method: MethodName = None
-    memory: Annotated[
-        float | None, arg(metavar="GB", help_behavior_hint="(default: what this machine has)")
-    ] = None
-    """Memory of one device in GB (10^9 bytes), to plan for another machine."""
-    no_burst: Switch = False
-    """Skip the short training that measures the speed."""
-    profile: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: none)")] = None
-    """Folder for a JAX profile of that short training, which TensorBoard or Perfetto can show."""
-    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
-    means: Annotated[Means, arg(name="")] = field(default_factory=Means)
-    imports: Imports = ()
-    no_cache: NoCache = False
-    debug: Debug = False
-
-    def do(self) -> int:
-        check_method(self.method, self.experiment)
-        if self.memory is not None and not 0 < self.memory < 1e9:  # what is not a number is neither
-            raise ConfigError(f"memory must be a number of GB above 0, not {self.memory}")
-        memory = None if self.memory is None else int(self.memory * 1e9)
-        config = Config(self.experiment, self.means)
-        get_ready([config], cache=not self.no_cache)
-        from purejax_mgtopo.cli.tables import console, fit_table
-        from purejax_mgtopo.population.fit import burst, plan
-
-        fit = plan(config, memory, check=True)
-        rate = None if self.no_burst else burst(fit, profile=self.profile)
-        console().print(fit_table(fit, rate))
-        return 0
 
 
 def check_method(name: str | None, experiment: Experiment) -> None:
@@ -279,13 +259,28 @@ def check_method(name: str | None, experiment: Experiment) -> None:
             )
 
 
-def get_ready(configs: Sequence[Config], *, cache: bool, distributed: bool = False) -> None:
-    """Settle what must be before JAX starts, start it, and look the tasks up."""
+def get_ready(
+    configs: Sequence[Config],
+    *,
+    cache: bool,
+    distributed: bool = False,
+    command: str = "",
+    out: Path | None = None,
+) -> None:
+    """Settle what must be before JAX starts, start it, and look the tasks up.
+
+    Args:
+        command, out: what several processes must have in common besides.
+    """
     from purejax_mgtopo.machine import processes
     from purejax_mgtopo.machine.startup import use_cache
 
     use_cache(cache)
-    processes.join(distributed)
+    if distributed:
+        from purejax_mgtopo.records.fingerprint import in_common
+
+        folder = None if out is None else os.path.abspath(out)
+        processes.join(True, in_common(configs, command=command, folder_of_results=folder))
     check_tasks(configs)
 
 

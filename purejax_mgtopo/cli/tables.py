@@ -104,7 +104,7 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
 
     A narrow terminal shows what there is room for, and says what is left to the table in the file.
     """
-    from purejax_mgtopo.trained.assess import summarise_conditions
+    from purejax_mgtopo.trained.worth import summarise_conditions
 
     experiment, finite = assessment.experiment, int(assessment.finite.sum())
     seeds = (
@@ -114,15 +114,18 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
     )
     rows = summarise_conditions(assessment)
     columns = {
-        "edges are": [row.condition for row in rows],
+        "channel": [row.condition for row in rows],
         "return [95 %]": [_with_interval(row.episodic_return) for row in rows],
         "score": [_or_dash(row.score) for row in rows],
         "vs sampled": [
             "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f")
             for row in rows
         ],
+        "gain kept": ["" if row.kept is None else _with_interval(row.kept, ".0%") for row in rows],
         "edges": [f"{row.edge_rate.point:.0%}" for row in rows],
     }
+    if not any(columns["gain kept"]):
+        del columns["gain kept"]
     spare = []
     for name in assessment.outcome.edge_quality:
         spare.append(name.removeprefix("edge_"))
@@ -135,7 +138,7 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
         if natural_width(columns) > width:
             del columns[name]
             left_out.append(name)
-    table = table_of(columns, words=("edges are",))
+    table = table_of(columns, words=("channel",))
     table.title = (
         f"{experiment.task}, {experiment.method}: {seeds}, {assessment.episodes:,} episodes each"
     )

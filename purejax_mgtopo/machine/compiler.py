@@ -26,14 +26,14 @@ def matmul_precision(precision: str) -> AbstractContextManager[None]:
 
 
 @functools.cache
-def compiler_options() -> dict[str, int] | None:
+def compiler_options(platform: str) -> dict[str, int] | None:
     """What XLA does not do on a CPU unless told to; the same for every number of devices, for it changes last bits.
 
     Loops with the widest vectors there are, which it halves by default (measured: 4 to 7 %); and no products shared
     out to other cores, which sums their parts in another order: where every core has a device nothing is lost by that
     (measured: 3 % gained), and a seed alone must equal the seed among others.
     """
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return None
     options = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
     try:

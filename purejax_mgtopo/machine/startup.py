@@ -14,6 +14,9 @@ from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.paths import expanded
 
+ALLOCATED = 0.92
+"""Share of a GPU's memory that a process takes, unless the user's variable says otherwise; of JAX, three quarters."""
+
 
 def unused_cores(means: Means) -> str | None:
     """A line for when JAX runs already, and on fewer devices than this machine has cores; None otherwise."""
@@ -34,6 +37,7 @@ def unused_cores(means: Means) -> str | None:
 def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
     refuse_strict_modes()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATED))
     if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):

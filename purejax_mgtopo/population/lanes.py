@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
 
@@ -22,7 +23,7 @@ def seed_axis(means: Means) -> str:
     """How the lanes of one device are batched: ``vmap`` or ``map``."""
     if means.seed_axis != "auto":
         return means.seed_axis
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+    return "map" if platform() == "cpu" else "vmap"
 
 
 def devices_for(means: Means, lanes: int) -> Sequence[jax.Device]:

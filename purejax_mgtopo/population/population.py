@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes, knows_right_edges
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
@@ -262,7 +263,7 @@ class Population:
         return jax.jit(
             local,
             donate_argnums=donate,
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(platform()),
         )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +29,89 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
+        with contextlib.suppress(OSError):  # the first error is the one to hear of
+            partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        _remove_if_left(left)
+    sync(path.parent)
+
+
+def _remove_if_left(partial: Path) -> None:
+    """Remove what a process that is gone has left half written."""
+    number = partial.name.split(".")[-2]
+    with contextlib.suppress(OSError):
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, OverflowError):
+            partial.unlink()
+        except ValueError:  # none of ours
+            return
+
+
+def make_anew(path: Path, content: bytes) -> bool:
+    """Make a file, whole from the first instant; False where there is one already. Raises OSError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                with open(path, "xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                return False
+    finally:
         partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the rename itself: not every file system syncs folders
-        descriptor = os.open(path.parent, os.O_RDONLY)
+    return True
+
+
+def remove_leftovers(folder: Path, *patterns: str) -> None:
+    """Remove what kills have left half written; nobody may be writing these files now."""
+    for pattern in patterns:
+        for path in folder.glob(f"{pattern}.partial"):
+            if re.fullmatch(r"\..+\.\d+\.partial", path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, survive a loss of power. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
+"""What file systems answer that do not sync such a thing by itself, and folders that may not be read."""
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all beneath `folder`, and it itself, survive a loss of power. Raises OSError."""
+    for place, _, files in os.walk(folder, topdown=False, onerror=_raise):
+        for name in files:
+            sync(Path(place, name))
+        sync(Path(place))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that they survive a loss of power. Raises OSError."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync(folder.parent)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 SOFTWARE = "purejax_mgtopo"
@@ -63,28 +142,15 @@ def spared(path: Path) -> Path:
     return next(name for name in itertools.chain([path], names) if not is_foreign(name))
 
 
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[bool]:
-    """Hold a lock file, which a kill frees; yields False when another process has it."""
-    try:
-        import fcntl
-    except ImportError:  # not a Unix: go without
-        yield True
-        return
-    try:
-        file = open(path, "ab")  # noqa: SIM115 - closed below
-    except OSError:
-        yield True  # a read-only folder: nobody is writing into it
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
-        yield True
+_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EMFILE", "ENFILE", "ESTALE", "EPERM")
+
+
+def disk_says(error: BaseException) -> str | None:
+    """The system's own words for what a disk refused, however deep a library has buried them; None for other errors."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    known = (os.strerror(getattr(errno, name)) for name in _REFUSALS if hasattr(errno, name))
+    return next((words for words in known if words in str(error)), None)
 
 
 @contextlib.contextmanager

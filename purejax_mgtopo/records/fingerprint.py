@@ -14,15 +14,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.config import Config, Experiment
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES
 from purejax_mgtopo.records.provenance import device_kind, versions
-from purejax_mgtopo.settings import differences
+from purejax_mgtopo.settings import differences, flatten
 
 PACKAGES = ("purejax_mgtopo", "jax_mpe")
 """Packages whose code, and whatever lies beside it, is part of a program."""
@@ -77,8 +77,12 @@ _IRRELEVANT = ("--xla_force_host_platform_device_count", "--xla_dump")
 Fingerprint = Mapping[str, Any]
 
 
-def fingerprint(experiment: Experiment) -> dict[str, Any]:
-    """All by name, ready for JSON; what only JAX can tell is left out while it has not been started."""
+def fingerprint(experiment: Experiment, started: bool = True) -> dict[str, Any]:
+    """All by name, ready for JSON; what only JAX can tell is left out while it has not been imported.
+
+    Args:
+        started: whether it may be asked for its devices, which starts it.
+    """
     found: dict[str, Any] = {f"version of {name}": value for name, value in versions().items()}
     found |= {f"version of {name}": value for name, value in _libraries().items()}
     found |= {f"code of {name}": code_digest(name) for name in _modules(experiment)}
@@ -90,7 +94,19 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
     if jax is not None:
         values = {name: getattr(jax.config, f"jax_{name}", None) for name in SETTINGS}
         found |= {f"JAX_{name.upper()}": str(value) for name, value in values.items()}
-        found["device"] = device_kind()
+        if started:
+            found["device"] = device_kind()
+    return found
+
+
+def in_common(configs: Sequence[Config], **more: object) -> dict[str, str]:
+    """What all processes of a run, or of a sweep, must have in common: settings, fingerprints, and whatever `more`."""
+    found = {name.replace("_", " "): str(value) for name, value in more.items()}
+    found["number of runs"] = str(len(configs))
+    for number, config in enumerate(configs, start=1):
+        of = f" of run {number}" if len(configs) > 1 else ""
+        facts = flatten(config) | fingerprint(config.experiment, started=False)
+        found |= {f"{name}{of}": str(value) for name, value in facts.items()}
     return found
 
 

@@ -14,7 +14,6 @@ files that hold their own seeds, until the first one joins them at the end.
 from __future__ import annotations
 
 import contextlib
-import enum
 import json
 import math
 import os
@@ -26,7 +25,7 @@ from typing import IO, Any
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.alive import identity
-from purejax_mgtopo.plugins.registry import plugins_of, recall
+from purejax_mgtopo.plugins.registry import plugins_of
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import (
     EVENTS,
@@ -36,18 +35,36 @@ from purejax_mgtopo.records.events import (
     read_events,
     saved_waves,
 )
-from purejax_mgtopo.records.files import clear_disk_errors, lock, strict_json, write_atomically
+from purejax_mgtopo.records.files import (
+    clear_disk_errors,
+    make_folder,
+    remove_leftovers,
+    strict_json,
+    sync,
+    write_atomically,
+)
 from purejax_mgtopo.records.fingerprint import changed, fingerprint, recorded, unfit
-from purejax_mgtopo.records.found import CONFIG, find_runs
+from purejax_mgtopo.records.folders import (
+    CHECKPOINTS,
+    CONFIG,
+    FIGURES,
+    LOCK,
+    METRICS,
+    SWEEP,
+    Status,
+    find_runs,
+    holds_something,
+    numbered,
+    read_config,
+    refuse_existing,
+    status,
+    tables,
+)
+from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.metrics import Evaluation, Metrics
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.records.seal import break_seal, seal
-from purejax_mgtopo.settings import completed
 
-METRICS, LOCK = "metrics.parquet", ".lock"
-FIGURES, CHECKPOINTS = "figures", "checkpoints"
-SWEEP = "sweep.json"
-"""Stands above the runs of a sweep, and describes it."""
 FORMAT = 2
 """The format of config.json. 1 held the settings as a tree besides; its flat ones are read as today's."""
 
@@ -66,15 +83,6 @@ __all__ = [
     "status",
     "tables",
 ]
-
-
-class Status(enum.Enum):
-    """What a run's folder holds."""
-
-    ABSENT = "no run"
-    FINISHED = "a finished run"
-    UNFINISHED = "a run that was interrupted"
-    RUNNING = "a run in progress"
 
 
 class RunRecord:
@@ -116,9 +124,9 @@ class RunRecord:
             first = self._process == 0
             if first and not self._resume:
                 refuse_existing(self.folder)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            free = stack.enter_context(lock(self.folder / _numbered(LOCK, self._process)))
-            if not free or (first and not self._resume and _present(self.folder)):
+            make_folder(self.folder)
+            free = stack.enter_context(lock(self.folder / numbered(LOCK, self._process)))
+            if not free or (first and not self._resume and holds_something(self.folder)):
                 raise RunError(f"{self.folder} is in use by another mgtopo; choose another folder")
             if self._resume:
                 self._take_up()
@@ -136,7 +144,9 @@ class RunRecord:
             self._events: IO[str] = stack.enter_context(
                 open(self._path(EVENTS), "a", encoding="utf-8")
             )
+            sync(self.folder)  # it lists them from now on
             if first:
+                remove_leftovers(self.folder, "*", "figures/*", "checkpoints/*/*")
                 break_seal(self.folder)
                 stack.callback(seal, self.folder, (CONFIG, EVENTS, METRICS))
             self._open = stack.pop_all()
@@ -148,7 +158,10 @@ class RunRecord:
         # The first error is the one to hear of.
         errors = contextlib.suppress(OSError) if kind else clear_disk_errors(self.folder)
         with errors:
-            self._open.close()
+            try:
+                self._sync_events()
+            finally:
+                self._open.close()
 
     def proof(self) -> dict[str, Any]:
         """What proves, with a checkpoint, the records from before it; flush first."""
@@ -227,11 +240,14 @@ class RunRecord:
         began = time.monotonic()
         with clear_disk_errors(self.folder):
             write_atomically(self._path(METRICS), self._metrics.as_parquet())
-            if hasattr(self, "_events") and not self._events.closed:
-                self._events.flush()
-                os.fsync(self._events.fileno())
+            self._sync_events()
         self._written = time.monotonic()
         self._cost = self._written - began
+
+    def _sync_events(self) -> None:
+        if hasattr(self, "_events") and not self._events.closed:
+            self._events.flush()
+            os.fsync(self._events.fileno())
 
     def join(self) -> None:
         """In the first process, when all have flushed: one table of all their seeds."""
@@ -294,54 +310,4 @@ class RunRecord:
             write_atomically(self.folder / CONFIG, strict_json(document, indent=2).encode())
 
     def _path(self, name: str) -> Path:
-        return self.folder / _numbered(name, self._process)
-
-
-def refuse_existing(folder: Path) -> None:
-    """Raise RunError if anything of ours is in `folder` already; results are never overwritten."""
-    if not _present(folder):
-        return
-    found = status(folder)
-    way_out = "choose another folder (--out), or move this one away"
-    if found is Status.UNFINISHED:
-        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder (--out)"
-    raise RunError(f"{folder} already holds {found.value}; {way_out}")
-
-
-def status(folder: Path) -> Status:
-    """What is in `folder`, without changing it."""
-    if not _present(folder):
-        return Status.ABSENT
-    if any(event.get("event") == "end" for event in read_events(folder)):
-        return Status.FINISHED
-    if not (folder / LOCK).exists():
-        return Status.UNFINISHED
-    with lock(folder / LOCK) as free:
-        return Status.UNFINISHED if free else Status.RUNNING
-
-
-def read_config(folder: Path) -> Config:
-    """The configuration a run was made with; settings that it did not have yet are today's defaults."""
-    try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        recall(document.get("plugins") or {})
-        return override(Config(), completed(document["settings"]))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
-        raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
-
-
-def tables(folder: Path) -> list[Path]:
-    """The first process's table, then those of the others."""
-    stem, suffix = METRICS.split(".")
-    return [folder / METRICS, *sorted(folder.glob(f"{stem}.*[0-9].{suffix}"))]
-
-
-def _numbered(name: str, process: int) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return name if not process else f"{stem}.{process}{dot}{suffix}"
-
-
-def _present(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS, CHECKPOINTS))
+        return self.folder / numbered(name, self._process)

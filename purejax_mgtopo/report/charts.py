@@ -97,9 +97,9 @@ def line_chart(
     low, high = limits or focus(series)
     x_low = min(float(s.x[0]) for s in series)
     x_high = max(float(s.x[-1]) for s in series)
-    across = _Axis(x_low, x_high if x_high > x_low else x_low + 1, LEFT, WIDTH - RIGHT)
-    up = _Axis(low, high, height - BOTTOM, TOP)
-    parts = [_grid(across, up, height, x_label)]
+    across = Axis(x_low, x_high if x_high > x_low else x_low + 1, LEFT, WIDTH - RIGHT)
+    up = Axis(low, high, height - BOTTOM, TOP)
+    parts = [grid(across, up, height, x_label)]
     clip = f"clip{next(_ids)}"
     parts.append(
         f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT + 4}" '
@@ -128,7 +128,7 @@ def line_chart(
     if lowest < low:
         parts.append(f'<text class="note" x="2" y="{height - 4}">starts at {number(lowest)}</text>')
     description = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
-    return _svg(height, title, description, parts)
+    return svg(height, title, description, parts)
 
 
 def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
@@ -143,7 +143,7 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
     ]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     room = (high - low) * 0.05 or 0.5
-    across = _Axis(low - room, high + room, 12, WIDTH - 12)
+    across = Axis(low - room, high + room, 12, WIDTH - 12)
     base = height - BOTTOM
     parts = [
         f'<path class="grid" d="M{x:.1f} {top}V{base}"/>'
@@ -174,17 +174,18 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
             parts.append(f'<path class="dot" d="{row.look.shape}" transform="{at}"/>')
         parts.append("</g>")
     description = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
-    return _svg(height, title, description, parts)
+    return svg(height, title, description, parts)
 
 
-def heat_map(rates: NDArray, *, title: str) -> Markup:
-    """Open rates [N, N] by receiver (row) and sender (column); the diagonal stays empty."""
+def heat_map(rates: NDArray, *, title: str, weights: bool = False) -> Markup:
+    """Open rates [N, N] by receiver (row) and sender (column), or weights, whose diagonal is drawn too."""
     n = len(rates)
     side = max(22, min(48, 156 // n))
     left, top = 20, 40
     height = top + side * n + 4
     width = left + side * n + 4
     small = ' style="font-size:10px"' if side < 30 else ""
+    unit = "" if weights else " of steps"
     parts = ['<text class="label" x="0" y="12">to \u2193 \u2002from \u2192</text>']
     for i in range(n):
         centre = side * i + side / 2
@@ -194,13 +195,13 @@ def heat_map(rates: NDArray, *, title: str) -> Markup:
         )
         for j in range(n):
             x, y = left + side * j, top + side * i
-            if i == j:
+            if i == j and not weights:
                 parts.append(f'<path class="grid" d="M{x + 4} {y + 4}l{side - 8} {side - 8}"/>')
                 continue
             rate = float(rates[i, j])
             tone = "strong" if rate > 0.78 else "weak"  # where either has a contrast of 4
             parts.append(
-                f"<g><title>agent {i} hears agent {j}: {rate:.1%} of steps</title>"
+                f"<g><title>agent {i} hears agent {j}: {rate:.1%}{unit}</title>"
                 f'<rect class="cell" x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" '
                 f'rx="3" fill-opacity="{0.04 + 0.96 * rate:.3f}"/><text class="{tone}" x="{x + side / 2}" '
                 f'y="{y + side / 2 + 4}" text-anchor="middle"{small}>{100 * rate:.0f}</text></g>'
@@ -208,7 +209,7 @@ def heat_map(rates: NDArray, *, title: str) -> Markup:
     description = "; ".join(
         f"{i} hears {j} in {rates[i, j]:.0%}" for i in range(n) for j in range(n) if i != j
     )
-    return _svg(height, title, description, parts, width)
+    return svg(height, title, description, parts, width)
 
 
 def focus(series: Sequence[Series]) -> tuple[float, float]:
@@ -265,7 +266,7 @@ def interval_text(interval: Interval) -> str:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Data from `low` to `high` onto the page from `start` to `end`."""
 
     low: float
@@ -282,7 +283,14 @@ def _short(label: str, most: int = 22) -> str:
     return label if len(label) <= most else f"{label[: most - 1]}\u2026"
 
 
-def _grid(across: _Axis, up: _Axis, height: int, x_label: str) -> str:
+def grid(
+    across: Axis,
+    up: Axis,
+    height: int,
+    x_label: str,
+    marks: Sequence[tuple[float, str]] | None = None,
+) -> str:
+    """Both axes; `marks` takes the place of round numbers on the x axis."""
     base = height - BOTTOM
     parts = []
     for value in ticks(up.low, up.high, 5):
@@ -291,10 +299,10 @@ def _grid(across: _Axis, up: _Axis, height: int, x_label: str) -> str:
             f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
             f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
         )
-    for value in ticks(across.low, across.high, 4):
+    for value, text in marks or [(v, number(v)) for v in ticks(across.low, across.high, 4)]:
         x = float(across(value))
         parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{base + 15}" text-anchor="middle">{number(value)}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{base + 15}" text-anchor="middle">{text}</text>'
         )
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
@@ -308,9 +316,10 @@ def _points(x: NDArray, y: NDArray) -> str:
     return "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-def _svg(
+def svg(
     height: float, title: str, description: str, parts: Sequence[str], width: float = WIDTH
 ) -> Markup:
+    """A picture of these parts, with its title and what it says in words."""
     name = f"chart{next(_ids)}"
     head = (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d">'

@@ -73,6 +73,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
         score=normalised_interval(experiment.task, summary.final_return),
         edge_rate=summary.edge_rate,
+        bits=_last(data, "bits_per_step", healthy),
         precision=_last(data, "edge_precision", healthy),
         recall=_last(data, "edge_recall", healthy),
         returns=returns,

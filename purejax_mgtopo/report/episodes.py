@@ -73,6 +73,8 @@ def _playback(trained: TrainedRun, seed: int, standing: str) -> Playback:
         claims=claims,
         masks=np.asarray(episode.masks) > 0.5,
         rewards=np.asarray(episode.rewards, float),
+        agents={name: np.asarray(x) for name, x in episode.shown.agents.items()},
+        pairs={name: np.asarray(x) for name, x in episode.shown.pairs.items()},
     )
 
 

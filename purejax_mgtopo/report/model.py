@@ -5,7 +5,8 @@ Shapes: S seeds, E evaluations shown, N agents, T steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -72,6 +73,10 @@ class Playback:
     """[T, N, N] 0 or 1; row i hears column j."""
     rewards: NDArray
     """[T] team rewards."""
+    agents: Mapping[str, NDArray] = field(default_factory=dict)
+    """What the method shows of each agent, by name: [T, N] or [T, N, K]."""
+    pairs: Mapping[str, NDArray] = field(default_factory=dict)
+    """What it shows of each receiver and sender, 0 to 1: [T, N, N]."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Run:
     score: Interval
     """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float
+    bits: float
+    """Bits sent per step at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
     precision: float
     """Share of open edges that are right at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
     recall: float

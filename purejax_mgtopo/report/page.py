@@ -18,6 +18,7 @@ from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import IntervalRow, Look, Series
+from purejax_mgtopo.report.costs import Place, place_chart
 from purejax_mgtopo.report.model import (
     Across,
     Comparison,
@@ -86,6 +87,8 @@ def render(report: ReportContent) -> str:
         eta_looks=ETA_LOOKS,
         settings=settings_of(report.runs),
         final_chart=lambda comparison: final_chart(comparison, looks),
+        cost_chart=lambda comparison: cost_chart(comparison, looks),
+        weighed_of=lambda watched: [chart for one in watched for chart in weight_charts(one)],
         curve_chart=lambda comparison, name: curve_chart(comparison, name, looks),
         pair_chart=lambda run: charts.heat_map(
             run.pairs, title=f"open rate of each edge: {run.method} on {run.task}"
@@ -105,6 +108,22 @@ def looks_of(report: ReportContent) -> dict[str, Look]:
         method: Look(_COLOURS[colour], _dashes(line), marker)
         for method, (colour, line, marker) in styles(methods).items()
     }
+
+
+def weight_charts(watched: Watched) -> list[tuple[str, Markup]]:
+    """What a method shows of pairs: the mean over an episode's steps, with a caption."""
+    return [
+        (
+            f"{watched.method}: {name}, {playback.standing} seed {playback.seed}",
+            charts.heat_map(
+                np.asarray(values, float).mean(axis=0),
+                title=f"{name} of {watched.method} on {watched.task}, seed {playback.seed}",
+                weights=True,
+            ),
+        )
+        for playback in watched.playbacks
+        for name, values in playback.pairs.items()
+    ]
 
 
 def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
@@ -223,8 +242,31 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
             for claim in playback.claims
         ],
         "masks": (playback.masks.astype(np.int64) @ columns).tolist(),
+        "told": {
+            name: [[_digits(agent) for agent in step] for step in values]
+            for name, values in playback.agents.items()
+        },
+        "weights": [
+            np.nan_to_num(values).round(2).reshape(len(values), -1).tolist()
+            for values in playback.pairs.values()
+        ][:1],
         "rewards": [round(float(r), 4) if math.isfinite(r) else 0.0 for r in playback.rewards],
     }
+
+
+def _digits(values: NDArray) -> str:
+    """Whole numbers of an agent, side by side."""
+    return "".join(f"{value:.0f}" for value in np.atleast_1d(np.nan_to_num(values)))
+
+
+def cost_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup | None:
+    """Returns against the bits that they cost; None where no run knows both."""
+    known = [r for r in comparison.runs if math.isfinite(r.bits) and math.isfinite(r.final.point)]
+    if not known:
+        return None
+    places = [Place(r.method, looks[r.method], r.bits, r.final) for r in known]
+    title = f"return against bits per step on {comparison.task}"
+    return place_chart(places, title=title, x_label="bits per step")
 
 
 def _origins(report: ReportContent) -> list[tuple[Origin, list[str]]]:

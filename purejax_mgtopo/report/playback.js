@@ -8,7 +8,7 @@
   const find = (name) => player.querySelector(`[data-part="${name}"]`);
   const [taskBox, methodBox, seedBox] = ["task", "method", "seed"].map(find);
   const [stage, button, scrub, matrix, course, roles] = ["stage", "play", "scrub", "matrix", "course", "roles"].map(find);
-  const told = Object.fromEntries(["step", "edges", "reward", "return"].map((name) => [name, find(name)]));
+  const told = Object.fromEntries(["step", "edges", "reward", "return", "agents"].map((name) => [name, find(name)]));
   const live = find("live");
   const MILLISECONDS = 280;
 
@@ -120,12 +120,16 @@
       count += isOpen;
       place(line, tip, i, j);
       for (const node of [line, tip, bits[k]]) node.classList.toggle("open", isOpen);
+      const weights = replay.weights[0], n = replay.agents;
+      bits[k].style.fillOpacity = weights && isOpen ? 0.15 + 0.85 * weights[step][i * n + j] : "";
     });
     const ended = step === last(), total = replay.rewards.slice(0, step).reduce((a, b) => a + b, 0);
     told.step.textContent = ended ? `${step} of ${last()}, the end` : `${step} of ${last()}`;
     told.edges.textContent = ended ? "\u2013" : `${count} of ${edges.length}`;
     told.reward.textContent = ended ? "\u2013" : round(replay.rewards[step]);
     told.return.textContent = round(total);
+    told.agents.textContent = Object.entries(replay.told)
+      .map(([name, values]) => ended ? name : `${name} ${values[step].join(" ")}`).join(", ") || "\u2013";
     cursor.setAttribute("d", `M${10 + 300 * step / last()} 6V66`);
     scrub.value = step;
     scrub.setAttribute("aria-valuetext", `step ${step} of ${last()}, ${count} of ${edges.length} edges open`);

@@ -8,15 +8,18 @@ Conditions, all without exploration noise and from the same starts:
     open      every edge open
     random    every edge open with the same probability at every step: this seed's own share of open edges under
               `sampled`, over all pairs and steps. So as much is said, but neither to whom nor when is chosen.
+    own       the trained topology, but whoever is heard says what the receiver says
+    shuffled  the trained topology, but whoever is heard says what it says in another episode
+    constant  the trained topology, but whoever is heard says zeros
 
-A team that never hears anything has `sampled` alone.
+A team that never hears anything has `sampled` alone. What `shuffled` keeps of the gain over `cut` is not communication.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax_mpe import Snapshot
 from jaxtyping import Array, Float, Key
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.evaluate import edge_quality, right_counts
@@ -42,10 +45,10 @@ from purejax_mgtopo.algorithm.types import (
     PyTree,
     Streams,
 )
-from purejax_mgtopo.analysis.normalised import normalised_interval, normalised_score
-from purejax_mgtopo.analysis.statistics import Interval, finite_seeds, stratified_bootstrap
+from purejax_mgtopo.analysis.normalised import normalised_score
+from purejax_mgtopo.analysis.statistics import finite_seeds
 from purejax_mgtopo.config import Experiment
-from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.compiler import matmul_precision
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
@@ -54,7 +57,11 @@ from purejax_mgtopo.settings import LARGEST, check_random_seed
 from purejax_mgtopo.trained.channels import RandomEdges
 from purejax_mgtopo.trained.load import load_trained
 
-CONDITIONS = ("sampled", "greedy", "cut", "open", "random")
+EDGES = ("cut", "open", "random")
+CONTENT = ("own", "shuffled", "constant")
+CHANNELS = (*EDGES, *CONTENT)
+"""Other channels than the trained one."""
+CONDITIONS = ("sampled", "greedy", *CHANNELS)
 FILE_NAME = "evaluation.parquet"
 _KIND = b"purejax_mgtopo.evaluation"
 _TOGETHER = 1000  # episodes that are played at the same time
@@ -95,26 +102,11 @@ class Assessment:
     """Every leaf [S, C], in NumPy."""
 
 
-@dataclass(frozen=True)
-class ConditionSummary:
-    """One condition: interquartile means over the finite seeds, with their 95 % bootstrap intervals."""
-
-    condition: str
-    episodic_return: Interval
-    score: Interval
-    """The return between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
-    difference: Interval
-    """The return less that under `sampled`, seed by seed."""
-    edge_rate: Interval
-    edge_quality: Mapping[str, Interval]
-    """Precision and recall, over the seeds that have them; empty where the task knows no right edges."""
-    measures: Mapping[str, Interval]
-
-
 def assess(
     folder: str | Path,
     seeds: Sequence[int] | None = None,
     *,
+    channels: Sequence[str] = CHANNELS,
     episodes: int = 1000,
     episode_seed: int = 0,
 ) -> Assessment:
@@ -123,13 +115,18 @@ def assess(
     Args:
         folder: of the run.
         seeds: by default all that have a checkpoint.
+        channels: which of `CHANNELS` besides the trained one, with sampled and greedy edges.
         episodes: for each seed and condition; the same starts for all of them.
         episode_seed: another one, other episodes. None are those of training nor of its evaluations.
 
     Raises:
         RunError: where there is no run, or no checkpoint.
-        ConfigError: for seeds that the run does not have, no episodes, or an episode seed out of range.
+        ConfigError: for seeds that the run does not have, no episodes, an episode seed out of range, or a channel that
+            there is not.
     """
+    for channel in channels:
+        if channel not in CHANNELS:
+            raise unknown_name("channel", channel, CHANNELS)
     if not 1 <= episodes <= LARGEST:
         raise ConfigError(f"episodes must be from 1 to {LARGEST}, not {episodes}")
     check_random_seed("episode_seed", episode_seed)
@@ -138,7 +135,9 @@ def assess(
     acting = trained.algorithm.parts.acting(trained.networks.parts)
     networks = trained.networks.learner.policy, acting
     with matmul_precision(trained.means.precision):
-        outcome = _play(trained.algorithm, *networks, episode_keys(episode_seed, episodes))
+        chosen = tuple(channel for channel in CHANNELS if channel in channels)
+        keys = episode_keys(episode_seed, episodes)
+        outcome = _play(trained.algorithm, *networks, keys, chosen)
     outcome = jax.tree.map(np.asarray, outcome)
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
@@ -152,39 +151,9 @@ def assess(
         episode_seed=episode_seed,
         seeds=trained.seeds,
         finite=finite & [seed not in frozen for seed in trained.seeds],
-        conditions=CONDITIONS[:1] if silent else CONDITIONS,
+        conditions=CONDITIONS[:1] if silent else (*CONDITIONS[:2], *chosen),
         outcome=outcome,
     )
-
-
-def summarise_conditions(assessment: Assessment) -> list[ConditionSummary]:
-    """Interquartile means over the finite seeds, by condition; none if no seed is finite."""
-    if not assessment.finite.any():
-        return []
-    outcome: Outcome = jax.tree.map(lambda x: x[assessment.finite], assessment.outcome)
-    task = assessment.experiment.task
-
-    def interval(values: ArrayLike) -> Interval:
-        return stratified_bootstrap([values])
-
-    def known(values: ArrayLike) -> Interval:
-        found = np.asarray(values)[np.isfinite(values)]
-        return interval(found) if len(found) else Interval(np.nan, np.nan, np.nan)
-
-    return [
-        ConditionSummary(
-            condition=condition,
-            episodic_return=interval(outcome.episodic_return[:, c]),
-            score=normalised_interval(task, interval(outcome.episodic_return[:, c])),
-            difference=interval(outcome.episodic_return[:, c] - outcome.episodic_return[:, 0]),
-            edge_rate=interval(outcome.edge_rate[:, c]),
-            edge_quality={
-                name: known(values[:, c]) for name, values in outcome.edge_quality.items()
-            },
-            measures={name: interval(values[:, c]) for name, values in outcome.measures.items()},
-        )
-        for c, condition in enumerate(assessment.conditions)
-    ]
 
 
 def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
@@ -243,13 +212,18 @@ def episode_keys(episode_seed: int, episodes: int) -> Key[Array, " episodes"]:
     return jax.random.split(key, episodes)
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@partial(jax.jit, static_argnames=("algorithm", "channels"))
 def _play(
-    algorithm: Algorithm, policies: PyTree, acting: PyTree, keys: Key[Array, " episodes"]
+    algorithm: Algorithm,
+    policies: PyTree,
+    acting: PyTree,
+    keys: Key[Array, " episodes"],
+    channels: tuple[str, ...],
 ) -> Outcome:
     """Every leaf [S, C]. One seed after the other: a program that batches their rollouts gains nothing on a CPU."""
     team = algorithm.team
-    other = team.under(RandomEdges(algorithm.experiment, team.sizes))
+    plain = team.over("clear")
+    other = plain.under(RandomEdges(algorithm.experiment, team.sizes))
 
     def of_seed(networks: tuple[Policy, Both]) -> Outcome:
         policy, own = networks
@@ -262,10 +236,15 @@ def _play(
             acting = replace(own, rule=rate)
             return _outcome(algorithm, other, policy, acting, keys, Mode.EVAL_SAMPLED)
 
-        others = jax.lax.map(at_rate, jnp.stack([jnp.zeros(()), jnp.ones(()), sampled.edge_rate]))
-        return jax.tree.map(
-            lambda s, g, o: jnp.concatenate([s[None], g[None], o]), sampled, greedy, others
-        )
+        rates = {"cut": jnp.zeros(()), "open": jnp.ones(()), "random": sampled.edge_rate}
+        asked = [rates[channel] for channel in EDGES if channel in channels]
+        outcomes = jax.tree.map(lambda *x: jnp.stack(x), sampled, greedy)
+        told = [outcomes, *([jax.lax.map(at_rate, jnp.stack(asked))] if asked else [])]
+        for channel in (channel for channel in CONTENT if channel in channels):
+            heard = plain.over(channel)
+            outcome = _outcome(algorithm, heard, policy, own, keys, Mode.EVAL_SAMPLED)
+            told.append(jax.tree.map(lambda x: x[None], outcome))
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *told)
 
     return jax.lax.map(of_seed, (policies, acting))
 
@@ -283,7 +262,7 @@ def _outcome(
 
         after = jax.vmap(measure)(played.moving[1:], 1 + jnp.arange(env.horizon))
         right = right_counts(env, played)
-        return jnp.sum(played.reward), jnp.mean(played.gates.decision), after, right
+        return jnp.sum(played.reward), jnp.mean(played.open_edges), after, right
 
     episodes = len(keys)
     returns, edges, measured, right = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))

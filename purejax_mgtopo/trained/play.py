@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.part import Shown
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, Purpose, PyTree, Streams
 from purejax_mgtopo.machine.compiler import matmul_precision
@@ -33,6 +34,8 @@ class Episode:
     actions: Float[np.ndarray, "T N A"]
     rewards: Float[np.ndarray, " T"]
     """The team's; their sum is the return."""
+    shown: Shown
+    """What the parts have to show besides, each [T, N, ...]."""
 
 
 def play_episode(
@@ -64,7 +67,7 @@ def play_episode(
 @partial(jax.jit, static_argnames=("algorithm", "mode"))
 def _play(
     algorithm: Algorithm, policy: PyTree, acting: PyTree, key: Key[Array, ""], mode: Mode
-) -> tuple[PyTree, Array, Array, Array]:
+) -> tuple[PyTree, Array, Array, Array, Shown]:
     env = algorithm.env
     played = rollout(env, algorithm.team, policy, acting, Streams.split(key), mode)
 
@@ -73,4 +76,5 @@ def _play(
         return state.replace(key=jax.random.key_data(state.key))  # NumPy has no typed keys
 
     states = jax.vmap(restore)(played.moving, jnp.arange(env.horizon + 1))
-    return states, fill_diagonal(played.gates.decision), played.action, played.reward
+    shown = algorithm.parts.shown(policy.interpreter, played, algorithm.team.seen(played))
+    return states, fill_diagonal(played.open_edges), played.action, played.reward, shown

@@ -22,19 +22,21 @@ import dataclasses
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax_mpe
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
-from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.edges import fill_diagonal, index_distance, seen_distance
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
@@ -42,6 +44,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 
 FORMAT, VERSION = "purejax_mgtopo policy", 2
+_HEADER = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,11 @@ class Header:
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
         experiment = override(Experiment(), self.settings)
-        return Team(experiment, Sizes(self.agents, self.observation, self.action))
+        task = jax_mpe.make(
+            self.task.partition("@")[0]
+        )  # whoever moves the prey, which is not here
+        near = seen_distance if task.others_seen else index_distance
+        return Team(experiment, Sizes(self.agents, self.observation, self.action), near)
 
     def layout(self) -> ActingNetworks:
         """Shape and dtype of every parameter."""
@@ -156,7 +163,7 @@ class ExportedTeam:
         step, carry = self.team.step(*self.networks, seen, carry, tape, mode)
         return Decision(
             action=step.action,
-            topology=fill_diagonal(step.gates.decision),
+            topology=fill_diagonal(step.open_edges),
             probability=fill_diagonal(step.gates.probability),
             carry=carry,
         )
@@ -198,17 +205,21 @@ def digest(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
 def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
     again = "export it again by `mgtopo export`"
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size
+        # A pipe or a device may never end.
+        content = open(path, "rb") if path.is_file() else io.BytesIO()  # noqa: SIM115 - closed below
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        with content, np.load(_zip(content), allow_pickle=False) as archive:
             # Ours are not compressed: what unpacks to far more than it is would only fill the memory.
-            if sum(entry.file_size for entry in archive.zip.infolist()) > 4 * len(content):
+            if sum(entry.file_size for entry in archive.zip.infolist()) > 4 * size:
                 raise ValueError("it unpacks to many times its size")
-            arrays = {name: archive[name] for name in archive.files}
-        document = json.loads(arrays.pop("header").tobytes())
-        ours, version = document.pop("format") == FORMAT, document.pop("version")
+            if archive.zip.getinfo("header.npy").file_size > _HEADER:
+                raise ValueError("its header is too long")
+            document = json.loads(archive["header"].tobytes())
+            ours, version = document.pop("format") == FORMAT, document.pop("version")
+            arrays = {name: archive[name] for name in archive.files if name != "header" and ours}
     except Exception as error:  # the damage decides which
         raise RunError(f"{path} is damaged or not an exported policy; {again}") from error
     if not ours:
@@ -228,6 +239,14 @@ def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
     except (TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be run by this code: {error}; {again}") from error
     return header, arrays
+
+
+def _zip(file: IO[bytes]) -> IO[bytes]:
+    """An archive; of other files NumPy would read the whole before anybody could ask for its size."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no archive")
+    file.seek(0)
+    return file
 
 
 def _check_layout(header: Header, arrays: Mapping[str, NDArray]) -> None:

@@ -17,6 +17,7 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.fingerprint import in_common
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
@@ -94,10 +95,11 @@ def train(
 
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
-    folder = expanded(folder)
+    folder, config = expanded(folder), Config(experiment, means)
     with _alone(), heard() as stop:
+        processes.agree(in_common([config], command="train"))
         processes.in_first(partial(refuse_existing, folder))
-        population = _build(Config(experiment, means))
+        population = _build(config)
         stop.refuse_to_begin()
         return _run(population, folder, reporter, name, command, resume_it=False)
 
@@ -125,6 +127,9 @@ def resume(
     """
     folder = expanded(folder)
     config = read_config(folder)
+    processes.agree(
+        in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
+    )
     if episodes is not None and episodes != config.experiment.episodes:
         config = extended(config, folder, episodes)
     processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))
@@ -161,6 +166,7 @@ def _run(
 ) -> RunResult:
     config = population.config
     with contextlib.ExitStack() as stack:
+        stack.enter_context(processes.to_go_on(f"start all again by `mgtopo resume {folder}`"))
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)

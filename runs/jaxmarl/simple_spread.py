@@ -61,7 +61,9 @@ class SimpleSpread(jax_mpe.Scenario):
         )  # theirs: nothing, left, right, down, up, each from 0 to 1
         parts = [jnp.zeros_like(x), -x, x, -y, y]
         moves = jnp.clip(jnp.stack(parts, axis=-1), 0.0, 1.0)
-        _, new, *_ = ENV.step_env(state.key, state.theirs(), dict(zip(ENV.agents, moves)))
+        _, new, *_ = ENV.step_env(
+            state.key, state.theirs(), dict(zip(ENV.agents, moves, strict=True))
+        )
         return state.replace(agent_position=new.p_pos[:3], agent_velocity=new.p_vel[:3])
 
     def observe(self, state):

@@ -93,6 +93,16 @@ def test_the_numbers_are_means_over_episodes():
     np.testing.assert_allclose(
         numbers["edge_rate_greedy"], np.mean(greedy.gates.decision), rtol=1e-6
     )
+    bits = 32 * algorithm("reinforce", TASK).env.observation_size  # the LSTM's messages
+    for episodes, end in ((sampled, ""), (greedy, "_greedy")):
+        edges = messages = 0
+        for step in np.asarray(episodes.gates.decision).reshape(-1, AGENTS, AGENTS - 1):
+            heard = {[j for j in range(AGENTS) if j != i][k] for i, k in np.argwhere(step > 0)}
+            edges, messages = edges + step.sum(), messages + len(heard)
+        steps = EPISODES * 25
+        np.testing.assert_allclose(numbers[f"edges_per_step{end}"], edges / steps, rtol=1e-5)
+        np.testing.assert_allclose(numbers[f"messages_per_step{end}"], messages / steps, rtol=1e-5)
+        np.testing.assert_allclose(numbers[f"bits_per_step{end}"], edges * bits / steps, rtol=1e-5)
     pairs, opened = np.asarray(numbers["pair_rate"]), np.asarray(sampled.gates.decision)
     for i in range(AGENTS):
         senders = [j for j in range(AGENTS) if j != i]

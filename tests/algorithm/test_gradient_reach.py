@@ -1,6 +1,8 @@
 """Which loss may reach which parameters: every "no" of the specification is an exact zero."""
 
 import functools
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from core_cases import (
     algorithm,
     both,
+    context,
     is_zero,
     jit,
     made_up_window,
@@ -22,17 +25,37 @@ from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Both, Mode
 
 TASK = "toy_follow_holder"
-GROUPS = ("critic", "policy", "gates", "eta", "baseline")
+GROUPS = ("critic", "policy", "gates", "own", "eta", "baseline")
+"""`own`: what the interpreter acts with besides its share of the policy."""
 
 REACH = {
     ("td", "reinforce"): {"critic"},
     ("td", "stgs"): {"critic"},
     ("td", "meta"): {"critic"},
+    ("td", "dial"): {"critic"},
+    ("td", "rial"): {"critic"},
     ("policy", "none"): {"policy"},
     ("policy", "full"): {"policy"},
     ("policy", "reinforce"): {"policy"},
     ("policy", "meta"): {"policy"},
     ("policy", "stgs"): {"policy", "gates"},
+    ("policy", "dial"): {"policy"},
+    ("policy", "rial"): {"policy"},
+    ("symbol TD", "rial"): {"own"},
+    ("td", "gated_acml"): {"critic"},
+    ("td", "vbc"): {"critic"},
+    ("policy", "gated_acml"): {"policy"},
+    ("policy", "vbc"): {"policy"},
+    ("label", "gated_acml"): {"gates"},
+    ("td", "i2c"): {"critic"},
+    ("td", "atoc"): {"critic"},
+    ("td", "commformer"): {"critic"},
+    ("policy", "i2c"): {"policy"},
+    ("policy", "atoc"): {"policy"},
+    ("policy", "commformer"): {"policy", "gates"},
+    ("causal label", "i2c"): {"gates"},
+    ("group label", "atoc"): {"gates"},
+    ("confidence", "vbc"): {"gates"},
     ("score", "reinforce"): {"gates"},
     ("meta objective", "meta"): {"eta"},
     ("baseline TD", "reinforce"): {"baseline"},
@@ -46,10 +69,12 @@ def parts(method):
     made = algorithm(method, TASK)
     learner = jit(made.maddpg.init)(jax.random.key(0))
     rule = jit(made.team.rule.init)(jax.random.key(1))
+    own = jit(made.team.interpreter.init)(jax.random.key(2))
     everything = {
         "critic": learner.critic,
         "policy": learner.policy,
         "gates": made.team.rule.acting(rule),
+        "own": made.team.interpreter.acting(own),
         "eta": rule.eta if method == "meta" else (),
         "baseline": rule.baseline.params if hasattr(rule, "baseline") else (),
     }
@@ -58,21 +83,30 @@ def parts(method):
 
 def played(made, everything, key=3):
     """A trajectory that depends on the parameters, through the environment and all."""
-    keys, acting = play_keys(jax.random.key(key)), Both(everything["gates"])
+    keys, acting = play_keys(jax.random.key(key)), Both(everything["gates"], everything["own"])
     return rollout(made.env, made.team, everything["policy"], acting, keys, Mode.ROLLOUT, 0.1)
 
 
+def seen_window(made):
+    """Transitions of random numbers, within episodes: what was kept is what an episode starts with."""
+    memory = made.parts.memory
+    window = made_up_window(4, made.env.num_agents, made.env.observation_size, memory)
+    kept = made.parts.kept(made.parts.initial_carry(window.begins.shape))
+    return window.replace(kept=kept)
+
+
 def td(made, rule, everything):
-    window = made_up_window(4, made.env.num_agents, made.env.observation_size)
+    window = seen_window(made)
     # The target is made of the same parameters, so that a leak through it would show.
-    target = Targets(everything["policy"], Both(everything["gates"]), everything["critic"])
+    acting = Both(everything["gates"], everything["own"])
+    target = Targets(everything["policy"], acting, everything["critic"])
     y = made.maddpg.td_target(target, window, both(jax.random.key(5)))
     return made.maddpg.critic_loss(everything["critic"], window, y)
 
 
 def policy(made, rule, everything):
-    window = made_up_window(4, made.env.num_agents, made.env.observation_size)
-    acting, keys = Both(everything["gates"]), both(jax.random.key(6))
+    window = seen_window(made)
+    acting, keys = Both(everything["gates"], everything["own"]), both(jax.random.key(6))
     return made.maddpg.policy_loss(everything["policy"], acting, everything["critic"], window, keys)
 
 
@@ -104,7 +138,59 @@ def baseline_td(made, rule, everything):
     return made.team.rule.baseline.fit(state, tau, made.team.rule.priced_reward(tau))[1]
 
 
+def symbol_td(made, rule, everything):
+    tau = jax.lax.stop_gradient(played(made, everything))
+    net = made.team.interpreter
+    known = net.known(tau, made.team.seen(tau))
+    symbol, own = tau.kept.interpreter, everything["own"]
+    return net.loss(own, own, known[:-1], symbol, tau.reward, known[1:])
+
+
+def told(made, everything):
+    """A trajectory that is data, and what a rule is told to learn from it."""
+    acting = Both(everything["gates"], everything["own"])
+    now = replace(
+        context(),
+        seen=made.team.seen,
+        act=partial(made.team.act, everything["policy"], acting),
+        value=partial(made.maddpg.value, everything["critic"]),
+    )
+    return jax.lax.stop_gradient(played(made, everything)), now
+
+
+def label(made, rule, everything):
+    tau, now = told(made, everything)
+    gain = made.team.rule.gain(tau, now)
+    label = (gain > jnp.median(gain)) + 0.0 * gain
+    return made.team.rule.loss(everything["gates"]["gate"], tau.observation[:-1], label)
+
+
+def confidence(made, rule, everything):
+    tau, now = told(made, everything)
+    aim = made.team.rule.aim(tau, now)
+    return made.team.rule.loss(everything["gates"]["values"], tau.observation[:-1], aim)
+
+
+def causal_label(made, rule, everything):
+    tau, now = told(made, everything)
+    part, seen = made.team.rule, tau.observation[:-1]
+    effect = part.effects(now.value, seen, part.candidates(tau.action, tau.gates.aux))
+    return part.loss(everything["gates"], seen, (effect > jnp.median(effect)) + 0.0 * effect)
+
+
+def group_label(made, rule, everything):
+    tau, now = told(made, everything)
+    feature = played(made, everything).feature  # it is for the rule to keep gradients from it
+    gain = made.team.rule.gain(tau, now)
+    return made.team.rule.loss(everything["gates"], feature, gain, tau.gates.aux.initiator)
+
+
 LOSSES = {
+    "causal label": causal_label,
+    "group label": group_label,
+    "label": label,
+    "confidence": confidence,
+    "symbol TD": symbol_td,
     "td": td,
     "policy": policy,
     "score": score,

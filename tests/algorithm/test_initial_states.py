@@ -19,7 +19,14 @@ from resume_cases import tiny
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.population.population import Population
 
-GRID = [*(f"{rule}+lstm" for rule in RULES), "meta+commnet"]
+GRID = [
+    *(f"{rule}+lstm" for rule in RULES),
+    *("meta+commnet", "full+rial", "vbc+vbc", "commformer+gat"),
+    *(
+        pytest.param(pair, marks=pytest.mark.slow)
+        for pair in ("full+dial", "gated_acml+acml", "i2c+lstm", "atoc+atoc")
+    ),
+]
 WARMUP = 3
 
 
@@ -47,6 +54,11 @@ def test_targets_equal_the_networks_and_optimisers_have_seen_nothing(method: str
     if hasattr(rule, "nu"):
         assert is_zero(rule.nu)
         assert jax.tree.structure(rule.nu) == jax.tree.structure(rule.gates)
+    for part in (rule, state.parts.interpreter):
+        if hasattr(part, "optimizer"):
+            counts_and_moments(part.optimizer)
+        if hasattr(part, "target"):
+            assert_same(part.target, part.values)
     if hasattr(rule, "baseline"):
         counts_and_moments(rule.baseline.optimizer)
         assert is_zero(rule.baseline.moments)

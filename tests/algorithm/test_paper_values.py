@@ -49,6 +49,7 @@ OURS = {
     "topology": "meta",
     "messages": "lstm",
     "critic": "mlp",
+    "channel": "clear",
     "seeds": 8,
     "first_seed": 0,
     "chunk_episodes": 100,
@@ -83,6 +84,30 @@ OURS = {
     "message.rounds": 2,
     "message.aggregate": "mean",
     "message.share_hops": False,
+    "member.dial.bits": 8,
+    "member.dial.noise": 2.0,
+    "member.dial.window": 5,
+    "member.rial.symbols": 4,
+    "member.rial.epsilon": 0.05,
+    "member.rial.learning_rate": 5e-4,
+    "member.rial.memory_episodes": 250,
+    "member.gated_acml.pruning": 0.5,
+    "member.gated_acml.open_share": 0.2,
+    "member.i2c.percentile": 60.0,
+    "member.i2c.candidates": 8,
+    "member.i2c.sharpness": 8.0,
+    "member.i2c.relabel_every": 20,
+    "member.i2c.regulariser": 0.01,
+    "member.i2c.order": "published",
+    "member.vbc.penalty": 0.1,
+    "member.atoc.persistence": 5,
+    "member.atoc.collaborators": 3,
+    "member.atoc.initiation": 0.1,
+    "member.atoc.stop_thoughts": False,
+    "member.commformer.share": 0.4,
+    "member.commformer.learning_rate": 1e-4,
+    "member.commformer.every": 5,
+    "member.commformer.freeze_after": 1.0,
     "evaluation.every": 500,
     "evaluation.episodes": 100,
     "evaluation.seed": 20_210,
@@ -276,10 +301,20 @@ def test_presets_are_those_of_the_table() -> None:
         "tarmac": ("full", "tarmac", True),
         "magic": ("magic", "gat", True),
         "random": ("random", "lstm", False),
+        "dial": ("full", "dial", True),
+        "rial": ("full", "rial", True),
+        "gated_acml": ("gated_acml", "acml", False),
+        "vbc": ("vbc", "vbc", True),
+        "i2c": ("i2c", "lstm", True),
+        "atoc": ("atoc", "atoc", True),
+        "commformer": ("commformer", "gat", True),
+        "expocomm": ("exponential", "gat", True),
     }
     assert (
         with_method(Experiment(), "ic3net").message.aggregate == "others"
     )  # IC3Net divides by N - 1
+    for late in ("dial", "rial", "expocomm"):
+        assert with_method(Experiment(), late).message.latency == 1
     assert set(METHODS) == set(points)
     for name, point in points.items():
         chosen = with_method(Experiment(), name)

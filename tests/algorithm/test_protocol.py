@@ -90,7 +90,7 @@ class Talker(Interpreter):
         passed_on = jnp.concatenate([seen.feature, told[..., :2]], axis=-1)
         return Heard(jnp.tanh(told), said, offset=mask @ words, message=passed_on)
 
-    def penalty(self, acting, step):
+    def penalty(self, acting, step, value):
         return self.weight * (jnp.sum(acting**2) + jnp.mean(step.seen.message**2))
 
     def learn(self, state, trajectory, context):

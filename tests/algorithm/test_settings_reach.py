@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import pytest
-from core_cases import NOTHING, Algorithm, context, small
+from core_cases import NOTHING, Algorithm, small
 
 from purejax_mgtopo.algorithm.evaluate import evaluate
 from purejax_mgtopo.algorithm.types import Mode, Streams
@@ -22,7 +22,7 @@ from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.population.waves import split_into_waves
 
 TASK = "navigation_N3_l3"
-NETWORKS = {"policies", "critic's start", "rule's start"}
+NETWORKS = {"policies", "critic's start", "rule's start", "interpreter's start"}
 ALL = {
     *NETWORKS,
     "warm-up",
@@ -34,6 +34,7 @@ ALL = {
     "policy",
     "track",
     "learn",
+    "interpreter's learning",
     "outer",
     "iteration",
     "evaluation",
@@ -72,6 +73,9 @@ class Pieces:
     def _rules_start(self):
         return self.made.team.rule.init, self.key
 
+    def _interpreters_start(self):
+        return self.made.team.interpreter.init, self.key
+
     def _warm_up(self):
         return self.made.init, self.key
 
@@ -106,10 +110,20 @@ class Pieces:
         return self.made.maddpg.track, self.state.target, self.state.learner, self.acting
 
     def _learn(self):
-        def learn(state, trajectory, slope):
-            return self.made.team.rule.learn(state, trajectory, context(slope))
+        return self._learning("rule")
 
-        return learn, self.state.parts.rule, self.state.trajectory, self.acting.rule
+    def _interpreters_learning(self):
+        return self._learning("interpreter")
+
+    def _learning(self, which):
+        def learn(state, slopes, window, clock, keys):
+            context = self.made._context(state.learner, state.parts, window, clock)
+            own, key, slope = (getattr(x, which) for x in (state.parts, keys.learning, slopes))
+            part = getattr(self.made.parts, which)
+            told = context(key=key, policy_gradient=slope, shared=())
+            return part.learn(own, state.trajectory, told)
+
+        return learn, self.state, self.acting, self.window, self.clock, self.keys
 
     def _outer(self):
         function, *given = self._learn()
@@ -241,9 +255,64 @@ REACH = {
         "commnet",
         idle="meta none",
     ),
+    "member.dial.bits": reach(
+        2,
+        "policies, warm-up, play, quiet play, add, sample, critic, policy, track, interpreter's learning, iteration, "
+        "evaluation",
+        "dial",
+        idle="meta",
+    ),
+    "member.dial.noise": reach(0.5, f"play, critic, policy, {PLAYS}", "dial", idle="meta"),
+    "member.dial.window": reach(3, "sample, critic, policy, iteration", "dial", idle="meta"),
+    "member.rial.symbols": reach(
+        3,
+        "policies, interpreter's start, warm-up, play, quiet play, critic, policy, track, interpreter's learning, "
+        "iteration, evaluation",
+        "rial",
+        idle="dial",
+    ),
+    "member.rial.epsilon": reach(0.5, f"play, {PLAYS}", "rial", idle="dial"),
+    "member.rial.learning_rate": reach(
+        0.5, "interpreter's learning, iteration", "rial", idle="dial"
+    ),
+    "member.rial.memory_episodes": reach(
+        3, "interpreter's start, warm-up, interpreter's learning, iteration", "rial", idle="dial"
+    ),
+    "member.gated_acml.pruning": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
+    "member.gated_acml.open_share": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
+    "member.i2c.percentile": reach(50.0, "learn, iteration", "i2c", idle="meta"),
+    "member.i2c.candidates": reach(
+        4, f"play, quiet play, critic, policy, learn, evaluation, {PLAYS}", "i2c", idle="meta"
+    ),
+    "member.i2c.sharpness": reach(4.0, "policy, learn, iteration", "i2c", idle="meta"),
+    "member.i2c.relabel_every": reach(10, "learn, iteration", "i2c", idle="meta"),
+    "member.i2c.regulariser": reach(0.0, "policy, iteration", "i2c", idle="meta"),
+    "member.i2c.order": reach("released", "learn, iteration", "i2c", idle="meta"),
+    "member.atoc.persistence": reach(
+        3, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "atoc", idle="meta"
+    ),
+    "member.atoc.collaborators": reach(
+        1, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "atoc", idle="meta"
+    ),
+    "member.atoc.initiation": reach(0.3, f"play, {PLAYS}", "atoc", idle="meta"),
+    "member.atoc.stop_thoughts": reach(
+        True, f"play, quiet play, critic, policy, learn, evaluation, {PLAYS}", "atoc", idle="meta"
+    ),
+    "member.commformer.share": reach(
+        1.0, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "commformer", idle="meta"
+    ),
+    "member.commformer.learning_rate": reach(0.5, "learn, iteration", "commformer", idle="meta"),
+    "member.commformer.every": reach(3, "learn, iteration", "commformer", idle="meta"),
+    "member.commformer.freeze_after": reach(0.5, "learn, iteration", "commformer", idle="meta"),
+    "member.vbc.penalty": reach(0.3, "policy, iteration", "vbc", idle="meta"),
     "evaluation.episodes": reach(4, "evaluation"),
     "evaluation.seed": reach(7, "evaluation"),
     "updates_per_iteration": reach(1, "outer, iteration"),
+    "channel": reach(
+        "shuffled",
+        "warm-up, play, quiet play, critic, policy, iteration, evaluation",
+        idle="none",
+    ),
     # These move no piece: what they move is below.
     "seeds": reach(2, ""),
     "first_seed": reach(2, ""),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from purejax_mgtopo.cli import running
 from purejax_mgtopo.config import Config, Experiment, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import startup
+from purejax_mgtopo.methods import METHODS
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training import run as runner
@@ -380,3 +382,14 @@ def test_auto_is_another_word_for_zero(words: list[str]) -> None:
     command = cli.parse(["fit", "--lanes", "3", *words])
     assert (command.means.lanes, command.means.microbatch) == (0, 0)
     assert cli.parse(["fit", "--wandb", "auto"]).means.wandb == "auto"
+
+
+def test_methods_say_what_they_are_and_where_they_were_published(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, method in METHODS.items():
+        (line,) = (x for x in lines if x.split()[:1] == [name] and f" {method.topology} + " in x)
+        assert f"{method.topology} + {method.messages}" in line
+        year = re.search(r"\b(19|20)\d\d\b", line)
+        assert year or method.name == "random", name

@@ -198,3 +198,16 @@ def test_actions_are_clipped(name):
     shape = (env.num_agents, 2)
     wild = env.step(state, jnp.full(shape, 7.0))[1].reward
     assert float(wild) == pytest.approx(float(env.step(state, jnp.ones(shape))[1].reward))
+
+
+def test_late_goals_stay_for_two_steps_and_are_scored_in_the_second():
+    states, timesteps = play("toy_late_goals", tell_partner)
+    goal = np.asarray(states.goal)
+    np.testing.assert_array_equal(goal[:, 0:24:2], goal[:, 1:25:2])
+    assert np.any(goal[:, 1] != goal[:, 2])
+    first, second = (np.asarray(timesteps.observation.agents_view)[:, t::2, :, 7] for t in (1, 0))
+    assert not first.any() and second.all()  # the view after step t is that of step t + 1
+    assert timesteps.reward == pytest.approx(0.0, abs=1e-6)
+    _, silent = play("toy_late_goals", stay)
+    expected = np.where(np.arange(25) % 2 == 1, -1.28, 0.0)
+    np.testing.assert_allclose(silent.reward, np.broadcast_to(expected, (EPISODES, 25)), atol=1e-4)

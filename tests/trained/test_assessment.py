@@ -21,7 +21,7 @@ from purejax_mgtopo.algorithm.types import Both, Streams
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli.tables import assessment_table, console
 from purejax_mgtopo.config import Config, Experiment, override
-from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.trained import assess as assessment
 from purejax_mgtopo.trained.assess import (
     CONDITIONS,
@@ -30,12 +30,12 @@ from purejax_mgtopo.trained.assess import (
     assess,
     episode_keys,
     frozen_seeds,
-    summarise_conditions,
     write_table,
 )
 from purejax_mgtopo.trained.export import export
 from purejax_mgtopo.trained.load import TrainedRun, load_trained
 from purejax_mgtopo.trained.policy import ExportedTeam, load_policy
+from purejax_mgtopo.trained.worth import share_kept, summarise_conditions
 from purejax_mgtopo.training.recipe import load_recipe
 
 RUNS = Path(__file__).parents[2] / "runs"
@@ -143,7 +143,7 @@ def test_channels_carry_what_they_are_said_to(run, monkeypatch) -> None:
     monkeypatch.setattr(assessment, "load_trained", changed(of_gates=[-2.0, 1.0]))
     assessed = assess(run, episodes=40, episode_seed=7)
     assert assessed.conditions == CONDITIONS and assessed.finite.all()
-    sampled, greedy, cut, opened, random = assessed.outcome.edge_rate.T
+    sampled, greedy, cut, opened, random, *content = assessed.outcome.edge_rate.T
     assert sampled[0] < 0.3 and 0.6 < sampled[1]
     np.testing.assert_array_equal(cut, 0)
     np.testing.assert_array_equal(opened, 1)
@@ -151,9 +151,14 @@ def test_channels_carry_what_they_are_said_to(run, monkeypatch) -> None:
     draws = 40 * 25 * 6
     assert np.all(np.abs(random - sampled) < 5 * 0.5 * np.sqrt(1 / draws))
     np.testing.assert_array_equal(greedy, [0, 1])
+    assert len(content) == 3
+    for rate in (
+        content
+    ):  # the same edges, if not quite the same starts of them: what is heard moves bodies
+        assert np.all(np.abs(rate - sampled) < 0.1)
     for sampled, greedy, *others in assessed.outcome.episodic_return:  # the channel matters
         assert greedy in others[:2]
-        assert len({sampled, *others}) == 4
+        assert len({sampled, *others}) == 7
 
 
 def test_a_seed_is_assessed_alike_alone_and_in_company(run, assessed) -> None:
@@ -199,8 +204,9 @@ def test_a_team_that_hears_nothing_has_one_channel(tmp_path, monkeypatch) -> Non
 def synthetic(**changes: Any) -> Assessment:
     """Four seeds, the last one diverged; cutting costs exactly 2 whatever the seed."""
     sampled = np.array([1.0, 5.0, 9.0, np.nan])
-    returns = np.stack([sampled, sampled + 1, sampled - 2, sampled, sampled], axis=1)
-    flat = np.zeros((4, 5))
+    falls = [0, 1, -2, 0, 0, -2, -1.5, -2]
+    returns = np.stack([sampled + fall for fall in falls], axis=1)
+    flat = np.zeros((4, len(CONDITIONS)))
     settings: dict[str, Any] = dict(
         folder=Path("results/a"),
         experiment=Experiment(),
@@ -230,13 +236,38 @@ def test_summaries_are_paired_by_seed_and_leave_out_the_diverged() -> None:
         ((low + 52.5136) / 44.9763, (high + 52.5136) / 44.9763)
     )
     assert summarise_conditions(synthetic(finite=np.zeros(4, bool))) == []
+    assert rows["sampled"].kept is None and rows["cut"].kept is None
+    for condition, share in (("greedy", 1.5), ("own", 0), ("shuffled", 0.25), ("open", 1)):
+        kept = rows[condition].kept
+        assert kept is not None and (kept.point, kept.low, kept.high) == (share, share, share)
+
+
+def test_a_share_of_the_gain_is_a_ratio_of_interquartile_means_of_whole_seeds() -> None:
+    returns = np.array([[10.0, 0.0, 6.0], [20, 1, 5], [30, 2, 4], [41, 3, 30], [70, 4, 4.5]])
+    names = ("sampled", "cut", "shuffled")
+    kept = share_kept(returns, names, 2)
+    assert kept is not None
+    left, whole = sorted(returns[:, 2] - returns[:, 1]), sorted(returns[:, 0] - returns[:, 1])
+    assert kept.point == pytest.approx(np.mean(left[1:4]) / np.mean(whole[1:4]))
+    draws = np.random.default_rng(5).integers(0, 5, (20_000, 5))
+
+    def middle(values: Any) -> Any:
+        return np.sort(values[draws], axis=1)[:, 1:4].mean(axis=1)
+
+    ratios = middle(returns[:, 2] - returns[:, 1]) / middle(returns[:, 0] - returns[:, 1])
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    assert (kept.low, kept.high) == pytest.approx((low, high), rel=0.1)
+    assert share_kept(returns, ("sampled", "open", "shuffled"), 2) is None  # nothing was cut
+    assert share_kept(returns[:, [1, 0, 2]], names, 2) is None  # a loss
+    noise = np.array([[1.0, 0, 0], [-1, 0, 0], [2, 0, 0], [-2, 0, 0], [0.5, 0, 0]])
+    assert share_kept(noise, names, 2) is None  # no gain that could be told from none
 
 
 def test_the_terminal_shows_scores_and_a_dash_where_there_is_none(capsys) -> None:
     for task, shown in (("navigation_N3_l3", "1.28"), ("navigation_N4_l2", "-")):
         console().print(assessment_table(synthetic(experiment=Experiment(task=task))))
         out = capsys.readouterr().out.splitlines()
-        heading = next(line for line in out if "edges are" in line)
+        heading = next(line for line in out if "channel" in line)
         row = next(line for line in out if line.strip().startswith("sampled"))
         assert "score" in heading
         assert shown in row.split()
@@ -247,7 +278,7 @@ def test_a_seed_asked_for_twice_is_one_sample(run, tmp_path, capsys) -> None:
     words = ["evaluate", str(run), "--seeds", "4", "4", "5", "--episodes", "2", "--out", str(out)]
     assert cli.main(words) == 0
     assert "2 seeds" in capsys.readouterr().out
-    assert parquet.read_table(out)["seed"].to_pylist() == [4] * 5 + [5] * 5
+    assert parquet.read_table(out)["seed"].to_pylist() == [4] * 8 + [5] * 8
 
 
 def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
@@ -263,13 +294,13 @@ def test_the_table_has_a_row_for_every_seed_and_condition(tmp_path) -> None:
     )
     path = write_table([synthetic(), other], tmp_path / "table.parquet")
     table = parquet.read_table(path).to_pylist()
-    assert len(table) == 4 * 5 + 1
+    assert len(table) == 4 * 8 + 1
     row = next(row for row in table if (row["seed"], row["condition"]) == (1, "cut"))
     assert (row["return"], row["edge_rate"], row["collisions"]) == (3, 0.5, 3)
     assert (row["run"], row["method"], row["finite"]) == ("results/a", "meta", True)
     assert row["normalised_score"] == pytest.approx((3 + 52.5136) / 44.9763)
     assert row["touches_end"] is None and row["trained_episodes"] == 10
-    assert [r["finite"] for r in table if r["seed"] == 3] == [False] * 5
+    assert [r["finite"] for r in table if r["seed"] == 3] == [False] * 8
     assert (table[-1]["task"], table[-1]["touches_end"]) == ("push_N3", 1)
     assert table[-1]["collisions"] is None
 
@@ -288,7 +319,7 @@ def test_seeds_that_diverged_are_left_out_and_counted(run, capsys, monkeypatch) 
     assert cli.main(["evaluate", str(run), "--episodes", "2", "--out", str(out)]) == 0
     assert "1 of 2 seeds" in capsys.readouterr().out
     rows = parquet.read_table(out).to_pylist()
-    assert [row["finite"] for row in rows] == [False] * 5 + [True] * 5
+    assert [row["finite"] for row in rows] == [False] * 8 + [True] * 8
 
 
 def test_frozen_seeds_are_those_that_the_metrics_call_non_finite(run, tmp_path) -> None:
@@ -317,9 +348,9 @@ def test_a_sweeps_results_are_evaluated_run_by_run(run, tmp_path, capsys) -> Non
     (line,) = shown.err.splitlines()
     assert "left out" in line and "zero has no checkpoint" in line
     rows = parquet.read_table(tmp_path / "evaluation.parquet").to_pylist()
-    assert [(Path(row["run"]).name, row["seed"]) for row in rows] == [("one", 5)] * 5 + [
+    assert [(Path(row["run"]).name, row["seed"]) for row in rows] == [("one", 5)] * 8 + [
         ("two", 5)
-    ] * 5
+    ] * 8
     assert cli.main(["evaluate", str(tmp_path / "task" / "zero")]) == 1
 
 
@@ -367,3 +398,28 @@ def test_cutting_the_channel_brings_back_the_silent_optimum(tmp_path) -> None:
     assert np.all(rounds["cut"] < -1.28 + 0.02)
     for same in ("greedy", "open", "random"):  # all its edges are open anyway
         np.testing.assert_allclose(rounds[same], rounds["sampled"], rtol=1e-4)
+
+
+def test_channels_are_chosen_by_name(run, assessed, tmp_path, capsys) -> None:
+    some = assess(run, [5], channels=("shuffled", "cut"), episodes=40, episode_seed=7)
+    assert some.conditions == ("sampled", "greedy", "cut", "shuffled")
+    of_all = [CONDITIONS.index(condition) for condition in some.conditions]
+    for one, both in zip(
+        jax.tree.leaves(some.outcome), jax.tree.leaves(assessed.outcome), strict=True
+    ):
+        np.testing.assert_allclose(one[0], both[1, of_all], rtol=1e-5)
+    with pytest.raises(ConfigError, match="unknown channel 'shufled'.*shuffled"):
+        assess(run, channels=("shufled",))
+    out = tmp_path / "table.parquet"
+    words = ["evaluate", str(run), "--channel", "own", "--episodes", "2", "--out", str(out)]
+    assert cli.main(words) == 0
+    assert "own" in capsys.readouterr().out
+    assert parquet.read_table(out)["condition"].to_pylist() == ["sampled", "greedy", "own"] * 2
+
+
+def test_the_terminal_says_which_share_of_the_gain_a_channel_keeps(capsys) -> None:
+    console().print(assessment_table(synthetic()))
+    out = capsys.readouterr().out
+    assert "gain kept" in out
+    row = next(line for line in out.splitlines() if line.strip().startswith("shuffled"))
+    assert "25% [25%, 25%]" in row

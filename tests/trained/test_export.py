@@ -90,6 +90,14 @@ def observations(trained: TrainedRun, steps: int, batch: int = 5, seed: int = 9)
     return list(jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32))
 
 
+PAIRS = (
+    *(("full", "dial"), ("full", "rial"), ("right", "tarmac"), ("gated_acml", "acml")),
+    *(("i2c", "lstm"), ("vbc", "vbc"), ("atoc", "atoc"), ("commformer", "gat")),
+)
+"""Rules and interpreters that are tried once each."""
+RULES = [name for name in methods.TOPOLOGIES if name == "full" or name not in dict(PAIRS)]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -100,7 +108,8 @@ def observations(trained: TrainedRun, steps: int, batch: int = 5, seed: int = 9)
             "message__latency": latency,
         }
         for topology, messages, shared, latency in [
-            *itertools.product(methods.TOPOLOGIES, ("lstm", "commnet"), (False, True), (0, 1)),
+            *itertools.product(RULES, ("lstm", "commnet"), (False, True), (0, 1)),
+            *((*pair, True, latency) for pair in PAIRS for latency in (0, 1)),
             *itertools.product(("magic",), ("gat", "tarmac"), (False, True), (0, 1)),
         ]
     ]
@@ -129,7 +138,7 @@ def test_acts_as_the_training_codes_team(tmp_path, changes) -> None:
             drop_diagonal(probability), expected.gates.probability, atol=1e-6
         )
         edges.append(np.asarray(expected.gates.decision))
-    if jax.tree.leaves(acting.rule):
+    if jax.tree.leaves(acting.rule) and trained.experiment.topology in RULES:
         assert 0 < np.mean(edges) < 1  # open and closed ones were both tried
 
 

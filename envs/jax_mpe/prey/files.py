@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 FORMAT = "jax_mpe prey 1"
 LAYERS = 3
+_HEADER = 2**20  # bytes
 _FOLDER = Path(__file__).parent
 
 
@@ -82,24 +84,52 @@ def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArra
             of other sizes.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays.pop("header").tobytes())
-        stated, shapes, sha256 = header["sizes"], header["shapes"], header["sha256"]
+        with _open(path) as file:
+            header = json.loads(file["header"].tobytes())
+            shapes, sha256 = header["shapes"], header["sha256"]
+            _check_header(path, header, sizes)
+            _check_entries(file, shapes)
+            arrays = {name: file[name] for name in file.files if name != "header"}
     except FileNotFoundError:
         raise ValueError(f"there is no prey file {path}") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a prey file, or a damaged one ({error})") from None
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {header.get('format')!r}, not {FORMAT!r}")
+    except _NotOurs as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # the damage decides which
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a prey file, or a damaged one ({why})") from None
     if {name: list(array.shape) for name, array in arrays.items()} != shapes:
         raise ValueError(f"{path} is damaged: its arrays have other shapes than its header states")
     if digest(arrays) != sha256:
         raise ValueError(f"{path} is damaged: its arrays do not have the SHA-256 of its header")
+    return header, arrays
+
+
+class _NotOurs(Exception):
+    """What a file says of itself that makes it another's."""
+
+
+def _open(path: Path) -> Any:
+    """The archive, of which nothing but the list of its entries has been read: one may unpack to fill the memory."""
+    if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
+        raise ValueError("it is no archive")
+    file = np.load(path, allow_pickle=False)
+    entries = file.zip.infolist()
+    if sum(entry.file_size for entry in entries) > 4 * path.stat().st_size:
+        raise ValueError("it unpacks to many times its size")
+    if file.zip.getinfo("header.npy").file_size > _HEADER:
+        raise ValueError("its header is too long")
+    return file
+
+
+def _check_header(path: Path, header: Mapping[str, Any], sizes: PreySizes) -> None:
+    """Raise _NotOurs unless a file, by its header, holds prey of these sizes."""
+    if header.get("format") != FORMAT:
+        raise _NotOurs(f"{path} has format {header.get('format')!r}, not {FORMAT!r}")
+    stated, shapes = header["sizes"], header["shapes"]
     wanted = sizes._asdict()
     if any(stated.get(name) != value for name, value in wanted.items() if name != "half_width"):
-        raise ValueError(f"{path} holds prey for {_told(stated)}, but the task has {_told(wanted)}")
-    hidden = arrays["bias_0"].shape[-1] if "bias_0" in arrays else 0
+        raise _NotOurs(f"{path} holds prey for {_told(stated)}, but the task has {_told(wanted)}")
+    hidden = shapes["bias_0"][-1] if "bias_0" in shapes else 0
     wanted_shapes = _shapes(sizes, hidden)
     if wanted_shapes != shapes:
         fault = next(
@@ -107,8 +137,15 @@ def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArra
             for name in sorted({*shapes, *wanted_shapes})
             if shapes.get(name) != wanted_shapes.get(name)
         )
-        raise ValueError(f"{path} does not hold the {LAYERS} dense layers of a prey: {fault}")
-    return header, arrays
+        raise _NotOurs(f"{path} does not hold the {LAYERS} dense layers of a prey: {fault}")
+
+
+def _check_entries(file: Any, shapes: Mapping[str, Any]) -> None:
+    """Raise ValueError for arrays that are larger than the header says, before they are read."""
+    for entry in file.zip.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name != "header" and entry.file_size > 8 * math.prod(shapes[name]) + 4096:
+            raise ValueError(f"{name} is larger than its header states")
 
 
 def digest(arrays: Mapping[str, NDArray]) -> str:

@@ -1,4 +1,4 @@
-"""Toys A and C: each of two agents names its goal, which the other knows, or both know."""
+"""Toys A and C: each of two agents names its goal, which the other knows, at once or late, or both know."""
 
 from __future__ import annotations
 
@@ -80,6 +80,45 @@ class CrossedGoals(Scenario[GoalsState]):
         """Agents, their goals, and where they claim that these are."""
         places = np.asarray(CORNERS)[np.asarray(states.goal)]
         return standing(2, {0: places[:, 0], 1: places[:, 1]}, actions)
+
+
+@dataclass(frozen=True)
+class LateGoals(CrossedGoals):
+    """Toy A for messages that arrive in the next step: as `CrossedGoals`, but a round takes two
+    steps, of which the second is scored.
+
+    - observation: [2, 8]. As in `CrossedGoals`, and 1 in the second step of a round.
+    - action, state: as in `CrossedGoals`; goals are drawn anew after each second step.
+    - reward: as in `CrossedGoals` for the second step, 0 for the first.
+
+    An episode holds twelve rounds, and the first step of a thirteenth. Best round without messages
+    -1.28, with messages 0; learn it with a discount that covers two steps. Source: project
+    specification, methods section 6; it has no counterpart in the particle worlds.
+    """
+
+    name: ClassVar[str] = "toy_late_goals"
+
+    @property
+    def observation_size(self) -> int:
+        return 4 + 1 + 2 + 1
+
+    def advance(self, state: GoalsState, action: Float[Array, "2 2"]) -> GoalsState:
+        fresh = super().advance(state, action)
+        goal = jnp.where(_second(state), fresh.goal, state.goal)
+        return GoalsState(key=fresh.key, step_count=fresh.step_count, goal=goal)
+
+    def observe(self, state: GoalsState) -> Float[Array, "2 8"]:
+        second = jnp.full((2, 1), _second(state), float)
+        return jnp.concatenate([super().observe(state), second], axis=-1)
+
+    def reward(
+        self, state: GoalsState, action: Float[Array, "2 2"], next_state: GoalsState
+    ) -> Float[Array, ""]:
+        return jnp.where(_second(state), super().reward(state, action, next_state), 0.0)
+
+
+def _second(state: GoalsState) -> Array:
+    return state.step_count % 2 == 1
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,13 @@ class FollowHolder(Scenario[HolderState]):
         """The edge to agent 0 from the holder."""
         return jnp.zeros((3, 3), float).at[0].set(jax.nn.one_hot(state.holder, 3, dtype=float))
 
+    def right_edges_seen(
+        self, observation: Float[Array, "*batch 3 9"]
+    ) -> Float[Array, "*batch 3 3"]:
+        """Everybody sees who the holder is."""
+        rows = jnp.zeros((*observation.shape[:-1], 3), observation.dtype)
+        return rows.at[..., 0, 1:].set(observation[..., 0, 4:6])
+
     def scene(self, states: Any, actions: Float[np.ndarray, "M 3 2"] | None = None) -> Scene:
         """Agents, their goals, a ring around the holder, and the places that agents claim."""
         places = np.asarray(CORNERS)[np.asarray(states.corner)]

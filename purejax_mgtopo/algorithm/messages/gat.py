@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.messages.attention import attention
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
-from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Shown, arriving
+from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import require
 
@@ -38,7 +38,12 @@ class GraphAttention(Interpreter):
         self.heard_size = 2 * hidden
         self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(hidden)
-        self._rounds = (Heads(HEADS, hidden // HEADS), Heads(1, hidden))
+        self._heads = (Heads(HEADS, hidden // HEADS), Heads(1, hidden))
+
+    @property
+    def edge_bits(self) -> int:
+        """Bits that pass over an open edge in one step: a message in each round."""
+        return super().edge_bits * len(self._heads)
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""
@@ -46,7 +51,7 @@ class GraphAttention(Interpreter):
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             encoder_key, *round_keys = jax.random.split(agent_key, 3)
-            pairs = zip(self._rounds, round_keys, strict=True)
+            pairs = zip(self._heads, round_keys, strict=True)
             return {
                 "encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation)),
                 "rounds": [heads.init(k, hidden, hidden[None]) for heads, k in pairs],
@@ -76,10 +81,24 @@ class GraphAttention(Interpreter):
         openness = jnp.broadcast_to(jnp.eye(self.sizes.agents), shape)
         if self.edges is not Edges.NEVER:
             openness = openness + fill_diagonal(gates.decision)
-        first, second = params["rounds"]
-        own = nn.elu(self._read(0, first, seen.feature, seen.delivered, openness))
-        z = self._read(1, second, own, seen.delivered if self.latency else own, openness)
+        z = self._rounds(params, seen, openness)[0]
         return Heard(jnp.concatenate([seen.feature, z], axis=-1), moment.carry)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """How much each agent makes of each other in the second round, and of itself."""
+        if self.edges is Edges.NEVER:
+            return Shown()
+        gates = arriving(trajectory.gates, seen)
+        openness = jnp.eye(self.sizes.agents) + fill_diagonal(gates.decision)
+        return Shown(pairs={"attention": self._rounds(params, seen, openness)[1][..., 0, :]})
+
+    def _rounds(
+        self, params: PyTree, seen: Seen, openness: Float[Array, "*batch N N"]
+    ) -> tuple[Float[Array, "*batch N H"], Float[Array, "*batch N 1 N"]]:
+        """What comes of both rounds, and the weights of the second."""
+        first, second = params["rounds"]
+        own = nn.elu(self._read(0, first, seen.feature, seen.delivered, openness)[0])
+        return self._read(1, second, own, seen.delivered if self.latency else own, openness)
 
     def _read(
         self,
@@ -88,9 +107,9 @@ class GraphAttention(Interpreter):
         own: Float[Array, "*batch N H"],
         arrived: Float[Array, "*batch N H"],
         openness: Float[Array, "*batch N N"],
-    ) -> Float[Array, "*batch N H"]:
+    ) -> tuple[Float[Array, "*batch N H"], Float[Array, "*batch N heads N"]]:
         """What one round makes of what arrives: each receiver's own heads read every sender, and itself."""
-        heads = self._rounds[number]
+        heads = self._heads[number]
 
         def one(
             params: PyTree,
@@ -98,16 +117,16 @@ class GraphAttention(Interpreter):
             row: Float[Array, "*batch N"],
             myself: Float[Array, " N"],
             arrived: Float[Array, "*batch N H"],
-        ) -> Float[Array, "*batch H"]:
+        ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch heads N"]]:
             sent = jnp.where(myself[:, None] > 0, own[..., None, :], arrived)
             value, score = apply(heads, params, own, sent)
             weight = attention(score, jnp.broadcast_to(row[..., None, :], score.shape))
             heard = jnp.einsum("...hj,...jhw->...hw", weight, value)
-            return heard.reshape(*heard.shape[:-2], -1)
+            return heard.reshape(*heard.shape[:-2], -1), weight
 
         axes = (None if self.shared else 0, -2, -2, 0, None)
         me = jnp.eye(self.sizes.agents)
-        return jax.vmap(one, in_axes=axes, out_axes=-2)(params, own, openness, me, arrived)
+        return jax.vmap(one, in_axes=axes, out_axes=(-2, -3))(params, own, openness, me, arrived)
 
 
 class Heads(nn.Module):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.edges import others
 from purejax_mgtopo.algorithm.kernels.lazy import lazy_lstm
 from purejax_mgtopo.algorithm.kernels.packed import MIN_ROWS, packed_lstm
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
 from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
@@ -82,7 +83,7 @@ class ObservationLSTM(Interpreter):
         self.shared = experiment.learner.share_parameters
         self._lstm = MessageLSTM(sizes.observation, self.hidden)
         # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
-        self._packs = edges is Edges.DATA and sizes.agents > 2 and jax.default_backend() == "cpu"
+        self._packs = edges is Edges.DATA and sizes.agents > 2 and platform() == "cpu"
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""

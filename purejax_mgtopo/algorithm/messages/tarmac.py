@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.messages.attention import attention
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
-from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Shown, arriving
+from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 
 KEY, VALUE = 16, 32
@@ -37,6 +37,11 @@ class TarMAC(Interpreter):
         self._signed = nn.Dense(KEY + VALUE)
         self._query = nn.Dense(KEY)
         self._update = nn.Dense(self.feature_size)
+
+    @property
+    def edge_bits(self) -> int:
+        """Bits that pass over an open edge in one step: a message in each round."""
+        return super().edge_bits * self.rounds
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "signed", "query", "update"}`` for each agent, stacked (a single one if shared).
@@ -85,6 +90,14 @@ class TarMAC(Interpreter):
             own = self._message(params, hidden)
             arrived = seen.delivered if self.latency else own
         return Heard(hidden, moment.carry)
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """How much each agent makes of each message in the first round, its own too."""
+        if self.edges is Edges.NEVER:
+            return Shown()
+        gates = arriving(trajectory.gates, seen)
+        weight = self.weights(params, seen.feature, seen.message, seen.delivered, gates)
+        return Shown(pairs={"attention": weight})
 
     def weights(
         self,

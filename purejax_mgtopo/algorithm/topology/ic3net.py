@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.edges import drop_diagonal
+from purejax_mgtopo.algorithm.edges import columns
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment
+from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Shown
 from purejax_mgtopo.algorithm.topology.gates import log_probability, step_measures
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce, ReinforceState
 from purejax_mgtopo.algorithm.types import Gates, Mode, PyTree, Seen, Sizes, Trajectory
@@ -54,7 +54,7 @@ class BroadcastGates(Reinforce):
         probability = jax.nn.sigmoid(logits)
         threshold = 0.5 if moment.mode is Mode.EVAL_GREEDY else moment.tape
         talks = (threshold < probability).astype(probability.dtype)
-        return Gates(self._columns(probability), self._columns(talks), aux=talks), moment.carry
+        return Gates(columns(probability), columns(talks), aux=talks), moment.carry
 
     def learn(self, state: ReinforceState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of the score function on the newest trajectory."""
@@ -70,6 +70,11 @@ class BroadcastGates(Reinforce):
         measures = step_measures(advantage, gradient, state.gates, gates)
         return Learned(replace(state, gates=gates, nu=nu, baseline=baseline), measures)
 
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """Who talks."""
+        del params, seen
+        return Shown(agents={"talks": trajectory.gates.aux})
+
     def mean_talk_score(
         self, gates: PyTree, trajectory: Trajectory, advantage: Float[Array, " T"]
     ) -> Float[Array, ""]:
@@ -77,8 +82,3 @@ class BroadcastGates(Reinforce):
         logits = self.talk_logits(gates, trajectory.feature)
         scored = log_probability(logits, trajectory.gates.aux) * advantage[:, None]
         return jnp.sum(scored) / trajectory.reward.shape[0]
-
-    def _columns(self, senders: Float[Array, "*batch N"]) -> Float[Array, "*batch N N-1"]:
-        agents = self.sizes.agents
-        square = jnp.broadcast_to(senders[..., None, :], (*senders.shape, agents))
-        return drop_diagonal(square)

@@ -90,3 +90,18 @@ def test_a_replayed_step_has_the_peer_that_it_had_when_it_was_played():
     played, replayed = jit(both)(jax.random.key(1))
     np.testing.assert_array_equal(replayed, played)
     assert not np.array_equal(played[0], played[1])
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_control_of_right_edges_opens_what_the_task_says_and_all_where_it_does_not(mode):
+    env = jax_mpe.make("toy_follow_holder")
+    states, _ = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 20))
+    seen = sight(jax.vmap(env.observe)(states))
+    rule = make_rule(small("right+lstm", "toy_follow_holder"), 3, env.observation_size)
+    gates, _ = rule.gate((), seen, Moment((), jnp.zeros((20, 0)), mode))
+    square = np.asarray(fill_diagonal(gates.decision))
+    np.testing.assert_array_equal(square.sum((1, 2)), 1.0)
+    np.testing.assert_array_equal(np.argmax(square[:, 0], axis=-1), states.holder)
+    rule = make_rule(small("right+lstm", "toy_crossed_goals"), 2, WIDTH)
+    gates, _ = rule.gate((), sight(jnp.zeros((2, WIDTH))), Moment((), jnp.zeros(0), mode))
+    assert np.all(gates.decision == 1)

@@ -52,7 +52,9 @@ SNAPSHOTS = {
     "reference": lambda n: (4 * n, 4 * n),
     "toy_crossed_goals": lambda n: (2, 0),
     "toy_public": lambda n: (2, 0),
+    "toy_late_goals": lambda n: (2, 0),
     "toy_follow_holder": lambda n: (3, 0),
+    "toy_switch_riddle": lambda n: (7, 0),
 }
 
 
@@ -153,6 +155,8 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
         ("toy_public", 11),
+        ("toy_late_goals", 8),
+        ("toy_switch_riddle", 13),
     ],
 )
 def test_observation_widths(name, width):

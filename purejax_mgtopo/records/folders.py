@@ -1,0 +1,100 @@
+"""Run folders: what lies in one, found without changing it."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.plugins.registry import recall
+from purejax_mgtopo.records.events import EVENTS, read_events
+from purejax_mgtopo.records.locks import in_use
+from purejax_mgtopo.settings import completed
+
+CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
+FIGURES, CHECKPOINTS = "figures", "checkpoints"
+SWEEP = "sweep.json"
+"""Stands above the runs of a sweep, and describes it."""
+
+
+class Status(enum.Enum):
+    """What a run's folder holds."""
+
+    ABSENT = "no run"
+    FINISHED = "a finished run"
+    UNFINISHED = "a run that was interrupted"
+    RUNNING = "a run in progress"
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise RunError if anything of ours is in `folder` already; results are never overwritten."""
+    if not holds_something(folder):
+        return
+    found = status(folder)
+    way_out = "choose another folder (--out), or move this one away"
+    if found is Status.UNFINISHED:
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder (--out)"
+    raise RunError(f"{folder} already holds {found.value}; {way_out}")
+
+
+def status(folder: Path) -> Status:
+    """What is in `folder`, without changing it."""
+    if not holds_something(folder):
+        return Status.ABSENT
+    if any(event.get("event") == "end" for event in read_events(folder)):
+        return Status.FINISHED
+    return Status.RUNNING if in_use(folder / LOCK) else Status.UNFINISHED
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Run folders at or beneath `folders`, in the order given, then by name; each once.
+
+    Raises RunError for a folder that holds none.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
+        runs = sorted(path.parent for path in folder.rglob(CONFIG))
+        if not runs:
+            raise RunError(
+                f"{folder} holds no run (no {CONFIG} in or beneath it); "
+                "give a run's folder or a sweep's results"
+            )
+        found |= {run: None for run in runs}
+    unique: dict[Path, Path] = {}
+    for run in found:
+        unique.setdefault(run.resolve(), run)
+    return list(unique.values())
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration a run was made with; settings that it did not have yet are today's defaults."""
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        recall(document.get("plugins") or {})
+        return override(Config(), completed(document["settings"]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
+        raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def tables(folder: Path) -> list[Path]:
+    """The first process's table, then those of the others."""
+    stem, suffix = METRICS.split(".")
+    return [folder / METRICS, *sorted(folder.glob(f"{stem}.*[0-9].{suffix}"))]
+
+
+def numbered(name: str, process: int) -> str:
+    """A file's name in one of several processes; the first one's has no number."""
+    stem, dot, suffix = name.rpartition(".")
+    return name if not process else f"{stem}.{process}{dot}{suffix}"
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether anything of ours lies there."""
+    return any((folder / name).exists() for name in (CONFIG, EVENTS, METRICS, CHECKPOINTS))
