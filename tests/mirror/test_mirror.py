@@ -348,8 +348,8 @@ def test_an_animation_is_part_of_the_results(tmp_path: Path) -> None:
     frames[0].save(animation, save_all=True, append_images=frames[1:])
     assert main(["wandb-rebuild", str(tmp_path)]) == 0
     run = program(tmp_path)
-    assert run.rows[-1]["episodes/seed0_episode0._type"] == "video-file"
-    (kept,) = tmp_path.glob("wandb/offline-run-*/files/media/videos/episodes/*.gif")
+    assert run.rows[-1]["7_figures/seed0_episode0._type"] == "video-file"
+    (kept,) = tmp_path.glob("wandb/offline-run-*/files/media/videos/7_figures/*.gif")
     assert kept.read_bytes() == animation.read_bytes()
 
 

@@ -34,7 +34,7 @@ class WrittenRun:
     """By type, the references they hold."""
     exit_code: int | None
     summary: frozenset[str] = frozenset()
-    """Keys of the table of runs, as W&B left them beside the file."""
+    """Keys of the table of runs; nested ones joined by dots."""
 
 
 def offline_runs(folder: Path, wait: float = 20.0) -> list[WrittenRun]:
@@ -65,6 +65,7 @@ def read_run(path: Path) -> WrittenRun:
     described: Any = None
     config: dict[str, Any] = {}
     rows, axes, artifacts, code = [], {}, {}, None
+    summary: set[str] = set()
     for data in read_log(path):
         record = Record()
         record.ParseFromString(data)
@@ -81,6 +82,9 @@ def read_run(path: Path) -> WrittenRun:
                         for item in record.history.item
                     }
                 )
+            case "summary":
+                update = record.summary.update
+                summary |= {item.key or ".".join(item.nested_key) for item in update}
             case "metric":
                 axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
             case "artifact":
@@ -101,17 +105,8 @@ def read_run(path: Path) -> WrittenRun:
         axes=axes,
         artifacts=artifacts,
         exit_code=code,
-        summary=summary_of(path),
+        summary=frozenset(key for key in summary if not key.startswith("_")),
     )
-
-
-def summary_of(path: Path) -> frozenset[str]:
-    """W&B writes it as JSON when a run ends; its own keys begin with an underscore."""
-    try:
-        document = json.loads((path.parent / "files" / "wandb-summary.json").read_text())
-    except (OSError, ValueError):
-        return frozenset()
-    return frozenset(key for key in document if not key.startswith("_"))
 
 
 def read_log(path: Path) -> Iterator[bytes]:
