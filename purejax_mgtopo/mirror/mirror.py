@@ -1,6 +1,6 @@
 """The W&B mirror of a run: another place to follow it, which is never the truth and can always be rebuilt.
 
-One W&B run for the program, whatever the number of its seeds; its rows come from `wandb_feed` and `wandb_rows`. The
+One W&B run for the program, whatever the number of its seeds; its rows come from `feed` and `rows`. The
 W&B run keeps its id when training resumes. What W&B has already is not told again: online it says so itself, while
 offline every process writes a whole file from the records and sets the earlier, shorter one aside, because uploading
 two files of one run would leave the last one alone.
@@ -41,6 +41,8 @@ from purejax_mgtopo.mirror.rows import (
     Histogram,
     pixels,
     seed_table,
+    shown_name,
+    summarised,
 )
 from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation
@@ -50,6 +52,7 @@ from purejax_mgtopo.records.record import (
     FIGURES,
     SWEEP,
     Status,
+    find_runs,
     read_config,
     status,
 )
@@ -72,7 +75,20 @@ def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
     except Exception as error:
         say(f"no W&B mirror: {_line(error)}")
         return None
+    if mode == "online" and config.means.wandb == "auto" and not named_project(folder, config):
+        say(
+            "W&B: you are logged in, but no project is named, so the mirror stays in the run's folder; "
+            "--wandb-project NAME or WANDB_PROJECT sends it there"
+        )
+        mode = "offline"
     return None if mode is None else WandbMirror(folder, config, say, mode)
+
+
+def named_project(folder: Path, config: Config) -> str:
+    """The project that the user or the recipe names; empty where neither does."""
+    return (
+        config.means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
+    )
 
 
 def rebuild(folder: Path, say: Say) -> str:
@@ -169,7 +185,15 @@ class WandbMirror:
         old, project = kept.get("id"), self._config.means.wandb_project
         if not project and not self._anew:  # it goes on where it began
             project = kept.get("project", "")
-        self._project = project or project_of_environment()
+        online = self._mode == "online"
+        ours = named_project(self._folder, self._config) if online else ""
+        self._project = project or ours or project_of_environment()
+        if online:
+            where = str(import_wandb().setup().settings.base_url)
+            self._say(
+                f"W&B: sends measurements, settings, command line and commit to the project {self._project} at "
+                f"{where}; --wandb off keeps them here"
+            )
         name = secrets.token_hex(6) if self._anew or old is None else old
         if not self._anew:
             self._set_aside(old)
@@ -237,10 +261,16 @@ class WandbMirror:
                 }
             ),
         )
-        run.define_metric(AXIS)
-        run.define_metric("*", step_metric=AXIS, step_sync=False)
-        run.define_metric(PROGRESS_AXIS)
-        run.define_metric("progress/*", step_metric=PROGRESS_AXIS, step_sync=False)
+        progress = str(shown_name(PROGRESS_AXIS))
+        for axis in (AXIS, progress):
+            run.define_metric(axis, summary="last")
+        run.define_metric("*", step_metric=AXIS, step_sync=False, summary="none")
+        run.define_metric(f"{progress.partition('/')[0]}/*", step_metric=progress, step_sync=False,
+                          summary="none")  # fmt: skip
+        for key in summarised():
+            axis = progress if key.partition("/")[0] == progress.partition("/")[0] else AXIS
+            if key != axis:
+                run.define_metric(key, step_metric=axis, step_sync=False, summary="last")
         return run
 
     def _catch_up(self) -> None:
@@ -268,11 +298,11 @@ class WandbMirror:
         final = self._feed.final()
         if final is not None:
             headings, lines = seed_table(final)
-            results[SEED_TABLE] = wandb.Table(columns=headings, data=lines)
+            results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
-            results[_cut(f"figures/{path.stem}", LABEL)] = wandb.Image(str(path))
+            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
         for path in sorted((self._folder / FIGURES).glob("*.gif")):
-            results[_cut(f"episodes/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
+            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
         if results:
             self._run.log(results, step=self._feed.step + 1, commit=True)
         checkpoints = (self._folder / CHECKPOINTS).resolve()
@@ -312,6 +342,16 @@ def _cut(text: str, limit: int, ending: str = "") -> str:
     return (text if len(text) <= room else text[: room - 3] + "...") + ending
 
 
+def sent_to(sweep: Path) -> tuple[str, str]:
+    """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
+    for run in find_runs([sweep]):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            kept = json.loads((run / STATE).read_text(encoding="utf-8"))
+            group = os.environ.get("WANDB_RUN_GROUP") or recipe_name(run) or ""
+            return str(kept.get("project") or ""), group
+    raise RunError(f"no run in {sweep} has a W&B mirror; `mgtopo wandb-rebuild {sweep}` writes one")
+
+
 def recipe_name(folder: Path) -> str | None:
     """The recipe's folder, of the sweep that `folder` is a run of."""
     for above in folder.resolve().parents[:3]:
@@ -322,7 +362,8 @@ def recipe_name(folder: Path) -> str | None:
 
 def _log(run: Any, entries: Iterable[LogEntry]) -> None:
     for entry in entries:
-        row = {name: _for_wandb(value) for name, value in entry.row.items()}
+        names = {name: shown_name(name) for name in entry.row}
+        row = {key: _for_wandb(entry.row[name]) for name, key in names.items() if key is not None}
         run.log(row, step=entry.step, commit=True)  # each row at once: a kill loses none
 
 
