@@ -33,6 +33,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
+from purejax_mgtopo.mirror.places import LABEL, STATE, TAG, cut, named_project, recipe_name
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -50,16 +51,11 @@ from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     CONFIG,
     FIGURES,
-    SWEEP,
     Status,
-    find_runs,
     read_config,
     status,
 )
 
-STATE = "wandb.json"
-TAG, LABEL = 64, 128
-"""Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
 OPENING = 60.0
 """Seconds for which a run that has ended waits for a server that has not answered yet."""
 ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
@@ -82,13 +78,6 @@ def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
         )
         mode = "offline"
     return None if mode is None else WandbMirror(folder, config, say, mode)
-
-
-def named_project(folder: Path, config: Config) -> str:
-    """The project that the user or the recipe names; empty where neither does."""
-    return (
-        config.means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
-    )
 
 
 def rebuild(folder: Path, say: Say) -> str:
@@ -245,12 +234,12 @@ class WandbMirror:
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
             project=self._project,
-            group=_cut(group or "", LABEL) or None
+            group=cut(group or "", LABEL) or None
             if seed is None
-            else _cut(title, LABEL, f" by seed {name}"),
-            job_type=_cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
-            name=_cut(title, LABEL, "" if seed is None else f"/{seed}"),
-            tags=list(dict.fromkeys(_cut(tag, TAG) for tag in tags if tag)),
+            else cut(title, LABEL, f" by seed {name}"),
+            job_type=cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
+            name=cut(title, LABEL, "" if seed is None else f"/{seed}"),
+            tags=list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
             config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
@@ -300,9 +289,9 @@ class WandbMirror:
             headings, lines = seed_table(final)
             results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
-            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
         for path in sorted((self._folder / FIGURES).glob("*.gif")):
-            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
         if results:
             self._run.log(results, step=self._feed.step + 1, commit=True)
         checkpoints = (self._folder / CHECKPOINTS).resolve()
@@ -334,30 +323,6 @@ class WandbMirror:
                 while aside.exists():  # W&B's names tell seconds, and two processes may share one
                     aside = aside.with_name(aside.name + "_")
                 path.rename(aside)
-
-
-def _cut(text: str, limit: int, ending: str = "") -> str:
-    """At most `limit` letters, `ending` among them."""
-    room = limit - len(ending)
-    return (text if len(text) <= room else text[: room - 3] + "...") + ending
-
-
-def sent_to(sweep: Path) -> tuple[str, str]:
-    """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
-    for run in find_runs([sweep]):
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = json.loads((run / STATE).read_text(encoding="utf-8"))
-            group = os.environ.get("WANDB_RUN_GROUP") or recipe_name(run) or ""
-            return str(kept.get("project") or ""), group
-    raise RunError(f"no run in {sweep} has a W&B mirror; `mgtopo wandb-rebuild {sweep}` writes one")
-
-
-def recipe_name(folder: Path) -> str | None:
-    """The recipe's folder, of the sweep that `folder` is a run of."""
-    for above in folder.resolve().parents[:3]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
-    return None
 
 
 def _log(run: Any, entries: Iterable[LogEntry]) -> None:
