@@ -148,14 +148,13 @@ class SweepCommand(TrainingCommand):
         use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
-        runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
-        configs = [run.config for run in runs]
+        configs = [x.config for x in recipe.chosen(recipe.runs(changes), self.tasks, self.methods)]
         get_ready(
             configs,
             cache=not self.no_cache,
             distributed=self.distributed,
             command="sweep",
-            out=self.out or recipe.path.parent,
+            out=self.out or recipe.results,
         )
         with closing(make_reporter()) as reporter:
             chosen: dict[str, Any] = {"tasks": self.tasks, "methods": self.methods}
@@ -206,6 +205,7 @@ class ResumeCommand(TrainingCommand):
         from purejax_mgtopo.cli.tables import note
         from purejax_mgtopo.records.record import Status as State
         from purejax_mgtopo.records.record import find_runs, read_config, status
+        from purejax_mgtopo.training.stop import heard
 
         runs, asked = find_runs([self.run]), self.episodes or 0
         done = [run for run in runs if status(run) is State.FINISHED]

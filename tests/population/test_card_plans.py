@@ -69,6 +69,7 @@ def plan(card: str, seeds: int, **means: int) -> cards.CardFit:
         ("h200", 1_024, 1_024, 0),  # 41 GB of 124
         ("a100", 1_024, 1_024, 512),  # 41 GB of 35, but 10 + 20 in two halves
         ("v100", 4_096, None, 64),  # not even the states
+        ("v100", 1_230, 1_230, 32),  # 12.3 GB of 14.0 and 64 x 40 MB: smaller batches before waves
     ],
 )
 def test_what_does_not_fit_takes_micro_batches_and_then_waves(
