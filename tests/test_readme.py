@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import jax
@@ -63,3 +64,44 @@ def test_the_test_command_is_one_line_that_ends_in_pytest() -> None:
     """CI runs the README's own line; it must find it."""
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     assert sum(line.endswith("bin/pytest") for line in lines) == 1
+
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("runs/*/README.md"))]
+PAGES += [ROOT / "envs/jax_mpe/README.md", ROOT / "purejax_mgtopo/algorithm/README.md"]
+
+
+def test_every_link_of_the_longer_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(#[^)]*)?\)", text):
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page}: {path}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+                slugs = [re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings]
+                assert anchor[1:] in slugs, f"{page}: {anchor}"
+
+
+def test_no_block_to_paste_starts_days_of_work() -> None:
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    assert not [line for line in commands if "runs/paper" in line]
+
+
+def test_commands_that_it_shows_can_be_parsed() -> None:
+    from purejax_mgtopo.cli.main import parse
+
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["mgtopo"] and "DIR" not in line:
+                    parse(words[1:])
+
+
+def test_what_is_not_equal_is_said_beside_the_number() -> None:
+    (row,) = [
+        line for line in README.splitlines() if line.startswith("|") and "toy_follow_holder" in line
+    ]
+    for word in ("4,000", "1,500", "ten times", "L2", "slower gates"):
+        assert word in row

@@ -60,8 +60,8 @@ class Navigation(Scenario[NavigationState]):
 
     An episode is truncated after 25 steps.
 
-    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019); rows 38 and
-    39 of the project's methods. How the dialects differ:
+    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019).
+    How the dialects differ:
 
     - OpenAI's MPE (simple_spread, Lowe et al. 2017): the rewards of the agents are summed, so the
       distance term counts N times, and an agent counts as in contact with itself; agents see all

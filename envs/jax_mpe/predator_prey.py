@@ -90,8 +90,8 @@ class PredatorPrey(Scenario[PredatorPreyState]):
 
     An episode is truncated after 25 steps.
 
-    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019); rows 37 to
-    41 of the project's methods. How the dialects differ:
+    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019).
+    How the dialects differ:
 
     - OpenAI's MPE (simple_tag, Lowe et al. 2017): prey learn too; each predator is rewarded for
       every contact, so a contact counts N times; no distance term unless asked for; predators see

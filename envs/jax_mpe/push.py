@@ -79,8 +79,8 @@ class Push(Scenario[PushState]):
     little, and late. A critic with a discount of 0.95 must explain returns a hundred times larger than that
     change; 0.8, and more exploration, make the task learnable (the project's `runs/push`).
 
-    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019); rows 38 and
-    39 of the project's methods. How the dialects differ:
+    Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019).
+    How the dialects differ:
 
     - PIC (simple_coop_push): the team reward is counted N times over; the contact radius of *all*
       pairs is twice an agent's, so there the ball repels as if it were as small as an agent;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from purejax_mgtopo.cli.flags import Command, Debug, RunFolders
 from purejax_mgtopo.errors import ConfigError
@@ -57,8 +58,13 @@ class WandbRebuildCommand(Command):
 
 @dataclass(frozen=True)
 class WandbDashboardCommand(Command):
-    """Save a W&B view of the project: curves by method, edges, meta-learning health, the machine."""
+    """Save a W&B view of a sweep: curves by method with their bands, edges, meta-learning health, the machine."""
 
+    sweep: Annotated[
+        Positional[Path | None],
+        arg(metavar="DIR", help_behavior_hint="(default: the whole project)"),
+    ] = None
+    """The sweep's results: the view shows its runs alone, in the project that they went to."""
     entity: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: yours)")] = None
     """W&B user or team that owns the project."""
     project: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: see there)")] = ""
@@ -68,6 +74,8 @@ class WandbDashboardCommand(Command):
     def do(self) -> int:
         from purejax_mgtopo.cli.tables import say
         from purejax_mgtopo.mirror.dashboard import save_dashboard
+        from purejax_mgtopo.mirror.places import sent_to
 
-        say(f"dashboard  {save_dashboard(self.entity, self.project)}")
+        project, group = (self.project, "") if self.sweep is None else sent_to(self.sweep)
+        say(f"dashboard  {save_dashboard(self.entity, self.project or project, group)}")
         return 0

@@ -5,6 +5,7 @@ Building it needs `wandb-workspaces`; saving it needs W&B's server.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from purejax_mgtopo.errors import RunError
@@ -13,7 +14,7 @@ from purejax_mgtopo.mirror.access import (
     import_wandb,
     project_of_environment,
 )
-from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE
+from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE, shown_name
 
 NAME = "Topologies"
 EXTRA = "pip install 'purejax_mgtopo[dashboard]'"
@@ -36,8 +37,11 @@ META = {
 LEARNER = {"critic_loss": "Loss of the critic", "policy_loss": "Loss of the policies"}
 
 
-def workspace(entity: str, project: str) -> Any:
+def workspace(entity: str, project: str, sweep: str = "") -> Any:
     """The view, built but not saved: a `wandb_workspaces.workspaces.Workspace`.
+
+    Args:
+        sweep: show the runs of this group alone, which is a sweep's recipe by its name; else all of the project.
 
     Raises RunError without the extra that builds it.
     """
@@ -48,39 +52,45 @@ def workspace(entity: str, project: str) -> Any:
     except ImportError as error:
         raise RunError(f"the dashboard needs one more package: {EXTRA} ({error})") from None
 
+    def keys(names: Iterable[str]) -> list[str]:
+        return [key for name in names if (key := shown_name(name)) is not None]
+
     def curve(title: str, *metrics: str, x: str = AXIS) -> Any:
-        return wr.LinePlot(title=title, x=x, y=list(metrics))
+        return wr.LinePlot(title=title, x=shown_name(x), y=keys(metrics))
 
     def banded(name: str, title: str) -> Any:
-        return curve(
-            f"{title}: IQM and 95 % interval", *(f"{name}/{k}" for k in ("iqm", "low", "high"))
+        """One line with its band: the mean of a method's three curves, between the lowest and the highest of them."""
+        return wr.LinePlot(
+            title=f"{title}: IQM and 95 % interval",
+            x=AXIS,
+            y=keys(f"{name}/{k}" for k in ("iqm", "low", "high")),
+            groupby="method",
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+            aggregate=True,
         )
 
     def section(name: str, *panels: Any) -> Any:
         return ws.Section(name=name, panels=list(panels), is_open=True)
 
     return ws.Workspace(
-        name=NAME,
+        name=f"{NAME}: {sweep}" if sweep else NAME,
         entity=entity,
         project=project,
         sections=[
             section("Returns by method", *(banded(k, title) for k, title in RETURNS.items())),
             section(
                 "Seeds",
-                curve(
-                    "Spread of the return",
-                    *(f"return_sampled/{q}" for q in ("q05", "median", "q95")),
-                ),
                 curve("Non-finite seeds", "seeds/non_finite"),
-                wr.WeavePanelSummaryTable(table_name=SEED_TABLE),
+                wr.WeavePanelSummaryTable(table_name=shown_name(SEED_TABLE)),
             ),
             section(
                 "Edges",
                 banded("edge_rate", "Edges open"),
-                wr.LinePlot(
-                    title="Edges, pair by pair", x=AXIS, metric_regex="pair_rate/.*_from_.*"
-                ),
-                wr.MediaBrowser(title="Who receives from whom", media_keys=[HEAT_MAP]),
+                curve("Bits a step", "metrics/bits_per_step"),
+                curve("Messages a step", "metrics/messages_per_step"),
+                wr.LinePlot(title="Edges, pair by pair", x=AXIS, metric_regex="6_pairs/.*_from_.*"),
+                wr.MediaBrowser(title="Who receives from whom", media_keys=[shown_name(HEAT_MAP)]),
             ),
             section("Meta-learning", *(curve(t, f"metrics/{k}") for k, t in META.items())),
             section("Learner", *(curve(t, f"metrics/{k}") for k, t in LEARNER.items())),
@@ -95,18 +105,21 @@ def workspace(entity: str, project: str) -> Any:
             ),
         ],
         settings=ws.WorkspaceSettings(x_axis=AXIS, max_runs=50),
-        runset_settings=ws.RunsetSettings(groupby=[ws.Config("task"), ws.Config("method")]),
+        runset_settings=ws.RunsetSettings(
+            groupby=[ws.Config("task"), ws.Config("method")],
+            filters=[ws.Metric("Group") == sweep] if sweep else [],
+        ),
     )
 
 
-def save_dashboard(entity: str | None, project: str) -> str:
+def save_dashboard(entity: str | None, project: str, sweep: str = "") -> str:
     """Save the view and answer with its address. Raises RunError, in one line, where that fails."""
     wandb = import_wandb()
     if not has_credentials(str(wandb.setup().settings.base_url)):
         raise RunError("no W&B credentials; get some by `wandb login`")
     try:
         who = entity or wandb.Api().default_entity
-        view = workspace(who, project or project_of_environment())
+        view = workspace(who, project or project_of_environment(), sweep)
         view.save()
     except RunError:
         raise

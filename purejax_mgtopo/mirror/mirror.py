@@ -1,6 +1,6 @@
 """The W&B mirror of a run: another place to follow it, which is never the truth and can always be rebuilt.
 
-One W&B run for the program, whatever the number of its seeds; its rows come from `wandb_feed` and `wandb_rows`. The
+One W&B run for the program, whatever the number of its seeds; its rows come from `feed` and `rows`. The
 W&B run keeps its id when training resumes. What W&B has already is not told again: online it says so itself, while
 offline every process writes a whole file from the records and sets the earlier, shorter one aside, because uploading
 two files of one run would leave the last one alone.
@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
+from purejax_mgtopo.mirror.places import LABEL, STATE, TAG, cut, named_project, recipe_name
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -40,6 +42,8 @@ from purejax_mgtopo.mirror.rows import (
     Histogram,
     pixels,
     seed_table,
+    shown_name,
+    summarised,
 )
 from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.metrics import Evaluation
@@ -47,15 +51,13 @@ from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     CONFIG,
     FIGURES,
-    SWEEP,
     Status,
     read_config,
     status,
 )
 
-STATE = "wandb.json"
-TAG, LABEL = 64, 128
-"""Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
+OPENING = 60.0
+"""Seconds for which a run that has ended waits for a server that has not answered yet."""
 ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
 """What the user may say there beats what we would choose; a setting beats both."""
 
@@ -69,6 +71,12 @@ def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
     except Exception as error:
         say(f"no W&B mirror: {_line(error)}")
         return None
+    if mode == "online" and config.means.wandb == "auto" and not named_project(folder, config):
+        say(
+            "W&B: you are logged in, but no project is named, so the mirror stays in the run's folder; "
+            "--wandb-project NAME or WANDB_PROJECT sends it there"
+        )
+        mode = "offline"
     return None if mode is None else WandbMirror(folder, config, say, mode)
 
 
@@ -107,19 +115,45 @@ class WandbMirror:
         self._broken = False
         self.place = ""
         """The page of the W&B run, or the folder it was written to."""
-        self._attempt(self._open)
+        self._waiting: list[Evaluation] = []
+        """Evaluations that came before the W&B run was there."""
+        self._opening = threading.Thread(
+            target=self._attempt, args=(self._open,), daemon=True, name="wandb"
+        )
+        if mode == "online" and not anew:  # a server may be slow, or silent: training does not wait
+            self._opening.start()
+        else:
+            self._opening.run()
 
     def chunk(self) -> None:
         """Log what the records say since the last time; the chunk's line is among them already."""
-        self._attempt(self._catch_up)
+        if not self._opening.is_alive():
+            self._attempt(self._catch_up)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Take an evaluation just made; its row is logged with its chunk's."""
-        self._attempt(lambda: self._feed.add(evaluation))
+        if self._broken:
+            return
+        self._waiting.append(evaluation)
+        if not self._opening.is_alive():
+            self._attempt(self._take_waiting)
 
     def close(self, finished: bool) -> None:
         """Log what is left, and end the W&B run."""
+        if self._opening.is_alive():
+            self._opening.join(OPENING)
+        if self._opening.is_alive():
+            self._attempt(self._give_up)
         self._attempt(lambda: self._close(finished))
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for evaluation in waiting:
+            self._feed.add(evaluation)
+
+    @staticmethod
+    def _give_up() -> None:
+        raise TimeoutError("the server does not answer")
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if self._broken:
@@ -140,7 +174,15 @@ class WandbMirror:
         old, project = kept.get("id"), self._config.means.wandb_project
         if not project and not self._anew:  # it goes on where it began
             project = kept.get("project", "")
-        self._project = project or project_of_environment()
+        online = self._mode == "online"
+        ours = named_project(self._folder, self._config) if online else ""
+        self._project = project or ours or project_of_environment()
+        if online:
+            where = str(import_wandb().setup().settings.base_url)
+            self._say(
+                f"W&B: sends measurements, settings, command line and commit to the project {self._project} at "
+                f"{where}; --wandb off keeps them here"
+            )
         name = secrets.token_hex(6) if self._anew or old is None else old
         if not self._anew:
             self._set_aside(old)
@@ -192,12 +234,12 @@ class WandbMirror:
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
             project=self._project,
-            group=_cut(group or "", LABEL) or None
+            group=cut(group or "", LABEL) or None
             if seed is None
-            else _cut(title, LABEL, f" by seed {name}"),
-            job_type=_cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
-            name=_cut(title, LABEL, "" if seed is None else f"/{seed}"),
-            tags=list(dict.fromkeys(_cut(tag, TAG) for tag in tags if tag)),
+            else cut(title, LABEL, f" by seed {name}"),
+            job_type=cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
+            name=cut(title, LABEL, "" if seed is None else f"/{seed}"),
+            tags=list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
             config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
@@ -208,13 +250,20 @@ class WandbMirror:
                 }
             ),
         )
-        run.define_metric(AXIS)
-        run.define_metric("*", step_metric=AXIS, step_sync=False)
-        run.define_metric(PROGRESS_AXIS)
-        run.define_metric("progress/*", step_metric=PROGRESS_AXIS, step_sync=False)
+        progress = str(shown_name(PROGRESS_AXIS))
+        for axis in (AXIS, progress):
+            run.define_metric(axis, summary="last")
+        run.define_metric("*", step_metric=AXIS, step_sync=False, summary="none")
+        run.define_metric(f"{progress.partition('/')[0]}/*", step_metric=progress, step_sync=False,
+                          summary="none")  # fmt: skip
+        for key in summarised():
+            axis = progress if key.partition("/")[0] == progress.partition("/")[0] else AXIS
+            if key != axis:
+                run.define_metric(key, step_metric=axis, step_sync=False, summary="last")
         return run
 
     def _catch_up(self) -> None:
+        self._take_waiting()
         for seed, run in self._seeds.items():
             _log(run, self._feed.take_seed(seed, self._seeds_told[seed]))
         _log(self._run, self._feed.take())
@@ -238,11 +287,11 @@ class WandbMirror:
         final = self._feed.final()
         if final is not None:
             headings, lines = seed_table(final)
-            results[SEED_TABLE] = wandb.Table(columns=headings, data=lines)
+            results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
-            results[_cut(f"figures/{path.stem}", LABEL)] = wandb.Image(str(path))
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
         for path in sorted((self._folder / FIGURES).glob("*.gif")):
-            results[_cut(f"episodes/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
         if results:
             self._run.log(results, step=self._feed.step + 1, commit=True)
         checkpoints = (self._folder / CHECKPOINTS).resolve()
@@ -276,23 +325,10 @@ class WandbMirror:
                 path.rename(aside)
 
 
-def _cut(text: str, limit: int, ending: str = "") -> str:
-    """At most `limit` letters, `ending` among them."""
-    room = limit - len(ending)
-    return (text if len(text) <= room else text[: room - 3] + "...") + ending
-
-
-def recipe_name(folder: Path) -> str | None:
-    """The recipe's folder, of the sweep that `folder` is a run of."""
-    for above in folder.resolve().parents[:3]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
-    return None
-
-
 def _log(run: Any, entries: Iterable[LogEntry]) -> None:
     for entry in entries:
-        row = {name: _for_wandb(value) for name, value in entry.row.items()}
+        names = {name: shown_name(name) for name in entry.row}
+        row = {key: _for_wandb(entry.row[name]) for name, key in names.items() if key is not None}
         run.log(row, step=entry.step, commit=True)  # each row at once: a kill loses none
 
 

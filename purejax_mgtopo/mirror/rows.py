@@ -1,5 +1,6 @@
 """What the W&B mirror logs, as plain numbers: from an evaluation, or a chunk's event, to one row.
 
+`shown_name` says under which key a value goes there: W&B lists charts by the alphabet, and the returns should be first.
 Nothing here knows W&B, a disk or a clock, so that a mirror written during training and one rebuilt from the records
 hold the same values. S seeds, N agents.
 """
@@ -52,6 +53,41 @@ class HeatMap:
 
 Row = dict[str, float | int | Histogram | HeatMap]
 """W&B's own shape: values by the name under which they are logged."""
+
+
+_GROUPS = {
+    "return_sampled": "1_returns/sampled",
+    "return_greedy": "1_returns/greedy",
+    "train_return": "1_returns/training",
+    "edge_rate": "2_edges/open",
+    "metrics": "3_learning",
+    "progress": "4_progress",
+    "seeds": "5_seeds",
+    "final": "5_seeds",
+    "pair_rate": "6_pairs",
+}
+_SHOWN = ("iqm", "low", "high")
+"""Statistics of the leading columns that get a chart; what a histogram of the seeds tells besides gets none."""
+
+
+def shown_name(name: str) -> str | None:
+    """The key of a row's value in W&B; None for what is not shown there."""
+    group, slash, rest = name.partition("/")
+    if not slash or group not in _GROUPS:
+        return name
+    if group not in LEADING:
+        return f"{_GROUPS[group]}/{rest}"
+    if rest == "histogram":
+        return f"5_seeds/{group}"
+    return f"{_GROUPS[group]}_{rest}" if rest in _SHOWN else None
+
+
+def summarised() -> tuple[str, ...]:
+    """The keys whose last value stands in W&B's table of runs; columns of everything would bury them."""
+    own = [f"{name}/{k}" for name in LEADING for k in _SHOWN]
+    own += ["seeds/total", "seeds/non_finite", AXIS, "episode", PROGRESS_AXIS]
+    own += ["progress/episodes_per_second", "progress/hours"]
+    return tuple(key for name in own if (key := shown_name(name)) is not None)
 
 
 def together(parts: Sequence[Evaluation]) -> Evaluation:
@@ -183,16 +219,26 @@ def seed_table(evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
     return ["seed", "finite", *names], lines
 
 
-def pixels(rates: NDArray[np.float64], cell: int = 24) -> NDArray[np.uint8]:
-    """[N * cell + 1, N * cell + 1, 3]: white for 0, dark blue for 1, grey on the diagonal, a line between cells."""
-    white, dark, grey, line = (
-        np.array(rgb, np.float64)
-        for rgb in ((255, 255, 255), (8, 48, 107), (190, 190, 190), (225, 225, 225))
+def pixels(rates: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The heat map, [height, width, 3]: who receives in rows, from whom in columns, and the share in each cell."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    agents = len(rates)
+    side = 1.6 + 0.5 * max(4, min(agents, 16))
+    figure = Figure(figsize=(side + 0.8, side), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        np.ma.masked_where(np.eye(agents, dtype=bool), rates), "Blues", vmin=0, vmax=1
     )
-    shades = white + np.clip(rates, 0, 1)[..., None] * (dark - white)
-    shades[np.eye(len(rates), dtype=bool)] = grey
-    picture = np.repeat(np.repeat(shades, cell, axis=0), cell, axis=1)
-    picture = np.pad(picture, ((0, 1), (0, 1), (0, 0)))
-    picture[::cell] = line
-    picture[:, ::cell] = line
-    return np.rint(picture).astype(np.uint8)
+    axes.set_facecolor("#bebebe")
+    axes.set(xlabel="speaks", ylabel="listens", xticks=range(agents), yticks=range(agents))
+    figure.colorbar(image, ax=axes, label="share of steps", shrink=0.8)
+    for i, j in np.ndindex(rates.shape) if agents <= 10 else ():
+        if i != j:
+            dark = rates[i, j] > 0.6
+            axes.text(j, i, f"{rates[i, j]:.0%}", ha="center", va="center", fontsize=9,
+                      color="white" if dark else "black")  # fmt: skip
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]

@@ -35,6 +35,12 @@ GLOSSARY = {
     "meta_gradient_norm": "norm of the meta-gradient before it is clipped",
     "eta_update_norm": "norm of the step that eta took",
     "reinforce_cosine": "cosine between the gates' step and that of REINFORCE: 1 where eta has found it again",
+    "edges_per_step": "edges open in a step of evaluation episodes, edges drawn",
+    "messages_per_step": "agents in a step whom anybody hears, edges drawn",
+    "bits_per_step": "bits that messages take in a step: of each open edge and round",
+    "edges_per_step_greedy": "edges_per_step of greedy edges",
+    "messages_per_step_greedy": "messages_per_step of greedy edges",
+    "bits_per_step_greedy": "bits_per_step of greedy edges",
     "finite": "whether the seed's parameters are still finite numbers; once false, the seed is frozen",
 }
 """A sentence for each column; a table's own glossary is in its schema's metadata."""

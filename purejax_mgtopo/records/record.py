@@ -14,6 +14,7 @@ files that hold their own seeds, until the first one joins them at the end.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import time

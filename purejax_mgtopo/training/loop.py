@@ -23,7 +23,7 @@ from purejax_mgtopo.population.waves import Wave, split_into_waves
 from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.account import duration, significant
+from purejax_mgtopo.training.account import duration, seeds_in_words, significant
 from purejax_mgtopo.training.ledger import Ledger
 from purejax_mgtopo.training.progress import Reporter
 from purejax_mgtopo.training.stop import StopRequest, heard
@@ -279,7 +279,11 @@ class Loop:
         figure = self._draw() if done and processes.index() == 0 else None
         seeds, lanes = self._experiment.seeds, self._population.waves[0].seeds
         rate = self._ledger.speed.rate / lanes
-        speed = "" if math.isnan(rate) else f" ({significant(rate)} episodes/s x {lanes} seeds)"
+        speed = (
+            ""
+            if math.isnan(rate)
+            else f" ({significant(rate)} episodes/s x {seeds_in_words(lanes)})"
+        )
         far = (
             f"{self._experiment.episodes:,} episodes x {seeds} seeds"
             if done

@@ -20,6 +20,7 @@ import pytest
 import scipy.stats
 import stand_ins
 from fake_population import FakePopulation, FakeStore, Killed, Notes, State, small
+from PIL import Image
 from wandb_files import WrittenRun, offline_runs, read_run, values
 
 from purejax_mgtopo.analysis.statistics import stratified_bootstrap
@@ -120,7 +121,7 @@ def check_equals_records(folder: Path, run: WrittenRun) -> None:
     for chunk in chunks:
         row = rows.pop(chunk["wave"] * config.experiment.episodes + chunk["episode"])
         for name in ("train_return", "edge_rate", "episodes_per_second", "non_finite"):
-            assert row[f"progress/{name}"] == chunk[name]
+            assert row[f"4_progress/{name}"] == chunk[name]
         expected = {}
         if chunk["wave"] == last_wave:
             expected = evaluated(table, chunk["episode"])
@@ -128,7 +129,7 @@ def check_equals_records(folder: Path, run: WrittenRun) -> None:
             key: value
             for key, value in values(row).items()
             if key != "_step"
-            and not key.startswith(("progress/", "pair_rate/heat_map"))
+            and not key.startswith(("4_progress/", "6_pairs/heat_map"))
             and not key.endswith("._type")
         }
         assert told.keys() == expected.keys()
@@ -152,8 +153,8 @@ def evaluated(table: dict[str, list], episode: int) -> dict[str, Any]:
     expected: dict[str, Any] = {
         "env_steps": steps.pop(),
         "episode": episode,
-        "seeds/total": len(at),
-        "seeds/non_finite": np.sum(~healthy),
+        "5_seeds/total": len(at),
+        "5_seeds/non_finite": np.sum(~healthy),
     }
     assert not steps
     for name, column in columns.items():
@@ -161,28 +162,25 @@ def evaluated(table: dict[str, list], episode: int) -> dict[str, Any]:
         if name in ("return_sampled", "return_greedy", "train_return", "edge_rate"):
             interval = stratified_bootstrap([own])
             counts, edges = np.histogram(own, 32)
+            key = {
+                "return_sampled": "1_returns/sampled",
+                "return_greedy": "1_returns/greedy",
+                "train_return": "1_returns/training",
+                "edge_rate": "2_edges/open",
+            }[name]
             expected |= {
-                f"{name}/iqm": scipy.stats.trim_mean(own, 0.25),
-                f"{name}/low": interval.low,
-                f"{name}/high": interval.high,
-                f"{name}/mean": own.mean(),
-                f"{name}/histogram.bins": edges,
-                f"{name}/histogram.values": counts,
+                f"{key}_iqm": scipy.stats.trim_mean(own, 0.25),
+                f"{key}_low": interval.low,
+                f"{key}_high": interval.high,
+                f"5_seeds/{name}.bins": edges,
+                f"5_seeds/{name}.values": counts,
             }
-            for label, percent in (
-                ("q05", 5),
-                ("q25", 25),
-                ("median", 50),
-                ("q75", 75),
-                ("q95", 95),
-            ):
-                expected[f"{name}/{label}"] = np.percentile(own, percent)
         elif name == "pair_rate":
             mean = own.mean(axis=0).reshape(3, 3)
             for i, j in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)):
-                expected[f"pair_rate/{i}_from_{j}"] = mean[i, j]
+                expected[f"6_pairs/{i}_from_{j}"] = mean[i, j]
         elif name not in ("episode", "env_steps", "seed", "finite"):
-            expected[f"metrics/{name}"] = scipy.stats.trim_mean(own, 0.25)
+            expected[f"3_learning/{name}"] = scipy.stats.trim_mean(own, 0.25)
     return expected
 
 
@@ -227,25 +225,30 @@ def test_a_sweep_is_mirrored_run_by_run(tmp_path: Path) -> None:
         assert run.config["versions"] == described["versions"]
         assert run.commit == (described["git"] or {"commit": ""})["commit"]
         assert run.axes["*"] == "env_steps"
-        assert run.axes["progress/*"] == "progress/episode"
+        assert run.axes["4_progress/*"] == "4_progress/episode"
         evaluations = [row for row in run.rows if "env_steps" in row]
-        assert [row["seeds/non_finite"] for row in evaluations] == [1 * (method == "meta")] * 2
+        assert [row["5_seeds/non_finite"] for row in evaluations] == [1 * (method == "meta")] * 2
 
         final = run.rows[-1]
-        assert final["final/seeds.nrows"] == 6
-        assert final["figures/curves._type"] == "image-file"
+        assert final["5_seeds/seeds.nrows"] == 6
+        assert final["7_figures/curves._type"] == "image-file"
         (checkpoints,) = run.artifacts["checkpoint"]
         kept = folder.resolve() / "checkpoints" / "wave_0" / "states.pickle"
         assert checkpoints == kept.as_uri()
-        (table,) = folder.glob("wandb/offline-run-*/files/media/table/final/*.json")
+        (table,) = folder.glob("wandb/offline-run-*/files/media/table/5_seeds/*.json")
         seeds = json.loads(table.read_text())
         assert [line[:2] for line in seeds["data"]] == [
             [s, s != 4 or method == "none"] for s in range(6)
         ]
-        (picture, *_) = folder.glob(
-            "wandb/offline-run-*/files/media/images/pair_rate/heat_map_*.png"
-        )
-        assert picture.stat().st_size < 2000
+        (picture, *_) = folder.glob("wandb/offline-run-*/files/media/images/6_pairs/heat_map_*.png")
+        width, height = Image.open(picture).size
+        assert width > 300 and height > 250  # room for agents' numbers and shares
+        logged = {key for row in run.rows for key in row if not key.startswith("_")}
+        charts = sorted({key.partition(".")[0] for key in logged if "/" in key})
+        assert [key for key in charts if key.startswith("1_")][0] == charts[0]
+        assert charts[0].startswith("1_returns/") and len(charts) < 45
+        assert 10 < len(run.summary) < 40
+        assert {"1_returns/sampled_iqm", "1_returns/sampled_low", "2_edges/open_iqm"} <= run.summary
 
 
 def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> 
     check_equals_records(tmp_path, run)
     evaluations = [row for row in run.rows if "env_steps" in row]
     assert [row["_step"] for row in evaluations] == [100, 120]
-    assert [row["seeds/total"] for row in evaluations] == [5, 5]
+    assert [row["5_seeds/total"] for row in evaluations] == [5, 5]
     assert [row["env_steps"] for row in evaluations] == [1500, 2000]
 
 
@@ -345,8 +348,8 @@ def test_an_animation_is_part_of_the_results(tmp_path: Path) -> None:
     frames[0].save(animation, save_all=True, append_images=frames[1:])
     assert main(["wandb-rebuild", str(tmp_path)]) == 0
     run = program(tmp_path)
-    assert run.rows[-1]["episodes/seed0_episode0._type"] == "video-file"
-    (kept,) = tmp_path.glob("wandb/offline-run-*/files/media/videos/episodes/*.gif")
+    assert run.rows[-1]["7_figures/seed0_episode0._type"] == "video-file"
+    (kept,) = tmp_path.glob("wandb/offline-run-*/files/media/videos/7_figures/*.gif")
     assert kept.read_bytes() == animation.read_bytes()
 
 
@@ -616,7 +619,7 @@ def test_the_real_program_is_mirrored_through_a_kill(tmp_path: Path) -> None:
     assert any(path.name.startswith("superseded-run") for path in (meta / "wandb").iterdir())
     told = set().union(*(row for row in program(meta).rows))
     for name in ("meta_gradient_norm", "advantage_norm", "gate_entropy", "eta_update_norm"):
-        assert f"metrics/{name}" in told
+        assert f"3_learning/{name}" in told
 
 
 def _events(folder: Path) -> set[str]:

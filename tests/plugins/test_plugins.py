@@ -111,7 +111,7 @@ def broken(**changes: object) -> type:
         ({"reward": lambda s, a, b, c: jnp.nan}, "is not a finite number"),
         (
             {"moving_fields": ("agent_velocity",)},
-            "has agent_position, landmark_position, which neither",
+            "which neither moving_fields nor fixed_fields name",
         ),
         ({"moving_fields": ("agent_place",)}, "moving_fields names 'agent_place'"),
         ({"measures": lambda s, state: {"m": jnp.zeros(2)}}, "measure 'm' has shape"),

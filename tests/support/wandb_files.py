@@ -33,6 +33,8 @@ class WrittenRun:
     artifacts: dict[str, list[str]]
     """By type, the references they hold."""
     exit_code: int | None
+    summary: frozenset[str] = frozenset()
+    """Keys of the table of runs; nested ones joined by dots."""
 
 
 def offline_runs(folder: Path, wait: float = 20.0) -> list[WrittenRun]:
@@ -63,6 +65,7 @@ def read_run(path: Path) -> WrittenRun:
     described: Any = None
     config: dict[str, Any] = {}
     rows, axes, artifacts, code = [], {}, {}, None
+    summary: set[str] = set()
     for data in read_log(path):
         record = Record()
         record.ParseFromString(data)
@@ -79,6 +82,9 @@ def read_run(path: Path) -> WrittenRun:
                         for item in record.history.item
                     }
                 )
+            case "summary":
+                update = record.summary.update
+                summary |= {item.key or ".".join(item.nested_key) for item in update}
             case "metric":
                 axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
             case "artifact":
@@ -99,6 +105,7 @@ def read_run(path: Path) -> WrittenRun:
         axes=axes,
         artifacts=artifacts,
         exit_code=code,
+        summary=frozenset(key for key in summary if not key.startswith("_")),
     )
 
 
