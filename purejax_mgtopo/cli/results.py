@@ -176,11 +176,9 @@ class EvaluateCommand(Command):
         folders = find_runs([self.run])
         use_cache(True)
         from purejax_mgtopo.trained.assess import (  # starts JAX
-            FILE_NAME,
             assess,
-            refuse_foreign_table,
-            write_table,
         )
+        from purejax_mgtopo.trained.table import FILE_NAME, refuse_foreign_table, write_table
 
         target = self.out or self.run / FILE_NAME
         refuse_foreign_table(target)  # before an hour is spent

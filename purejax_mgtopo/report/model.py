@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import Band, Interval
 from purejax_mgtopo.records.record import Status
+from purejax_mgtopo.report.controls import Controlled
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,8 @@ class ReportContent:
     watched: tuple[Watched, ...]
     unreadable: tuple[str, ...]
     """One line for each folder that holds a run that cannot be read."""
+    controlled: tuple[Controlled, ...] = ()
+    """Trained teams over other channels, where they were evaluated."""
 
     @property
     def runs(self) -> tuple[Run, ...]:

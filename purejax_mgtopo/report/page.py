@@ -18,6 +18,7 @@ from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import IntervalRow, Look, Series
+from purejax_mgtopo.report.controls import channels_of, percent, sentence
 from purejax_mgtopo.report.costs import Place, place_chart
 from purejax_mgtopo.report.model import (
     Across,
@@ -69,6 +70,7 @@ def render(report: ReportContent) -> str:
         "probability": _probability,
         "minutes": _minutes,
         "correlation": _correlation,
+        "percent": percent,
     }
     looks = looks_of(report)
     return environment.get_template("template.html.j2").render(
@@ -97,6 +99,8 @@ def render(report: ReportContent) -> str:
         across_chart=lambda across: across_chart(across, looks),
         profile_chart=lambda across: profile_chart(across, looks),
         learned_charts=learned_charts,
+        kept_sentence=sentence,
+        channels_of=channels_of,
         judged=any(not math.isnan(run.recall) for run in report.runs),
         math=math,
     )

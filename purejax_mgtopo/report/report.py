@@ -16,6 +16,7 @@ from purejax_mgtopo.report.collect import (
     read_run,
     read_sweeps,
 )
+from purejax_mgtopo.report.controls import read_controls
 from purejax_mgtopo.report.model import Comparison, ReportContent, Run, Watched
 
 FILE_NAME = "report.html"
@@ -85,6 +86,7 @@ def build_report(
         across=across(comparisons),
         watched=watched,
         unreadable=tuple(unreadable),
+        controlled=read_controls(folders, say),
     )
 
 

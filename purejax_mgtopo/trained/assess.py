@@ -17,13 +17,10 @@ A team that never hears anything has `sampled` alone. What `shuffled` keeps of t
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import flax.struct
 import jax
@@ -45,13 +42,10 @@ from purejax_mgtopo.algorithm.types import (
     PyTree,
     Streams,
 )
-from purejax_mgtopo.analysis.normalised import normalised_score
 from purejax_mgtopo.analysis.statistics import finite_seeds
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.compiler import matmul_precision
-from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.settings import LARGEST, check_random_seed
 from purejax_mgtopo.trained.channels import RandomEdges
@@ -62,8 +56,6 @@ CONTENT = ("own", "shuffled", "constant")
 CHANNELS = (*EDGES, *CONTENT)
 """Other channels than the trained one."""
 CONDITIONS = ("sampled", "greedy", *CHANNELS)
-FILE_NAME = "evaluation.parquet"
-_KIND = b"purejax_mgtopo.evaluation"
 _TOGETHER = 1000  # episodes that are played at the same time
 
 
@@ -156,47 +148,6 @@ def assess(
     )
 
 
-def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
-    """Parquet: one row per run, seed and condition; a task's own measures are null in other tasks' rows.
-
-    Raises RunError if it cannot be written, or if `path` holds something other than an older such table.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    path = expanded(path)
-    rows = [row for assessment in _each_once(assessments) for row in _rows(assessment)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = pa.table({name: [row.get(name) for row in rows] for name in names})
-    table = table.replace_schema_metadata({_KIND: json.dumps({"format": 1})})
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
-    with clear_disk_errors(path):
-        refuse_foreign_table(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-    return path
-
-
-def refuse_foreign_table(path: Path) -> None:
-    """Raise RunError if `path` holds something other than an older table of evaluations."""
-    path = expanded(path)
-    if path.exists() and not _is_table(path):
-        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another file (--out)")
-
-
-def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:
-    """Raises RunError where two tell of the same seed on the same episodes, which would count it twice."""
-    known: set[tuple[Path, int, int]] = set()
-    for assessment in assessments:
-        place = assessment.folder.resolve()
-        for seed in assessment.seeds:
-            if (place, seed, assessment.episode_seed) in known:
-                raise RunError(f"seed {seed} of {place} stands in the table twice; give it once")
-            known.add((place, seed, assessment.episode_seed))
-        yield assessment
-
-
 def frozen_seeds(folder: Path) -> set[int]:
     """Seeds of a run whose networks left the finite numbers in training, and stay as they were before."""
     try:
@@ -274,45 +225,3 @@ def _outcome(
         measures=jax.tree.map(jnp.mean, measured),
         measures_end=jax.tree.map(lambda x: jnp.mean(x[:, -1]), measured),
     )
-
-
-def _rows(assessment: Assessment) -> list[dict[str, Any]]:
-    experiment, outcome = assessment.experiment, assessment.outcome
-    score = normalised_score(experiment.task, outcome.episodic_return)
-    return [
-        {
-            "run": str(assessment.folder),
-            "task": experiment.task,
-            "method": experiment.method,
-            "topology": experiment.topology,
-            "messages": experiment.messages,
-            "trained_episodes": assessment.trained_episodes,
-            "seed": seed,
-            "finite": bool(assessment.finite[s]),
-            "condition": condition,
-            "episodes": assessment.episodes,
-            "episode_seed": assessment.episode_seed,
-            "return": float(outcome.episodic_return[s, c]),
-            "return_standard_error": float(outcome.standard_error[s, c]),
-            "normalised_score": _known(score[s, c]),
-            "edge_rate": float(outcome.edge_rate[s, c]),
-        }
-        | {name: _known(values[s, c]) for name, values in outcome.edge_quality.items()}
-        | {name: float(values[s, c]) for name, values in outcome.measures.items()}
-        | {f"{name}_end": float(values[s, c]) for name, values in outcome.measures_end.items()}
-        for s, seed in enumerate(assessment.seeds)
-        for c, condition in enumerate(assessment.conditions)
-    ]
-
-
-def _known(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _is_table(path: Path) -> bool:
-    import pyarrow.parquet as parquet
-
-    try:
-        return _KIND in (parquet.read_schema(path).metadata or {})
-    except (OSError, ValueError):
-        return False

@@ -127,9 +127,8 @@ def resume(
     """
     folder = expanded(folder)
     config = read_config(folder)
-    processes.agree(
-        in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
-    )
+    facts = in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
+    processes.agree(facts)
     if episodes is not None and episodes != config.experiment.episodes:
         config = extended(config, folder, episodes)
     processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))

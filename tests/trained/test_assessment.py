@@ -30,11 +30,11 @@ from purejax_mgtopo.trained.assess import (
     assess,
     episode_keys,
     frozen_seeds,
-    write_table,
 )
 from purejax_mgtopo.trained.export import export
 from purejax_mgtopo.trained.load import TrainedRun, load_trained
 from purejax_mgtopo.trained.policy import ExportedTeam, load_policy
+from purejax_mgtopo.trained.table import write_table
 from purejax_mgtopo.trained.worth import share_kept, summarise_conditions
 from purejax_mgtopo.training.recipe import load_recipe
 

@@ -15,7 +15,8 @@ from purejax_mgtopo.mirror.rows import evaluation_row
 from purejax_mgtopo.records.metrics import read_metrics
 from purejax_mgtopo.report.page import render
 from purejax_mgtopo.report.report import build_report
-from purejax_mgtopo.trained.assess import assess, write_table
+from purejax_mgtopo.trained.assess import assess
+from purejax_mgtopo.trained.table import write_table
 
 TINY = {
     "task": "toy_follow_holder",

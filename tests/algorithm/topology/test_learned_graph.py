@@ -96,7 +96,7 @@ def test_alpha_moves_in_its_turn_alone_and_no_more_once_frozen():
 
 def test_policies_rest_while_the_graph_learns():
     """The critic does not."""
-    made = algorithm("commformer", member__commformer__every=2)
+    made = algorithm("commformer", "toy_follow_holder", member__commformer__every=2)
     state = jit(made.init)(jax.random.key(0))
     window = made.replay.sample(state.replay, jnp.asarray(2), jax.random.key(2))
     acting = made.parts.acting(state.parts)
