@@ -248,6 +248,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
         "method": watched.method,
         "seed": playback.seed,
         "standing": playback.standing,
+        **({"analysed": True} if watched.learned and watched.learned.seed == playback.seed else {}),
         "agents": playback.masks.shape[1],
         # Bodies may leave the arena; a runaway must not shrink the others to dots.
         "extent": min(max(1060, *reach), 2500),

@@ -424,3 +424,13 @@ def test_no_chart_stands_alone_in_its_row(browser, address):
         tops = [figure.bounding_box()["y"] for figure in grid.locator("figure").all()]
         if len(tops) == 4:
             assert sorted(tops.count(top) for top in set(tops)) == [2, 2]
+
+
+def test_the_player_begins_with_the_episode_that_is_analysed(browser, address):
+    visit = Visit(browser, address)
+    learned = next(w for w in watched() if w.learned is not None)
+    standing = next(p.standing for p in learned.playbacks if p.seed == learned.learned.seed)
+    shown = [visit.part(name).input_value() for name in ("task", "method", "seed")]
+    assert shown == [learned.task, learned.method, standing]
+    heading = visit.page.locator("#eta h3").first.inner_text()
+    assert f"seed {learned.learned.seed}" in heading
