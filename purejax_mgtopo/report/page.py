@@ -172,13 +172,12 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
                 Series(method, looks[method], place, curve.band)
                 for (method, curve), place in zip(found, places, strict=True)
             ]
-            later = bool(charts_of)
             charts_of.append(
-                charts.line_chart(
-                    lines, title=title, x_label=words, axis=axis, hidden=later, **shape
-                )
+                charts.line_chart(lines, title=title, x_label=words, axis=axis, **shape)
             )
-    return Markup("").join(charts_of)
+    first, *others = charts_of
+    # A template is no part of the page until the script takes from it.
+    return first + Markup("<template>{}</template>").format(Markup("").join(others))
 
 
 AXES = {
