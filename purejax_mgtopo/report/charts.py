@@ -94,7 +94,6 @@ def line_chart(
     height: int = 220,
     limits: tuple[float, float] | None = None,
     axis: str = "",
-    hidden: bool = False,
 ) -> Markup:
     """Lines with bands. `limits` fixes the y axis; else a bad beginning may leave it (see `focus`).
 
@@ -139,7 +138,7 @@ def line_chart(
     description = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
     data = chart_data(title, x_label, (across.low, across.high, LEFT, WIDTH - RIGHT, WIDTH), series)
     more = f' data-series="{escape(data)}"' + (f' data-axis="{axis}"' if axis else "")
-    return svg(height, title, description, parts, more=more + " hidden" * hidden)
+    return svg(height, title, description, parts, more=more)
 
 
 def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:

@@ -13,7 +13,10 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
-  const shown = (figure) => figure.querySelector("svg[data-series]:not([hidden])");
+  const shown = (figure) => figure.querySelector("svg[data-series]");
+  const conceal = (within) => {
+    for (const part of within.querySelectorAll("[data-line]")) part.toggleAttribute("hidden", hidden.has(part.dataset.line));
+  };
   const dataOf = (svg) => JSON.parse(svg.dataset.series);
   const label = (text) => /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 
@@ -105,8 +108,7 @@
     button.addEventListener("click", () => {
       if (hidden.has(name)) hidden.delete(name); else hidden.add(name);
       button.setAttribute("aria-pressed", String(!hidden.has(name)));
-      for (const part of document.querySelectorAll("[data-line]"))
-        if (part.dataset.line === name) part.toggleAttribute("hidden", hidden.has(name));
+      conceal(document);
     });
   }
 
@@ -114,11 +116,16 @@
   if (axis) {
     axis.hidden = false;
     const select = axis.querySelector("select");
+    const charts = new Map(figures.map((figure) => {
+      const kept = figure.querySelector("template");
+      return [figure, kept ? [shown(figure), ...kept.content.querySelectorAll("svg[data-axis]")] : []];
+    }));
     select.addEventListener("change", () => {
-      for (const figure of figures) {
-        const charts = [...figure.querySelectorAll("svg[data-axis]")];
-        const wanted = charts.filter((svg) => svg.dataset.axis === select.value);
-        if (wanted.length) charts.forEach((svg) => svg.toggleAttribute("hidden", svg.dataset.axis !== select.value));
+      for (const [figure, own] of charts) {
+        const wanted = own.find((svg) => svg.dataset.axis === select.value);
+        if (!wanted) continue;
+        shown(figure).replaceWith(wanted);
+        conceal(figure);
       }
     });
   }

@@ -173,13 +173,12 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
                 Series(method, looks[method], place, curve.band)
                 for (method, curve), place in zip(found, places, strict=True)
             ]
-            later = bool(charts_of)
             charts_of.append(
-                charts.line_chart(
-                    lines, title=title, x_label=words, axis=axis, hidden=later, **shape
-                )
+                charts.line_chart(lines, title=title, x_label=words, axis=axis, **shape)
             )
-    return Markup("").join(charts_of)
+    first, *others = charts_of
+    # A template is no part of the page until the script takes from it.
+    return first + Markup("<template>{}</template>").format(Markup("").join(others))
 
 
 AXES = {
@@ -249,6 +248,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
         "method": watched.method,
         "seed": playback.seed,
         "standing": playback.standing,
+        **({"analysed": True} if watched.learned and watched.learned.seed == playback.seed else {}),
         "agents": playback.masks.shape[1],
         # Bodies may leave the arena; a runaway must not shrink the others to dots.
         "extent": min(max(1060, *reach), 2500),

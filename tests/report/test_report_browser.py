@@ -383,7 +383,7 @@ def test_the_page_of_a_real_sweep(browser, tmp_path):
 def test_curves_tell_their_values_and_can_be_chosen_from(browser, address):
     visit = Visit(browser, address)
     page = visit.page
-    chart = page.locator("svg[data-series]:not([hidden])").first
+    chart = page.locator("svg[data-series]").first
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"])
@@ -396,10 +396,10 @@ def test_curves_tell_their_values_and_can_be_chosen_from(browser, address):
     assert "meta" not in page.locator(".values").first.inner_text()
     page.locator("[data-method=meta] button").click()
     assert page.locator("[data-line=meta]:not([hidden])").count() == before
-    curves = page.locator("svg[data-axis=episodes]:not([hidden])").count()
+    curves = page.locator("svg[data-axis=episodes]").count()
     page.locator("#axis select").select_option("env_steps")
-    assert page.locator("svg[data-axis=env_steps]:not([hidden])").count() == curves > 0
-    assert page.locator("svg[data-axis=episodes]:not([hidden])").count() == 0
+    assert page.locator("svg[data-axis=env_steps]").count() == curves > 0
+    assert page.locator("svg[data-axis=episodes]").count() == 0
     assert not visit.complaints and len(visit.requests) == 1
 
 
@@ -424,3 +424,13 @@ def test_no_chart_stands_alone_in_its_row(browser, address):
         tops = [figure.bounding_box()["y"] for figure in grid.locator("figure").all()]
         if len(tops) == 4:
             assert sorted(tops.count(top) for top in set(tops)) == [2, 2]
+
+
+def test_the_player_begins_with_the_episode_that_is_analysed(browser, address):
+    visit = Visit(browser, address)
+    learned = next(w for w in watched() if w.learned is not None)
+    standing = next(p.standing for p in learned.playbacks if p.seed == learned.learned.seed)
+    shown = [visit.part(name).input_value() for name in ("task", "method", "seed")]
+    assert shown == [learned.task, learned.method, standing]
+    heading = visit.page.locator("#eta h3").first.inner_text()
+    assert f"seed {learned.learned.seed}" in heading
