@@ -138,7 +138,8 @@ class Means:
     """Seeds of a device that advance together under vmap: fewer need less memory. 0 or auto takes what fits.
     (ours, because it changes no result)"""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
-    """How exactly float32 matrices are multiplied where the device has a choice; auto is its default (GPU: tf32).
+    """How exactly matrices are multiplied; auto is the device's default (GPU: tf32). With bfloat16, activations and the
+    weights that products read are stored so, too; master weights, optimisers, losses and sums stay float32.
     (ours, because the paper says none)"""
     deterministic: bool = False
     """Use only GPU operations that give the same bits at every run; slower.

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
+from purejax_mgtopo.algorithm.kernels.stored import for_products
 from purejax_mgtopo.algorithm.team import Policy, Step, Team
 from purejax_mgtopo.algorithm.types import Both, Mode, PyTree, Window
 from purejax_mgtopo.config import Experiment
@@ -69,6 +70,7 @@ class Maddpg:
 
         No mask at the episode's end: it is a time limit.
         """
+        target = for_products(target)
         step = self._recall(target.policy, target.acting, window, slice(1, None), keys, Mode.TARGET)
         value = self.critic.value(target.critic, window.observation[:, -1], step.action)
         return jax.lax.stop_gradient(window.reward + self.settings.discount * value)
@@ -77,7 +79,7 @@ class Maddpg:
         self, critic: PyTree, window: Window, target: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """Mean squared TD error (Eq. 1)."""
-        value = self.critic.value(critic, window.observation[:, -2], window.action)
+        value = self.critic.value(for_products(critic), window.observation[:, -2], window.action)
         return jnp.mean(jnp.square(value - target))
 
     def policy_loss(
@@ -89,6 +91,7 @@ class Maddpg:
         into other agents' actions. It reaches what the parts act with only where decisions or messages carry
         derivatives, and by the penalties of their own.
         """
+        policy, acting, critic = for_products((policy, acting, critic))
         step = self._recall(policy, acting, window, slice(None, -1), keys, Mode.REPLAY)
         values = self.critic.counterfactual(
             jax.lax.stop_gradient(critic), window.observation[:, -2], window.action, step.action

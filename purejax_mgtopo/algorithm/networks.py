@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from flax.linen.initializers import lecun_normal, variance_scaling
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.kernels.reversed_lstm import States, reversed_scan
+from purejax_mgtopo.algorithm.kernels.reversed_lstm import States, lean_scan, reversed_scan
+from purejax_mgtopo.algorithm.kernels.stored import LESS, Dense, for_products, relu
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_dot_general
 from purejax_mgtopo.algorithm.types import PyTree
 
@@ -31,9 +33,9 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch J"]:
         *hidden, output = self.features
         for width in hidden:
-            x = nn.relu(nn.Dense(width)(x))
+            x = relu(Dense(width)(x))
         scaled = variance_scaling(self.output_scale**2, "fan_in", "truncated_normal")
-        return nn.Dense(output, kernel_init=scaled, dot_general=thin_dot_general)(x)
+        return Dense(output, kernel_init=scaled, dot_general=thin_dot_general)(x)
 
 
 def forget_bias(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
@@ -72,7 +74,9 @@ class LSTM(nn.Module):
         `keep` multiplies the state before each step: 0 forgets all that came (later in time) before. `states` is what
         an earlier call with the same inputs returned: only what derivatives add is computed then.
         """
-        return reversed_scan(self.recurrent, projected, keep, states)
+        recurrent = for_products(self.recurrent)
+        scan = reversed_scan if platform() == "cpu" and recurrent.dtype != LESS else lean_scan
+        return scan(recurrent, projected, keep, states)
 
 
 def apply(module: nn.Module, params: PyTree, *inputs: Any, method: str | None = None) -> Any:
@@ -80,14 +84,14 @@ def apply(module: nn.Module, params: PyTree, *inputs: Any, method: str | None = 
     return module.apply(params, *inputs, method=method)
 
 
-def part_of_dense(width: int, inputs: int, use_bias: bool) -> nn.Dense:
+def part_of_dense(width: int, inputs: int, use_bias: bool) -> Dense:
     """A share of a dense layer whose `inputs` come in parts: its kernel is drawn as rows of the whole LeCun kernel."""
 
     def rows(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
         whole = lecun_normal()(key, (inputs, shape[1]), dtype or float)
         return whole[: shape[0]]
 
-    return nn.Dense(width, use_bias=use_bias, kernel_init=rows)
+    return Dense(width, use_bias=use_bias, kernel_init=rows)
 
 
 class Head(nn.Module):
@@ -111,7 +115,7 @@ class Head(nn.Module):
         first = self.from_observation(observation)
         if heard is not None:
             first = first + self.from_heard(heard)
-        return self.rest(nn.relu(first))
+        return self.rest(relu(first))
 
 
 def per_agent(

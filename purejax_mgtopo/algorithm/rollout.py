@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax_mpe.scenario import Scenario
 
+from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
+from purejax_mgtopo.algorithm.kernels.stored import for_products, widened
 from purejax_mgtopo.algorithm.replay import on_grid
-from purejax_mgtopo.algorithm.team import Policy, Step, Team
+from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Mode, Streams, Trajectory
 
 
@@ -32,6 +34,7 @@ def rollout(
         mode: how decisions are made.
         exploration: standard deviation of the Gaussian that is added to actions, which are then clipped to [-1, 1].
     """
+    policy, acting = for_products((policy, acting))
     beside = team.interpreter.beside
     batch = (1 + beside,) if beside else ()
     each = jax.vmap if beside else lambda function: function
@@ -56,28 +59,34 @@ def rollout(
         action = jnp.clip(choice.action + noise_t, -1.0, 1.0)
         action = on_grid(action) if mode is Mode.ROLLOUT else action
         after, timestep = advance(state, action)
-        told = (choice, action, timestep.reward, compress(state).moving)
+        seen, moving = choice.seen, compress(state).moving
+        told = (
+            *(seen.observation, seen.feature, seen.message),
+            *(action, timestep.reward, choice.gates, choice.kept, moving),
+            *(choice.sent, choice.redirected),
+        )
         return (after, timestep.observation.agents_view, memory), told
 
     start = (state, timestep.observation.agents_view, team.initial_carry(batch))
     steps: tuple
-    (last, view, _), steps = jax.lax.scan(step, start, (noise, tape))
-    taken: Step
+    (last, view, _), steps = joint_scan(step, start, (noise, tape))
     end = compress(last)
     if beside:  # the first episode is the one that was asked for
         steps = jax.tree.map(lambda x: x[:, 0], steps)
         view, end = jax.tree.map(lambda x: x[0], (view, end))
-    taken, action, reward, moving = steps
-    return Trajectory(
-        observation=jnp.concatenate([taken.seen.observation, view[None]]),
-        feature=taken.seen.feature,
-        message=taken.seen.message,
+    observation, feature, message, action, reward, gates, kept, moving, *rest = steps
+    sent, redirected = rest
+    played = Trajectory(
+        observation=jnp.concatenate([observation, view[None]]),
+        feature=feature,
+        message=message,
         action=action,
         reward=reward,
-        gates=taken.gates,
-        kept=taken.kept,
+        gates=gates,
+        kept=kept,
         moving=jnp.concatenate([moving, end.moving[None]]),
         fixed=end.fixed,
-        sent=taken.sent,
-        redirected=taken.redirected,
+        sent=sent,
+        redirected=redirected,
     )
+    return widened(played)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.controls.channel import interpreter_behind
 from purejax_mgtopo.algorithm.edges import index_distance
+from purejax_mgtopo.algorithm.kernels.stored import as_before
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule, arriving
 from purejax_mgtopo.algorithm.parts import Parts
@@ -158,7 +159,7 @@ class Team:
         redirected = () if heard.edges is None else heard.edges
         kept = self.parts.kept(memory)
         step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, kept, sent, redirected)
-        return step, Carry(memory, self._in_flight(encoded, heard))
+        return step, as_before(Carry(memory, self._in_flight(encoded, heard)), carry)
 
     def recall(
         self,

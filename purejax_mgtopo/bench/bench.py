@@ -7,25 +7,28 @@ figure is a median over the turns. Nothing heavy is imported before the argument
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from tyro.conf import arg
 
+from purejax_mgtopo.bench.host import describe, keep, machine
+from purejax_mgtopo.bench.pace import MEASUREMENTS, Pace
 from purejax_mgtopo.bench.tables import (
     compile_tables,
+    device_tables,
     environment_tables,
     matmul_tables,
     scaling_tables,
@@ -36,10 +39,18 @@ from purejax_mgtopo.settings import check_numbers
 if TYPE_CHECKING:
     from rich.table import Table
 
-BenchPart = Literal["environments", "training", "matmul", "compile", "scaling"]
-PARTS: tuple[BenchPart, ...] = get_args(BenchPart)
+BenchPart = Literal["environments", "training", "matmul", "compile", "scaling", "device"]
+PARTS: tuple[BenchPart, ...] = get_args(BenchPart)[:-1]
 META_TASKS = ("navigation_N3_l3", "navigation_N6_l6")
+DEVICE_SEEDS = (16, 64, 256, 1_024, 4_096)
 INSTALL = "pip install 'purejax_mgtopo[bench]'"
+
+Note = Callable[[str], None]
+Keep = Callable[[Any], None]
+
+
+def _nothing(found: Any) -> None:
+    """Keep no unfinished result."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,11 @@ class BenchSettings:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
     parts: tuple[BenchPart, ...] = PARTS
-    """What to measure: environments (and JaxMARL), training (and PyTorch), matmul rate, compile times, scaling."""
+    """What to measure: environments (and JaxMARL), training (and PyTorch), matmul rate, compile times, scaling; and
+    device, which is for a GPU, tells in under nine minutes all that it gives to training, and writes as it goes."""
     seconds: float = 5.0
-    """Seconds that one measurement lasts, about, without its start."""
+    """Seconds that one measurement lasts, about, without its start; a part ends after sixty times as long, with what it
+    has by then."""
     turns: int = 3
     """How often each measurement is repeated; the median counts."""
     task: str = "navigation_N3_l3"
@@ -61,7 +74,7 @@ class BenchSettings:
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """File to write all numbers to, as JSON."""
     figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """File for a picture of the part `scaling` (PNG)."""
+    """File for a picture of the part `scaling`, or of `device` (PNG)."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -88,60 +101,55 @@ def run(settings: BenchSettings) -> None:
     console.print(describe(results["machine"]))
     for part in settings.parts:
         measure, tables = _PARTS[part]
-        results[part] = measure(settings, console.print)
+        console.print(f"{part} ...")
+        results[part] = {}
+        results[part] = measure(
+            settings, console.print, partial(keep, settings.json, results, part)
+        )
         for table in tables(results[part]):
             console.print(table)
-        if settings.json is not None:  # now, so that nothing is lost should the next part fail
-            settings.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
+        keep(settings.json, results, part, results[part])
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on, and how busy it was before."""
-    from purejax_mgtopo.machine.startup import cores
-
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text().splitlines()
-        names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        model = next(names, model)
-    versions = {}
-    for package in ("jax", "jaxlib", "torch", "jaxmarl"):
-        if importlib.util.find_spec(package) is not None:
-            versions[package] = importlib.metadata.version(package)
-    return {"cpu": model, "cores": cores(), "load": os.getloadavg()[0], "versions": versions}
-
-
-def describe(found: dict[str, Any]) -> str:
-    """The machine in one line."""
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    line = f"{found['cpu']}, {found['cores']} cores, {versions}; load before: {found['load']:.1f}"
-    if found["load"] > 0.5:
-        line += " (other programs run: absolute figures will be too low)"
-    return line
-
-
-def measure_environments(settings: BenchSettings, note: Callable[[str], None]) -> list[dict]:
+def measure_environments(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> list[dict]:
     """Steps per second against JaxMARL's, in equal work."""
     if importlib.util.find_spec("jaxmarl") is None:
         note(f"JaxMARL is missing, so ours stands alone; {INSTALL}")
-    call = f"measure(tasks=[task], seconds={settings.seconds / 5}, repeats={settings.turns})"
+    call = f"seconds={settings.seconds / 5}, repeats={settings.turns}"
     code = (
-        "import dataclasses, json; from purejax_mgtopo.bench import environments\n"
-        f"for task in environments.TASKS:\n for row in environments.{call}:\n"
-        "  print(json.dumps(dataclasses.asdict(row)), flush=True)"
+        "import dataclasses, json, sys; from purejax_mgtopo.bench import environments\n"
+        "print(json.dumps({'tasks': environments.TASKS}), flush=True)\n"
+        "for line in sys.stdin:\n task, count = line.split()\n"
+        f" [row] = environments.measure([int(count)], [task], {call})\n"
+        " print(json.dumps(dataclasses.asdict(row)), flush=True)"
     )
-    process, rows = _start("-c", code), []
-    for line in process.stdout or ():
-        if line.startswith("{"):  # JaxMARL greets when it is imported
-            row = json.loads(line)
-            note(f"{row['task']}, {row['num_envs']:,} at a time: {row['ours']:,.0f} steps/s")
-            rows.append(row)
+    process = _start("-c", code)
+    told, heard = process.stdin, process.stdout
+    assert told is not None and heard is not None
+
+    def answer() -> Any:
+        line = next((line for line in heard if line.startswith("{")), None)  # JaxMARL greets
+        return None if line is None else json.loads(line)
+
+    rows: list[dict] = []
+    tasks = (answer() or {"tasks": ()})["tasks"]
+    # Every task's usual numbers before any other: what is left out for want of time tells least.
+    counts = ((64, 1_024), (1, 8_192))
+    wanted = [(task, count) for group in counts for task in tasks for count in group]
+    pace = Pace(note, MEASUREMENTS * settings.seconds)
+    for task, count in pace.over(wanted, lambda pair: f"{pair[0]} x {pair[1]:,}"):
+        with suppress(BrokenPipeError):  # its last words are read below
+            print(task, count, file=told, flush=True)
+        if (row := answer()) is None:
+            break
+        rows.append(row)
+        note(f"    {row['ours']:,.0f} steps/s")
+        keep(rows)
     _finish(process)
     return rows
 
 
-def measure_training(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+def measure_training(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """Episodes per second of `none` and of the same learner in PyTorch, a process for each core."""
     from purejax_mgtopo.machine.startup import cores
 
@@ -152,13 +160,15 @@ def measure_training(settings: BenchSettings, note: Callable[[str], None]) -> di
     elif not settings.task.startswith("navigation_"):
         note(f"PyTorch's side has no {settings.task}, so ours stands alone")
         styles = []
-    turns = []
+    turns: list[dict[str, float]] = []
+    pace = Pace(note, MEASUREMENTS * settings.seconds)
     with tempfile.TemporaryDirectory() as cache:
-        for _ in range(settings.turns):
+        for _ in pace.over(range(1, settings.turns + 1), _turn):
             turn = {"ours": _train(settings, "none", settings.task, cache)["episodes_per_second"]}
             for style in styles:
                 turn[style] = _train_in_torch(settings, style, cores())
             turns.append(turn)
+            keep({"task": settings.task, "turns": turns})
     return {
         "task": settings.task,
         "processes": cores(),
@@ -168,15 +178,15 @@ def measure_training(settings: BenchSettings, note: Callable[[str], None]) -> di
     }
 
 
-def measure_matmul(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+def measure_matmul(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """`meta` at the reference cost of an episode, against float32 matmul."""
     from purejax_mgtopo.bench.training import reference_rate
     from purejax_mgtopo.machine.startup import cores
 
-    del note
-    turns = []
+    turns: list[dict[str, float]] = []
+    pace = Pace(note, MEASUREMENTS * settings.seconds)
     with tempfile.TemporaryDirectory() as cache:
-        for _ in range(settings.turns):
+        for _ in pace.over(range(1, settings.turns + 1), _turn):
             turn = {}
             for devices in sorted({1, cores()}):
                 flags = ("--devices", str(devices), "--seconds", str(settings.seconds / 3))
@@ -189,6 +199,7 @@ def measure_matmul(settings: BenchSettings, note: Callable[[str], None]) -> dict
                 turn[task] = rate
                 turn[f"share {task}"] = reference_rate(task, rate) / best
             turns.append(turn)
+            keep({"turns": turns})
     medians = {name: _median(turns, name) for name in turns[0]}
     rates = {name: rate for name, rate in medians.items() if " on " in name}
     return {
@@ -200,18 +211,18 @@ def measure_matmul(settings: BenchSettings, note: Callable[[str], None]) -> dict
     }
 
 
-def measure_compile(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+def measure_compile(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """Seconds until the first chunk, with and without compiled programs on disk."""
-    del note
     found: dict[str, Any] = {"task": settings.task}
-    for method in ("none", "meta"):
+    for method in Pace(note, math.inf).over(("none", "meta")):  # each is the other's measure
         with tempfile.TemporaryDirectory() as cache:
             cold, warm = (_train(settings, method, settings.task, cache, 0) for _ in range(2))
         found[method] = {"cold": cold["compile_seconds"], "warm": warm["compile_seconds"]}
+        keep(found)
     return found
 
 
-def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, Any]:
+def measure_scaling(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """Seeds against throughput and memory of `meta`, and the same seeds on more and more devices."""
     from purejax_mgtopo.bench.scaling import draw
     from purejax_mgtopo.bench.training import reference_rate
@@ -237,13 +248,15 @@ def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dic
         "devices": [],
     }
     with tempfile.TemporaryDirectory() as cache:
-        for seeds in settings.scaling_seeds:
+        pace = Pace(note, MEASUREMENTS * settings.seconds)
+        for seeds in pace.over(settings.scaling_seeds, lambda count: f"{count:,} seeds"):
             measured = point(cache, seeds)
             if "does_not_fit" in measured:
                 note(measured["does_not_fit"])
                 break
             found["seeds"].append(measured)
-            note(f"{seeds:,} seeds: {measured['episodes_per_second']:,.0f} episodes/s")
+            note(f"    {measured['episodes_per_second']:,.0f} episodes/s")
+            keep(found)
             try:
                 useful = reference_rate(settings.task, measured["episodes_per_second"])
                 found["share"].append(useful / found["gflop_per_second"])
@@ -259,12 +272,25 @@ def measure_scaling(settings: BenchSettings, note: Callable[[str], None]) -> dic
     return found
 
 
+def measure_device(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
+    """All that a GPU gives to training, with what its program's text predicts."""
+    from purejax_mgtopo.bench import device
+
+    def write(found: dict[str, Any]) -> None:
+        keep(found)
+        if settings.figure is not None:
+            device.draw(found, settings.figure)
+
+    return device.measure(device.steps(DEVICE_SEEDS), note, write)
+
+
 _PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
     "environments": (measure_environments, environment_tables),
     "training": (measure_training, training_tables),
     "matmul": (measure_matmul, matmul_tables),
     "compile": (measure_compile, compile_tables),
     "scaling": (measure_scaling, scaling_tables),
+    "device": (measure_device, device_tables),
 }
 
 
@@ -298,7 +324,7 @@ def _start(*words: str, **environment: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     command = [sys.executable, *words]
     return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment
     )
 
 
@@ -314,6 +340,10 @@ def _finish(process: subprocess.Popen[str]) -> str:
         last = (errors.strip() or f"exit code {process.returncode}").splitlines()[-1]
         raise RuntimeError(f"a measurement failed: {last}")
     return output
+
+
+def _turn(number: int) -> str:
+    return f"turn {number}"
 
 
 def _median(turns: list[dict[str, float]], name: str) -> float:

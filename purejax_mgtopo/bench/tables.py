@@ -86,6 +86,32 @@ def scaling_tables(found: dict[str, Any]) -> list[Table]:
     return [table, devices]
 
 
+def device_tables(found: dict[str, Any]) -> list[Table]:
+    """Tables of the result of `measure_device`."""
+    columns = (
+        "episodes/s", "ms an episode of all", "kernels", "MB moved a seed", "GB/s", "TFLOP/s",
+        "MB predicted", "MB peak", "minutes for 50,000 episodes",
+    )  # fmt: skip
+    names = (
+        "episodes_per_second", "milliseconds", "kernels", "moved_mb", "gbytes_per_second", "tflops",
+        "predicted_mb", "peak_mb", "minutes_for_all",
+    )  # fmt: skip
+    table = _table("Training; kernels and bytes by the program's text", "", *columns)
+    rest = _table("And besides", "", "")
+    for step, result in found["steps"].items():
+        if "episodes_per_second" in result:
+            table.add_row(step, *(f"{result[name]:,.1f}" for name in names))
+            for kernel in result.get("hottest", ())[:5]:
+                rest.add_row(f"{kernel['share']:.1%} of {step}", kernel["name"][:60])
+        else:
+            for name, value in result.items():
+                shown = f"{value:,.1f}" if isinstance(value, float) else str(value)
+                rest.add_row(f"{step}: {name}", shown)
+    for step, why in found["failed"].items():
+        rest.add_row(f"{step} failed", why[:60])
+    return [table, rest]
+
+
 def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.1f}x"
 

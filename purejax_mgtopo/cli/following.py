@@ -74,7 +74,7 @@ class WandbDashboardCommand(Command):
     def do(self) -> int:
         from purejax_mgtopo.cli.tables import say
         from purejax_mgtopo.mirror.dashboard import save_dashboard
-        from purejax_mgtopo.mirror.mirror import sent_to
+        from purejax_mgtopo.mirror.places import sent_to
 
         project, group = (self.project, "") if self.sweep is None else sent_to(self.sweep)
         say(f"dashboard  {save_dashboard(self.entity, self.project or project, group)}")

@@ -101,7 +101,12 @@ def _main(argv: list[str]) -> int:
         from purejax_mgtopo.machine.processes import ProcessGone
 
         message = str(error)
-        if not isinstance(error, RunError):
+        if isinstance(error, OSError) and error.strerror:
+            place = f"{error.filename}: " if error.filename else ""
+            message = f"{place}{error.strerror}"
+        elif (line := _no_platform()) is not None:
+            return _fail(error, USAGE, line, debug)
+        elif not isinstance(error, RunError):
             hint = "" if debug else " (MGTOPO_DEBUG=1 shows the traceback)"
             message = f"{type(error).__name__}: {message}{hint}"
         code = _fail(error, FAILURE, message, debug)
@@ -109,6 +114,19 @@ def _main(argv: list[str]) -> int:
             sys.stdout.flush()
             os._exit(code)
         return code
+
+
+def _no_platform() -> str | None:
+    """What to say where JAX was asked for a platform that it cannot have."""
+    if os.environ.get("JAX_PLATFORMS", "cpu") in ("", "cpu") or "jax" not in sys.modules:
+        return None
+    from purejax_mgtopo.machine.startup import start
+
+    try:
+        start()
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -206,6 +206,7 @@ class ResumeCommand(TrainingCommand):
         from purejax_mgtopo.cli.tables import note
         from purejax_mgtopo.records.record import Status as State
         from purejax_mgtopo.records.record import find_runs, read_config, status
+        from purejax_mgtopo.training.stop import heard
 
         runs, asked = find_runs([self.run]), self.episodes or 0
         done = [run for run in runs if status(run) is State.FINISHED]
@@ -288,13 +289,14 @@ def get_ready(
 def check_tasks(configs: Sequence[Config]) -> None:
     """Raise ConfigError for a task that does not exist. This starts JAX."""
     from purejax_mgtopo.machine.accelerator import advice, installed, visible_gpus
-    from purejax_mgtopo.machine.startup import configure_platform
+    from purejax_mgtopo.machine.startup import configure_platform, start
 
     if os.environ.get("JAX_PLATFORMS", "") != "cpu":
         line = advice(visible_gpus(), installed())
         if line is not None:
             print(f"mgtopo: {line}", file=sys.stderr)
     configure_platform(configs[0].means)
+    start()
     from purejax_mgtopo.plugins import tasks
 
     for name in dict.fromkeys(config.experiment.task for config in configs):

@@ -26,16 +26,19 @@ def matmul_precision(precision: str) -> AbstractContextManager[None]:
 
 
 @functools.cache
-def compiler_options(platform: str) -> dict[str, int] | None:
+def compiler_options(platform: str, precision: str = "auto") -> dict[str, int] | None:
     """What XLA does not do on a CPU unless told to; the same for every number of devices, for it changes last bits.
 
     Loops with the widest vectors there are, which it halves by default (measured: 4 to 7 %); and no products shared
     out to other cores, which sums their parts in another order: where every core has a device nothing is lost by that
     (measured: 3 % gained), and a seed alone must equal the seed among others.
     """
+    # XLA else leaves out roundings to bfloat16, and with them stores the wider numbers.
+    exact: dict[str, int] = {"xla_allow_excess_precision": False}
+    options = exact if precision == "bfloat16" else {}
     if platform != "cpu":
-        return None
-    options = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
+        return options or None
+    options |= {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
     try:
         jax.jit(lambda x: x, compiler_options=options)(0.0)
     except Exception:  # options come and go with versions of XLA; none is needed for right results

@@ -21,7 +21,7 @@ _KERNELS = frozenset(
     "fusion custom-call copy sort scatter dynamic-slice dynamic-update-slice reduce gather convert "
     "transpose broadcast concatenate slice iota dot select add multiply".split()
 )
-_PASSED_THROUGH = ("bitcast", "reshape", "transpose", "copy")
+_PASSED_THROUGH = ("bitcast", "reshape", "transpose", "copy", "convert", "negate")
 _HOST = re.compile(r"callback|outfeed|infeed|host|python", re.IGNORECASE)
 
 

@@ -6,12 +6,14 @@ is imported for the first time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 from purejax_mgtopo.config import Means
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.errors import ConfigError, require
+from purejax_mgtopo.machine.cache import tend
 from purejax_mgtopo.machine.paths import expanded
 
 ALLOCATED = 0.92
@@ -37,6 +39,7 @@ def unused_cores(means: Means) -> str | None:
 def configure_platform(means: Means) -> bool:
     """On CPU, make one device of every core; False when it is too late or the user has decided."""
     refuse_strict_modes()
+    check_limits()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATED))
     if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
@@ -70,6 +73,54 @@ def refuse_strict_modes() -> None:
             )
 
 
+FILES, SPACE, SPACE_PER_CORE = 64, 3.5e9, 0.25e9
+"""Open files, and bytes of address space, below which training was seen to fail in its midst."""
+
+
+def check_limits() -> None:
+    """Raise what the system lets us raise, and ConfigError where its limits are too narrow to train at all."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = 65_536 if hard == unlimited else min(hard, 65_536)
+    if soft != unlimited and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    require(
+        soft == unlimited or soft >= FILES,
+        f"only {soft} files may be open at once here, and a checkpoint needs {FILES}: raise that by `ulimit -n 1024`",
+    )
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = SPACE + SPACE_PER_CORE * cores()
+    require(
+        space == unlimited or space >= needed,
+        f"the address space is limited to {space / 1e9:.1f} GB, and JAX needs {needed / 1e9:.1f} GB here: "
+        "raise that by `ulimit -v unlimited` (memory itself may well be limited, as by a container)",
+    )
+
+
+def start() -> None:
+    """Start JAX. Raises ConfigError, in a line, where the platform that was asked for cannot be had."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # each platform has its own
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        advice = (
+            f"JAX_PLATFORMS={asked} asks for a device that the JAX installed here cannot use; unset it, or install "
+            "JAX for it (`pip install -e '.[cuda12]'` for NVIDIA's)"
+            if asked and asked != "cpu"
+            else "look at its installation (`pip check`)"
+        )
+        raise ConfigError(f"JAX cannot start: {advice} ({why})") from error
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -84,9 +135,22 @@ def use_cache(wanted: bool) -> None:
         if "jax" in sys.modules:  # which has read its variables
             sys.modules["jax"].config.update("jax_enable_compilation_cache", False)
         return
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = os.environ.get("MGTOPO_CACHE_DIR") or Path(home, "purejax_mgtopo", "xla")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
-    jax = sys.modules.get("jax")
-    if jax is not None and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    folder = _cache_folder()
+    if folder is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        tend(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+        jax = sys.modules.get("jax")
+        if jax is not None and jax.config.jax_compilation_cache_dir is None:
+            jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+def _cache_folder() -> Path | None:
+    """Where compiled programs are kept by default; None for a user without a home, as in some containers."""
+    if chosen := os.environ.get("MGTOPO_CACHE_DIR"):
+        return Path(chosen)
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return home / "purejax_mgtopo" / "xla"

@@ -87,6 +87,8 @@ def workspace(entity: str, project: str, sweep: str = "") -> Any:
             section(
                 "Edges",
                 banded("edge_rate", "Edges open"),
+                curve("Bits a step", "metrics/bits_per_step"),
+                curve("Messages a step", "metrics/messages_per_step"),
                 wr.LinePlot(title="Edges, pair by pair", x=AXIS, metric_regex="6_pairs/.*_from_.*"),
                 wr.MediaBrowser(title="Who receives from whom", media_keys=[shown_name(HEAT_MAP)]),
             ),

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
+from purejax_mgtopo.mirror.places import LABEL, STATE, TAG, cut, named_project, recipe_name
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -49,16 +51,13 @@ from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     CONFIG,
     FIGURES,
-    SWEEP,
     Status,
-    find_runs,
     read_config,
     status,
 )
 
-STATE = "wandb.json"
-TAG, LABEL = 64, 128
-"""Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
+OPENING = 60.0
+"""Seconds for which a run that has ended waits for a server that has not answered yet."""
 ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
 """What the user may say there beats what we would choose; a setting beats both."""
 
@@ -79,13 +78,6 @@ def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
         )
         mode = "offline"
     return None if mode is None else WandbMirror(folder, config, say, mode)
-
-
-def named_project(folder: Path, config: Config) -> str:
-    """The project that the user or the recipe names; empty where neither does."""
-    return (
-        config.means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
-    )
 
 
 def rebuild(folder: Path, say: Say) -> str:
@@ -123,19 +115,45 @@ class WandbMirror:
         self._broken = False
         self.place = ""
         """The page of the W&B run, or the folder it was written to."""
-        self._attempt(self._open)
+        self._waiting: list[Evaluation] = []
+        """Evaluations that came before the W&B run was there."""
+        self._opening = threading.Thread(
+            target=self._attempt, args=(self._open,), daemon=True, name="wandb"
+        )
+        if mode == "online" and not anew:  # a server may be slow, or silent: training does not wait
+            self._opening.start()
+        else:
+            self._opening.run()
 
     def chunk(self) -> None:
         """Log what the records say since the last time; the chunk's line is among them already."""
-        self._attempt(self._catch_up)
+        if not self._opening.is_alive():
+            self._attempt(self._catch_up)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Take an evaluation just made; its row is logged with its chunk's."""
-        self._attempt(lambda: self._feed.add(evaluation))
+        if self._broken:
+            return
+        self._waiting.append(evaluation)
+        if not self._opening.is_alive():
+            self._attempt(self._take_waiting)
 
     def close(self, finished: bool) -> None:
         """Log what is left, and end the W&B run."""
+        if self._opening.is_alive():
+            self._opening.join(OPENING)
+        if self._opening.is_alive():
+            self._attempt(self._give_up)
         self._attempt(lambda: self._close(finished))
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for evaluation in waiting:
+            self._feed.add(evaluation)
+
+    @staticmethod
+    def _give_up() -> None:
+        raise TimeoutError("the server does not answer")
 
     def _attempt(self, action: Callable[[], None]) -> None:
         if self._broken:
@@ -216,12 +234,12 @@ class WandbMirror:
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
             project=self._project,
-            group=_cut(group or "", LABEL) or None
+            group=cut(group or "", LABEL) or None
             if seed is None
-            else _cut(title, LABEL, f" by seed {name}"),
-            job_type=_cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
-            name=_cut(title, LABEL, "" if seed is None else f"/{seed}"),
-            tags=list(dict.fromkeys(_cut(tag, TAG) for tag in tags if tag)),
+            else cut(title, LABEL, f" by seed {name}"),
+            job_type=cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
+            name=cut(title, LABEL, "" if seed is None else f"/{seed}"),
+            tags=list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
             config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
             | ({} if seed is None else {"seed": seed}),
             settings=wandb.Settings(
@@ -245,6 +263,7 @@ class WandbMirror:
         return run
 
     def _catch_up(self) -> None:
+        self._take_waiting()
         for seed, run in self._seeds.items():
             _log(run, self._feed.take_seed(seed, self._seeds_told[seed]))
         _log(self._run, self._feed.take())
@@ -270,9 +289,9 @@ class WandbMirror:
             headings, lines = seed_table(final)
             results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
-            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))
         for path in sorted((self._folder / FIGURES).glob("*.gif")):
-            results[_cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
+            results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Video(str(path), format="gif")
         if results:
             self._run.log(results, step=self._feed.step + 1, commit=True)
         checkpoints = (self._folder / CHECKPOINTS).resolve()
@@ -304,30 +323,6 @@ class WandbMirror:
                 while aside.exists():  # W&B's names tell seconds, and two processes may share one
                     aside = aside.with_name(aside.name + "_")
                 path.rename(aside)
-
-
-def _cut(text: str, limit: int, ending: str = "") -> str:
-    """At most `limit` letters, `ending` among them."""
-    room = limit - len(ending)
-    return (text if len(text) <= room else text[: room - 3] + "...") + ending
-
-
-def sent_to(sweep: Path) -> tuple[str, str]:
-    """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
-    for run in find_runs([sweep]):
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = json.loads((run / STATE).read_text(encoding="utf-8"))
-            group = os.environ.get("WANDB_RUN_GROUP") or recipe_name(run) or ""
-            return str(kept.get("project") or ""), group
-    raise RunError(f"no run in {sweep} has a W&B mirror; `mgtopo wandb-rebuild {sweep}` writes one")
-
-
-def recipe_name(folder: Path) -> str | None:
-    """The recipe's folder, of the sweep that `folder` is a run of."""
-    for above in folder.resolve().parents[:3]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
-    return None
 
 
 def _log(run: Any, entries: Iterable[LogEntry]) -> None:

@@ -106,9 +106,8 @@ def plan_for(card: Card, config: Config) -> CardFit:
                 "lower learner.replay_transitions or learner.hidden"
             )
         # Micro-batches pay with a copy of their states, which those temporary bytes hold already.
-        most = max(1, int(lanes * memory / needed)) if settled.means.microbatch else lanes
         own = max(temporary - state, 0.0) if settled.means.microbatch else temporary
-        fitting, batch = fit._solve(most, memory, state, own, True, means.microbatch)
+        fitting, batch = fit._solve(lanes, memory, state, own, True, means.microbatch)
         fewer = even_lanes(wanted, max(1, min(fitting, lanes)))
         if (fewer, batch) == (lanes, settled.means.microbatch):
             fewer = lanes - max(1, lanes // 16)

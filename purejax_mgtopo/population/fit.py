@@ -220,6 +220,9 @@ def _solve(
             break
         if wanted * state + batch * (state + activations) <= memory:
             return wanted, batch
+    batch = SMALLEST_MICROBATCH // 2  # half as many, rather than a second wave
+    if batch < wanted and wanted * state + batch * (state + activations) <= memory:
+        return wanted, batch
     batch = min(SMALLEST_MICROBATCH, everyone)
     lanes = int((memory - batch * (state + activations)) // state) // max(batch, 1) * batch
     return (lanes, batch) if lanes > everyone else (everyone, 0)

@@ -263,7 +263,7 @@ class Population:
         return jax.jit(
             local,
             donate_argnums=donate,
-            compiler_options=compiler_options(platform()),
+            compiler_options=compiler_options(platform(), self.config.means.precision),
         )
 
 

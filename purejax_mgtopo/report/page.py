@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles

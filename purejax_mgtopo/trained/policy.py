@@ -262,4 +262,5 @@ def _check_layout(header: Header, arrays: Mapping[str, NDArray]) -> None:
 
 def _little_endian(array: Any) -> NDArray:
     array = np.asarray(array)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    # Not `ascontiguousarray`, which makes a vector of a single number.
+    return np.require(array, array.dtype.newbyteorder("<"), "C")

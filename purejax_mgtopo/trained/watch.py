@@ -16,6 +16,7 @@ from jax_mpe.viewer import Recording, animate, draw, save_animation, save_pictur
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.plugins import tasks
 from purejax_mgtopo.records.files import SOFTWARE, is_foreign
 from purejax_mgtopo.records.record import FIGURES
 from purejax_mgtopo.settings import check_random_seed

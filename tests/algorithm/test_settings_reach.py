@@ -282,22 +282,20 @@ REACH = {
     "member.gated_acml.open_share": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
     "member.i2c.percentile": reach(50.0, "learn, iteration", "i2c", idle="meta"),
     "member.i2c.candidates": reach(
-        4, f"play, quiet play, critic, policy, learn, evaluation, {PLAYS}", "i2c", idle="meta"
+        4, f"play, quiet play, policy, learn, {PLAYS}", "i2c", idle="meta"
     ),
     "member.i2c.sharpness": reach(4.0, "policy, learn, iteration", "i2c", idle="meta"),
     "member.i2c.relabel_every": reach(10, "learn, iteration", "i2c", idle="meta"),
     "member.i2c.regulariser": reach(0.0, "policy, iteration", "i2c", idle="meta"),
     "member.i2c.order": reach("released", "learn, iteration", "i2c", idle="meta"),
     "member.atoc.persistence": reach(
-        3, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "atoc", idle="meta"
+        3, f"play, quiet play, evaluation, {PLAYS}", "atoc", idle="meta"
     ),
     "member.atoc.collaborators": reach(
         1, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "atoc", idle="meta"
     ),
     "member.atoc.initiation": reach(0.3, f"play, {PLAYS}", "atoc", idle="meta"),
-    "member.atoc.stop_thoughts": reach(
-        True, f"play, quiet play, critic, policy, learn, evaluation, {PLAYS}", "atoc", idle="meta"
-    ),
+    "member.atoc.stop_thoughts": reach(True, "policy, iteration", "atoc", idle="meta"),
     "member.commformer.share": reach(
         1.0, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "commformer", idle="meta"
     ),

@@ -79,6 +79,7 @@ def test_one_seed_too_many_is_an_error() -> None:
     [
         (1000, 30_000, 0, (1000, 0)),  # everything fits, advancing together
         (1000, 12_500, 0, (1000, 77)),  # states fit, activations in micro-batches
+        (1000, 11_500, 0, (1000, 32)),  # so small rather than in two waves
         (2000, 12_000, 0, (960, 64)),  # states do not fit either: waves, in the smallest batches
         (1000, 12_000, 50, (1000, 50)),  # as the user wants
         (10, 250, 0, (8, 0)),  # too few for micro-batches

@@ -314,9 +314,9 @@ class Trials:
             return self._differs(run)
         kept, self.told = self.told, []
         code, said, took = self.said.of(words)
-        resumed = [e["episode"] for _, e in self.told if e["event"] == "resumed"]
+        again = [e["episode"] for _, e in self.told if e["event"] == "chunk"]
         self.told = kept
-        at = max(resumed, default=0)
+        at = min(again) - config().experiment.chunk_episodes if again else reported
         if at < reported and not finished:
             return f"{reported} was reported as saved, and it went on from {at}: {said[-800:]}"
         wrong = judged(code, said, took) or (said[-500:] if code else self._differs(run))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.critics.network import NetworkCritic
+from purejax_mgtopo.algorithm.kernels.stored import relu
 from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, part_of_dense
 from purejax_mgtopo.algorithm.types import Sizes
 from purejax_mgtopo.config import Experiment
@@ -39,7 +40,7 @@ class JointMLP(nn.Module):
         self, observation: Float[Array, "*batch N O"], action: Float[Array, "*batch N A"]
     ) -> Float[Array, "*batch"]:
         first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
-        return self.rest(nn.relu(first))[..., 0]
+        return self.rest(relu(first))[..., 0]
 
     def counterfactual(
         self,
@@ -51,8 +52,9 @@ class JointMLP(nn.Module):
         n, a = action.shape[-2:]
         first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
         columns = self.from_actions.variables["params"]["kernel"].reshape(n, a, -1)
-        change = jnp.einsum("bna,nah->nbh", proposal - action, columns)
-        return self.rest(nn.relu(first + change))[..., 0]
+        moved = (proposal - action).astype(columns.dtype)
+        change = jnp.einsum("bna,nah->nbh", moved, columns)
+        return self.rest(relu(first + change))[..., 0]
 
 
 def _joined(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch NF"]:

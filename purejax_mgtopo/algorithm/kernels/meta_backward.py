@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
+from purejax_mgtopo.algorithm.kernels.stored import widened
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
 
 
@@ -52,6 +53,7 @@ def meta_gradient(
     def back(slopes: tuple, inputs: tuple) -> tuple:
         d_eta, d_gates, d_nu = slopes
         step, weight, previous, following, advantage = inputs
+        step = widened(step)
 
         def forward(eta: PyTree, gates: PyTree, nu: PyTree) -> tuple:
             return scored_step(eta, gates, nu, previous, following, advantage, step.states)
@@ -62,7 +64,7 @@ def meta_gradient(
 
     none = (
         jax.tree.map(jnp.zeros_like, eta),
-        *jax.tree.map(lambda x: jnp.zeros_like(x[0]), (steps.gates, steps.nu)),
+        *widened(jax.tree.map(lambda x: jnp.zeros_like(x[0]), (steps.gates, steps.nu))),
     )
     inputs = (steps, weights, *before_and_after(trajectories), advantages)
     values: Array

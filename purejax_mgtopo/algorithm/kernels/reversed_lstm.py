@@ -1,6 +1,8 @@
 """An LSTM over a sequence from its end to its start, with a backward pass made by hand.
 
-Gains 2 % in episodes of `meta` a second at N = 3 (two cores of an AVX-512 Xeon, November 2026).
+Gains 2 % in episodes of `meta` a second at N = 3 (two cores of an AVX-512 Xeon, November 2026). For a GPU, `lean_scan`
+hands on two arrays of its steps in place of eight, and computes the gates again, for all steps in one product, when the
+derivative needs them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from purejax_mgtopo.algorithm.kernels.cell import activated, cell_backward
+from purejax_mgtopo.algorithm.kernels.stored import product
 
 States = tuple[Float[Array, "T H"], ...]
 """An LSTM at all steps of a sequence: hidden states after each, then what its derivative needs."""
@@ -86,3 +91,63 @@ def _reversed_scan_backward(residuals: tuple, d_states: States) -> tuple:
 
 
 reversed_scan.defvjp(_reversed_scan_forward, _reversed_scan_backward)
+
+
+LeanStates = tuple[Float[Array, "T H"], Float[Array, "T H"]]
+"""Hidden states and cells after each step."""
+
+
+@jax.custom_vjp
+def lean_scan(
+    recurrent: Float[Array, "H 4*H"],
+    projected: Float[Array, "T 4*H"],
+    keep: Float[Array, " T"],
+    states: LeanStates | None,
+) -> LeanStates:
+    """The same as `reversed_scan`, for a GPU."""
+    return _lean_forward(recurrent, projected, keep, states)[0]
+
+
+def _lean_forward(
+    recurrent: Array, projected: Array, keep: Array, states: LeanStates | None
+) -> tuple:
+    def step(state: tuple, inputs: tuple) -> tuple:
+        hidden, cell = (inputs[1] * s for s in state)
+        i, f, g, o = activated(inputs[0] + product(hidden, recurrent))
+        cell = f * cell + i * g
+        hidden = o * jnp.tanh(cell)
+        return (hidden, cell), (hidden, cell)
+
+    known = states
+    if states is None:
+        zero = jnp.zeros(recurrent.shape[0], projected.dtype)
+        _, states = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
+    return states, (recurrent, projected, keep, states, known)
+
+
+def _lean_backward(residuals: tuple, d_states: LeanStates) -> tuple:
+    recurrent, projected, keep, states, known = residuals
+    hidden, cell = (_before(s, keep) for s in states)
+    gates = activated(projected + product(hidden, recurrent))
+
+    def step(state: tuple, inputs: tuple) -> tuple:
+        d_hidden, d_cell = state
+        d_out, kept, now, before, *those = inputs
+        d_gates, d_cell = cell_backward(d_hidden + d_out, d_cell, tuple(those), now, before)
+        return (kept * product(d_gates, recurrent.T), kept * d_cell), d_gates
+
+    zero = jnp.zeros_like(d_states[0][0])
+    d_projected: Array
+    inputs = (d_states[0], keep, states[1], cell, *gates)
+    _, d_projected = jax.lax.scan(step, (zero, zero), inputs)
+    d_recurrent = product(hidden.T, d_projected.astype(recurrent.dtype)).astype(recurrent.dtype)
+    data = jax.tree.map(jnp.zeros_like, (keep, known))
+    return d_recurrent, d_projected, *data
+
+
+lean_scan.defvjp(_lean_forward, _lean_backward)
+
+
+def _before(after: Float[Array, "T H"], keep: Float[Array, " T"]) -> Float[Array, "T H"]:
+    """What a step starts with: what the step later in time has left, unless it forgets that."""
+    return keep[:, None] * jnp.concatenate([after[1:], jnp.zeros_like(after[:1])])

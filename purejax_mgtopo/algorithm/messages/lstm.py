@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import others
 from purejax_mgtopo.algorithm.kernels.lazy import lazy_lstm
+from purejax_mgtopo.algorithm.kernels.masked_lstm import masked_lstm
 from purejax_mgtopo.algorithm.kernels.packed import MIN_ROWS, packed_lstm
+from purejax_mgtopo.algorithm.kernels.stored import LESS
 from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
@@ -83,7 +85,8 @@ class ObservationLSTM(Interpreter):
         self.shared = experiment.learner.share_parameters
         self._lstm = MessageLSTM(sizes.observation, self.hidden)
         # Loops of as many turns as the data ask for pay on a CPU, where the seeds advance one after the other.
-        self._packs = edges is Edges.DATA and sizes.agents > 2 and platform() == "cpu"
+        self._in_turn = platform() == "cpu"
+        self._packs = edges is Edges.DATA and sizes.agents > 2 and self._in_turn
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """Parameters of one LSTM for each agent, stacked (a single one if shared); none if nothing is heard."""
@@ -115,6 +118,9 @@ class ObservationLSTM(Interpreter):
             return Heard(None, moment.carry)
         delivered, edges = seen.delivered, gates.decision
         one_row = edges.ndim == 2
+        if not self._in_turn or any(x.dtype == LESS for x in jax.tree.leaves(params)):
+            read_all = per_agent(self._read_stored, self.shared, axes=(0, -2))
+            return Heard(read_all(params, others(delivered), edges), moment.carry)
         if self._packs and (one_row or edges.ndim == 3 and edges.shape[0] >= MIN_ROWS):
             weights = jax.vmap(
                 partial(apply, self._lstm, method="weights"),
@@ -126,6 +132,18 @@ class ObservationLSTM(Interpreter):
             return Heard(read_selected(kernel, bias, delivered, edges), moment.carry)
         read = per_agent(self._read, self.shared, axes=(0, -2))
         return Heard(read(params, others(delivered), edges), moment.carry)
+
+    def _read_stored(
+        self,
+        params: PyTree,
+        sequence: Float[Array, "R *batch O"],
+        received: Float[Array, "*batch R"],
+    ) -> Float[Array, "*batch H"]:
+        kernel, bias = apply(self._lstm, params, method="weights")
+        senders, *batch, width = sequence.shape
+        rows = sequence.reshape(senders, -1, width)
+        hidden = masked_lstm(kernel, bias, rows, received.reshape(-1, senders))
+        return hidden.reshape(*batch, self.hidden)
 
     def _read(
         self,

@@ -22,6 +22,7 @@ from purejax_mgtopo.algorithm.kernels.meta_backward import (
     meta_gradient,
 )
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
+from purejax_mgtopo.algorithm.kernels.stored import for_products
 from purejax_mgtopo.algorithm.networks import apply
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
@@ -151,7 +152,7 @@ class MetaGradient(EdgeGates):
             state.eta, state.gates, state.nu, trajectory, states
         )
         measures = step_measures(advantage, gradient, state.gates, gates)
-        trace = InnerStep(state.gates, state.nu, states)
+        trace = InnerStep(for_products(state.gates), for_products(state.nu), states)
         return Learned(replace(state, gates=gates, nu=nu), measures, trace)
 
     def outer(
