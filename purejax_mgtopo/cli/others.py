@@ -86,7 +86,7 @@ class MethodsCommand(Command):
         presets = Table("", "", "", "", box=None, show_header=False)
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
-            axes = f"{method.topology}+{method.messages}"
+            axes = f"{method.topology} + {method.messages}"
             presets.add_row(f"  {name}", axes, about, method.source)
         shown.print(presets, "")
         say(
