@@ -78,7 +78,7 @@ def test_a_silent_server_costs_one_line(server: Server, tmp_path: Path) -> None:
     notes = run(tmp_path, None, server)
     assert record.status(tmp_path) is record.Status.FINISHED
     assert server.asked.is_set() and server.rows == []
-    (line,) = [note for note in notes.notes if "W&B" in note]
+    (line,) = [note for note in notes.notes if "training goes on" in note]
     assert "does not answer" in line and "mgtopo wandb-rebuild" in line and "\n" not in line
 
 
