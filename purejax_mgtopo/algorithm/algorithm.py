@@ -158,6 +158,9 @@ class Algorithm:
             progress=clock.episode / self.experiment.episodes,
             window=window,
             seen=self.team.seen,
+            shown=lambda tau: self.parts.shown(
+                learner.policy.interpreter, tau, self.team.seen(tau)
+            ),
             act=partial(self.team.act, learner.policy, self.parts.acting(parts)),
             value=partial(self.maddpg.value, learner.critic),
         )

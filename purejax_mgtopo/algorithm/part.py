@@ -55,6 +55,15 @@ class Moment:
     """Why the team is asked."""
 
 
+class Shown(NamedTuple):
+    """What there is to see of a part in an episode, by name."""
+
+    agents: dict[str, Float[Array, "T N ..."]] = {}
+    """Numbers of each agent at each step: one, or several side by side."""
+    pairs: dict[str, Float[Array, "T N N"]] = {}
+    """Numbers from 0 to 1 of each receiver (row) and sender (column) at each step."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a part may learn from, besides the newest trajectory."""
@@ -72,6 +81,8 @@ class Context:
     """What the part shares with all other seeds."""
     seen: Callable[[Trajectory], Seen]
     """What the team saw at each step of a trajectory, [T, ...]."""
+    shown: Callable[[Trajectory], Shown]
+    """What both parts have to show of a trajectory, by the current policies."""
     act: Callable[[Seen, Gates], Float[Array, "*batch N A"]]
     """The current policies' actions, given what is seen and who may talk to whom; memories are as at the start."""
     value: Value
@@ -86,15 +97,6 @@ class Learned(NamedTuple):
     """Every one of the part's `measures`."""
     trace: PyTree = ()
     """What the outer update wants to know of it."""
-
-
-class Shown(NamedTuple):
-    """What there is to see of a part in an episode, by name."""
-
-    agents: dict[str, Float[Array, "T N ..."]] = {}
-    """Numbers of each agent at each step: one, or several side by side."""
-    pairs: dict[str, Float[Array, "T N N"]] = {}
-    """Numbers from 0 to 1 of each receiver (row) and sender (column) at each step."""
 
 
 class Outer(NamedTuple):

@@ -15,6 +15,7 @@ from jax_mpe.scenario import Scenario, Snapshot
 from jaxtyping import Array, Float, Int, Int16, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.types import Both, Trajectory, Window
 from purejax_mgtopo.config import LearnerConfig
@@ -90,7 +91,14 @@ class Replay:
         cursor = stored % self.capacity
 
         def write(ring: Array, row: Array) -> Array:
-            return jax.lax.dynamic_update_index_in_dim(ring, row, cursor, 0)
+            update = jax.lax.dynamic_update_index_in_dim
+            if platform() == "cpu":
+                return update(ring, row, cursor, 0)
+            # Flat, because the rows of a vmapped scan lie in memory by steps, then seeds: XLA would turn the rings of
+            # all seeds likewise, and back, in a copy of their own.
+            return update(ring.reshape(len(ring), -1), row.reshape(-1), cursor, 0).reshape(
+                ring.shape
+            )
 
         return ReplayState(
             moving=write(

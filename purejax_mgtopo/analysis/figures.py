@@ -58,10 +58,13 @@ def learning_curves(
     return_label: str = "episodic team return (greedy gates)",
     reference_lines: References | None = None,
 ) -> Path:
-    """Draw `runs` (see `draw`) and write them as a PNG at `path`; its folder is made if need be.
+    """Draw `runs` (see `draw`) and write them at `path`, whose folder is made if need be: as a PNG, or as PDF or SVG
+    where it ends so.
 
     An interrupted write leaves an older figure untouched. Raises as `draw`, and OSError.
     """
+    from matplotlib import rc_context
+
     target = expanded(path)
     figure = draw(runs, title=title, return_label=return_label, reference_lines=reference_lines)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,11 @@ def learning_curves(
     try:
         # A name, lest the next one take it for somebody else's, but no version: that would change the bytes of an
         # unchanged figure with each upgrade.
-        figure.savefig(partial, format="png", dpi=160, metadata={"Software": SOFTWARE})
+        kind = target.suffix[1:].lower() if target.suffix.lower() in (".pdf", ".svg") else "png"
+        by = {"png": "Software", "pdf": "Creator", "svg": "Creator"}[kind]
+        undated = {} if kind == "png" else {{"pdf": "CreationDate", "svg": "Date"}[kind]: None}
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": SOFTWARE, "pdf.fonttype": 42}):
+            figure.savefig(partial, format=kind, dpi=160, metadata={by: SOFTWARE} | undated)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

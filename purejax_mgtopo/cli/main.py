@@ -30,6 +30,7 @@ from purejax_mgtopo.cli.others import (
 from purejax_mgtopo.cli.results import (
     EvaluateCommand,
     ExportCommand,
+    FiguresCommand,
     ReportCommand,
     VerifyCommand,
     WatchCommand,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": EvaluateCommand,
     "export": ExportCommand,
     "report": ReportCommand,
+    "figures": FiguresCommand,
     "status": StatusCommand,
     "wandb-rebuild": WandbRebuildCommand,
     "wandb-dashboard": WandbDashboardCommand,

@@ -148,7 +148,8 @@ class SweepCommand(TrainingCommand):
         use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
-        configs = [x.config for x in recipe.chosen(recipe.runs(changes), self.tasks, self.methods)]
+        runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
+        configs = [run.config for run in runs]
         get_ready(
             configs,
             cache=not self.no_cache,

@@ -118,6 +118,8 @@ SOFTWARE = "purejax_mgtopo"
 """What pictures and pages say that made them."""
 _SIGNS = (
     f"Software\0{SOFTWARE}".encode(),
+    f"/Creator ({SOFTWARE})".encode(),
+    f"<dc:title>{SOFTWARE}</dc:title>".encode(),
     f'<meta name="generator" content="{SOFTWARE}">'.encode(),
     # Pages from before they named their maker.
     b'script-src \'unsafe-inline\'; img-src data:">\n<meta name="color-scheme" content="light dark">\n<link',
@@ -131,9 +133,13 @@ def is_foreign(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
+            file.seek(max(0, os.path.getsize(path) - 65536))
+            ends = (
+                head + file.read()
+            )  # a PDF names its maker at its end, before the table of its objects
     except OSError:
         return True
-    return not any(sign in head for sign in _SIGNS)
+    return not any(sign in ends for sign in _SIGNS)
 
 
 def spared(path: Path) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from purejax_mgtopo.analysis.figures import compact
 from purejax_mgtopo.analysis.statistics import Band, Interval
+from purejax_mgtopo.report.embedded import chart_data
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 360, 44, 10, 12, 34
 
@@ -92,8 +93,12 @@ def line_chart(
     x_label: str,
     height: int = 220,
     limits: tuple[float, float] | None = None,
+    axis: str = "",
 ) -> Markup:
-    """Lines with bands. `limits` fixes the y axis; else a bad beginning may leave it (see `focus`)."""
+    """Lines with bands. `limits` fixes the y axis; else a bad beginning may leave it (see `focus`).
+
+    The numbers go along, for the page's script; `axis` names what is drawn against, where a figure has several.
+    """
     low, high = limits or focus(series)
     x_low = min(float(s.x[0]) for s in series)
     x_high = max(float(s.x[-1]) for s in series)
@@ -110,7 +115,9 @@ def line_chart(
         if len(x) > 1 and np.isfinite(s.band.low).all():
             outline = np.concatenate([up(s.band.high), up(s.band.low)[::-1]])
             area = _points(np.concatenate([x, x[::-1]]), outline)
-            parts.append(f'<path class="band {s.look.colour}" d="M{area}z"/>')
+            parts.append(
+                f'<path class="band {s.look.colour}" data-line="{escape(s.label)}" d="M{area}z"/>'
+            )
     for rank, s in enumerate(series):
         x, y = across(s.x), up(s.band.point)
         path = f'<path class="line" d="M{_points(x, y)}"{s.look._dash()}/>' if len(x) > 1 else ""
@@ -121,14 +128,17 @@ def line_chart(
             for a, b in zip(x[first::step], y[first::step], strict=True)
         )
         parts.append(
-            f'<g class="{s.look.colour}"><title>{escape(s.label)}</title>{path}{marks}</g>'
+            f'<g class="{s.look.colour}" data-line="{escape(s.label)}"><title>{escape(s.label)}</title>'
+            f"{path}{marks}</g>"
         )
     parts.append("</g>")
     lowest = min(float(np.min(s.band.point)) for s in series)
     if lowest < low:
         parts.append(f'<text class="note" x="2" y="{height - 4}">starts at {number(lowest)}</text>')
     description = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
-    return svg(height, title, description, parts)
+    data = chart_data(title, x_label, (across.low, across.high, LEFT, WIDTH - RIGHT, WIDTH), series)
+    more = f' data-series="{escape(data)}"' + (f' data-axis="{axis}"' if axis else "")
+    return svg(height, title, description, parts, more=more)
 
 
 def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
@@ -159,7 +169,8 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
         interval = row.interval
         text = interval_text(interval) + (f" {row.note}" if row.note else "")
         parts.append(
-            f'<g class="{row.look.colour}"><text class="name" x="12" y="{y - 13}">{escape(_short(row.label))}</text>'
+            f'<g class="{row.look.colour}" data-line="{escape(row.label)}">'
+            f'<text class="name" x="12" y="{y - 13}">{escape(_short(row.label))}</text>'
             f'<text class="value" x="{WIDTH - 12}" y="{y - 13}" text-anchor="end">{escape(text)}</text>'
         )
         dots = "".join(f"M{across(v):.1f} {y + 11}h0" for v in row.seeds)
@@ -317,12 +328,17 @@ def _points(x: NDArray, y: NDArray) -> str:
 
 
 def svg(
-    height: float, title: str, description: str, parts: Sequence[str], width: float = WIDTH
+    height: float,
+    title: str,
+    description: str,
+    parts: Sequence[str],
+    width: float = WIDTH,
+    more: str = "",
 ) -> Markup:
     """A picture of these parts, with its title and what it says in words."""
     name = f"chart{next(_ids)}"
     head = (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d">'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d"{more}>'
         f'<title id="{name}t">{escape(title)}</title><desc id="{name}d">{escape(description)}</desc>'
     )
     return Markup(head + "".join(parts) + "</svg>")

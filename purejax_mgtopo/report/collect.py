@@ -58,7 +58,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
     summary = summarise_run(method, data)
     events = list(read_events(folder))
-    returns = _curve(data.episodes, data.return_sampled)
+    returns = _curve(data, data.return_sampled)
     run = Run(
         folder=str(folder),
         task=experiment.task,
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         recall=_last(data, "edge_recall", healthy),
         returns=returns,
         scores=_scores(experiment.task, returns),
-        edges=_curve(data.episodes, data.edge_rate),
+        edges=_curve(data, data.edge_rate),
         pairs=_pairs(data, healthy),
         settings=tuple(flatten(Config(experiment, data.means)).items()),
         origin=_origin(folder),
@@ -133,6 +133,7 @@ def across(comparisons: Sequence[Comparison]) -> Across | None:
         improvement=_matrix(
             [finals[a.method] for a in aggregates], lambda x, y: improvement_across_tasks(x, y)
         ),
+        fewest=min(len(own) for m in methods for own in finals[m]),
     )
 
 
@@ -173,8 +174,9 @@ def _matrix(scores: Sequence[Any], compare: Any) -> tuple[tuple[Interval | None,
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
-    """Runs of one method carry what tells their folders apart."""
+    """Runs of one method carry the settings in which they differ, or else what tells their folders apart."""
     names = [run.method for run in runs]
+    runs = [_by_settings(run, [r for r in runs if r.method == run.method]) for run in runs]
     named = []
     for run in runs:
         alike = [Path(r.folder).resolve().parts for r in runs if r.method == run.method]
@@ -194,6 +196,27 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
     return named
 
 
+def _by_settings(run: Run, alike: Sequence[Run]) -> Run:
+    """`run`, called by the settings in which it differs from others of its name, where few say it all."""
+    ours = dict(run.settings)
+    theirs = [dict(other.settings) for other in alike]
+    names = [name for name in ours if len({str(other.get(name)) for other in theirs}) > 1]
+    labels = {tuple(str(other.get(name)) for name in names) for other in theirs}
+    if not names or len(names) > 3 or len(labels) < len(alike):
+        return run
+    last = [name.rpartition(".")[2] for name in names]
+    words = [
+        f"{short if last.count(short) == 1 else name}={setting_text(ours[name])}"
+        for name, short in zip(names, last, strict=True)
+    ]
+    return replace(run, method=", ".join([run.method, *words]))
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value in the name of a run."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _common(paths: Sequence[Sequence[str]]) -> int:
     """How many parts all paths begin with."""
     return sum(
@@ -202,18 +225,26 @@ def _common(paths: Sequence[Sequence[str]]) -> int:
     )
 
 
-def _curve(episodes: NDArray, values: NDArray) -> MetricCurve | None:
+def _curve(data: RunData, values: NDArray) -> MetricCurve | None:
+    episodes = data.episodes
     shown = np.unique(np.linspace(0, len(episodes) - 1, min(POINTS, len(episodes))).astype(int))
     healthy = finite_seeds(values)[0] if len(episodes) else np.zeros(0, bool)
     if not healthy.any():
         return None
-    return MetricCurve(episodes[shown].astype(float), curve_interval(values[healthy][:, shown]))
+    hours = data.wall[shown] / 3600 if len(data.wall) == len(episodes) else np.array([np.nan])
+    grows = bool(np.isfinite(hours).all() and (np.diff(hours) >= 0).all())
+    return MetricCurve(
+        episodes[shown].astype(float),
+        curve_interval(values[healthy][:, shown]),
+        env_steps=data.env_steps[shown].astype(float),
+        hours=hours if grows else None,
+    )
 
 
 def _scores(task: str, returns: MetricCurve | None) -> MetricCurve | None:
     if returns is None or ends(task) is None:
         return None
-    return MetricCurve(returns.episodes, normalised_band(task, returns.band))
+    return replace(returns, band=normalised_band(task, returns.band))
 
 
 def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:

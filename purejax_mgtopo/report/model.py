@@ -23,6 +23,10 @@ class MetricCurve:
     episodes: NDArray
     """[E] training episodes."""
     band: Band
+    env_steps: NDArray | None = None
+    """[E] environment steps of a seed."""
+    hours: NDArray | None = None
+    """[E] hours since the run began; None where the records do not tell."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,8 @@ class Across:
     """Methods left out, for want of a run on some task."""
     improvement: tuple[tuple[Interval | None, ...], ...]
     """[row][column] P(a seed of the row's method beats one of the column's), the mean over tasks."""
+    fewest: int
+    """Seeds of the run that has the fewest."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def render(report: ReportContent) -> str:
         looks=looks,
         version=__version__,
         style=Markup(_own("style.css")),
-        script=Markup(_own("playback.js")),
+        script=Markup(_own("playback.js") + _own("curves.js")),
+        axes=AXES,
         replays=Markup(playback_json(report.watched)),
         verdict=verdict,
         across_verdict=across_verdict,
@@ -149,24 +150,43 @@ def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
 
 
 def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Markup:
-    """Learning curves (`returns`, or normalised `scores`) or edge rates (`edges`) of all methods on a task."""
-    lines = [
-        Series(run.method, looks[run.method], curve.episodes, curve.band)
+    """Learning curves (`returns`, or normalised `scores`) or edge rates (`edges`) of all methods on a task.
+
+    Once for each axis that all runs know; all but the first are for the page's script to show.
+    """
+    found = [
+        (run.method, curve)
         for run in comparison.runs
         for curve in (getattr(run, name),)
         if isinstance(curve, MetricCurve)
     ]
-    if not lines:
+    if not found:
         return Markup("<p>No evaluation yet.</p>")
-    if name == "edges":
-        title = f"share of open edges on {comparison.task}"
-        limits = (-0.04, 1.04)
-        return charts.line_chart(
-            lines, title=title, x_label="training episodes", height=150, limits=limits
-        )
-    what = "normalised score" if name == "scores" else "return"
+    what = {"scores": "normalised score", "edges": "share of open edges"}.get(name, "return")
+    shape: dict[str, Any] = {"height": 150, "limits": (-0.04, 1.04)} if name == "edges" else {}
     title = f"{what} over training on {comparison.task}"
-    return charts.line_chart(lines, title=title, x_label="training episodes")
+    charts_of: list[Markup] = []
+    for axis, words in AXES.items():
+        places = [getattr(curve, axis) for _, curve in found]
+        if all(place is not None for place in places):
+            lines = [
+                Series(method, looks[method], place, curve.band)
+                for (method, curve), place in zip(found, places, strict=True)
+            ]
+            charts_of.append(
+                charts.line_chart(lines, title=title, x_label=words, axis=axis, **shape)
+            )
+    first, *others = charts_of
+    # A template is no part of the page until the script takes from it.
+    return first + Markup("<template>{}</template>").format(Markup("").join(others))
+
+
+AXES = {
+    "episodes": "training episodes",
+    "env_steps": "environment steps of a seed",
+    "hours": "hours",
+}
+"""What curves can be drawn against."""
 
 
 def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
@@ -228,6 +248,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
         "method": watched.method,
         "seed": playback.seed,
         "standing": playback.standing,
+        **({"analysed": True} if watched.learned and watched.learned.seed == playback.seed else {}),
         "agents": playback.masks.shape[1],
         # Bodies may leave the arena; a runaway must not shrink the others to dots.
         "extent": min(max(1060, *reach), 2500),

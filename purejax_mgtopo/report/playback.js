@@ -204,4 +204,12 @@
   document.getElementById("idle").remove();
   player.hidden = false;
   narrow();
+  // Begin with the episode that the section on the learned rule is about.
+  const first = replays.find((r) => r.analysed);
+  if (first) {
+    for (const [box, value] of [[taskBox, first.task], [methodBox, first.method], [seedBox, first.standing]]) {
+      box.value = value;
+      narrow();
+    }
+  }
 })();

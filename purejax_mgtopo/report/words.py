@@ -31,7 +31,8 @@ def verdict(comparison: Comparison) -> str:
             f"{best.method} ends at {interval_text(best.final)}, with nothing to compare it with."
         )
     leads = f"{best.method} ends highest, at {interval_text(best.final)}"
-    return _sentence(leads, [run.method for run in judged], comparison.improvement[0])
+    fewest = min(len(run.finals) for run in judged)
+    return _sentence(leads, [run.method for run in judged], comparison.improvement[0], fewest)
 
 
 def across_verdict(across: Across) -> str:
@@ -40,11 +41,17 @@ def across_verdict(across: Across) -> str:
     leads = f"{best.method} has the highest normalised return, {interval_text(best.score)}"
     if across.missing:
         leads = f"of {_list(names)}, the methods run on all of them, {leads}"
-    return _sentence(leads, names, across.improvement[0])
+    return _sentence(leads, names, across.improvement[0], across.fewest)
 
 
-def _sentence(leads: str, methods: Sequence[str], row: Sequence[Interval | None]) -> str:
-    """`row` holds the first method's chances against each."""
+_FEW = 5
+"""Seeds below which an interval covers too seldom for a word like "beats" (see `_COVERAGE`)."""
+
+
+def _sentence(
+    leads: str, methods: Sequence[str], row: Sequence[Interval | None], fewest: int
+) -> str:
+    """`row` holds the first method's chances against each; `fewest` seeds stand behind some of them."""
     ahead, level, unknown = [], [], []
     for rival, chance in zip(methods[1:], row[1:], strict=False):
         if chance is None or math.isnan(chance.low):
@@ -54,7 +61,12 @@ def _sentence(leads: str, methods: Sequence[str], row: Sequence[Interval | None]
         else:
             level.append(f"{rival} ({chance.point:.2f} [{chance.low:.2f}, {chance.high:.2f}])")
     text = f"{leads}."
-    if ahead:
+    if ahead and fewest < _FEW:
+        text += (
+            f" In these {fewest} seeds it is ahead of {_list(ahead)}, which is too few to say that it beats "
+            f"{'it' if len(ahead) == 1 else 'them'}."
+        )
+    elif ahead:
         text += f" It beats {_list(ahead)}."
     if level:
         text += f" It cannot be told apart from {_list(level)}."

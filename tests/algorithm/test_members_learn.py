@@ -7,6 +7,8 @@ from core_cases import NOTHING, algorithm, is_same, jit, plain
 
 TASK = "toy_follow_holder"
 OWN = {
+    "tarmac": ("policy", ()),
+    "magic": ("rule", ("gates",)),
     "dial": ("policy", ()),
     "rial": ("interpreter", ("values", "target", "known", "symbol", "reward")),
     "gated_acml": ("rule", ("gates", "threshold")),

@@ -18,6 +18,7 @@ from core_cases import (
 )
 from scipy.stats import chisquare
 
+from purejax_mgtopo.algorithm.kernels.target import traced_for
 from purejax_mgtopo.algorithm.messages.lstm import ObservationLSTM
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.replay import Replay, on_grid
@@ -195,3 +196,16 @@ def test_adding_is_pure():
     tau = tau.replace(moving=jnp.ones((HORIZON + 1, 2)), fixed=jnp.zeros(0))
     replay.add(ring, jnp.asarray(0), tau)
     assert_same(ring, replay.init())
+
+
+def test_a_ring_on_a_gpu_holds_the_same():
+    env, taus = episodes("toy_crossed_goals")
+    replay = replay_of(env, 100, 4)
+    rings = []
+    for device in ("cpu", "gpu"):
+        ring = replay.init()
+        with traced_for(device):
+            for e in (0, 1, 2, 0, 1):  # past the ring's end
+                ring = replay.add(ring, jnp.asarray(3 + e), jax.tree.map(lambda x, e=e: x[e], taus))
+        rings.append(ring)
+    assert_same(*rings)

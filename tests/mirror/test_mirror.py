@@ -646,3 +646,41 @@ def test_the_file_reader_refuses_damage(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(AssertionError, match="damaged"):
         read_run(path)
+
+
+def test_nothing_is_sent_unless_a_project_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from purejax_mgtopo.mirror import mirror
+
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    monkeypatch.setattr(mirror, "choose_mode", lambda setting, say: "online")
+    monkeypatch.setattr(mirror, "disabled", lambda: False)
+    begun: list[str] = []
+    monkeypatch.setattr(mirror, "WandbMirror", lambda folder, config, say, mode: begun.append(mode))
+    said: list[str] = []
+    run = tmp_path / "sweep" / "task" / "meta"
+    run.mkdir(parents=True)
+    mirror.open_wandb(run, small(wandb="auto"), said.append)
+    assert begun == ["offline"] and "--wandb-project" in said[0]
+    mirror.open_wandb(run, small(wandb="auto", wandb_project="mine"), said.append)
+    (tmp_path / "sweep" / "sweep.json").write_text('{"recipe": "which", "runs": []}')
+    mirror.open_wandb(run, small(wandb="auto"), said.append)
+    mirror.open_wandb(tmp_path, small(wandb="online"), said.append)  # who says so means it
+    assert begun[1:] == ["online"] * 3 and len(said) == 1
+
+
+def test_it_says_where_before_it_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from purejax_mgtopo.mirror.mirror import WandbMirror
+
+    order: list[str] = []
+
+    def start(self: object, name: str, seed: int | None = None) -> None:
+        order.append("start")
+        raise ConnectionError("no network here")
+
+    monkeypatch.setattr(WandbMirror, "_start", start)
+    config = small(wandb="online", wandb_project="mine")
+    WandbMirror(tmp_path, config, order.append, "online")
+    assert "to the project mine at http" in order[0] and "--wandb off" in order[0]
+    assert order[1] == "start"

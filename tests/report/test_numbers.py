@@ -246,25 +246,26 @@ def test_the_page_shows_them(told: Told) -> None:
 
 def test_the_mirror_logs_them(told: Told) -> None:
     (run,) = offline_runs(told.folder)
-    rows = {row["_step"]: row for row in run.rows if "progress/train_return" in row}
+    rows = {row["_step"]: row for row in run.rows if "4_progress/train_return" in row}
     assert sorted(rows) == [10 * chunk for chunk in range(1, CHUNKS + 1)]
     for chunk in range(1, CHUNKS + 1):
         row, own = rows[10 * chunk], training(chunk)
-        assert row["progress/train_return"] == pytest.approx(own["train_return"].mean(), rel=1e-6)
-        assert row["progress/edge_rate"] == pytest.approx(own["edge_rate"].mean(), rel=1e-6)
+        assert row["4_progress/train_return"] == pytest.approx(own["train_return"].mean(), rel=1e-6)
+        assert row["4_progress/edge_rate"] == pytest.approx(own["edge_rate"].mean(), rel=1e-6)
         if chunk not in EVALUATED:
             continue
         own = evaluation(chunk)
-        for name in (*RETURNS, "edge_rate"):
-            assert row[f"{name}/iqm"] == pytest.approx(iqm(own[name]), rel=1e-6), name
-            assert row[f"{name}/mean"] == pytest.approx(own[name].mean(), rel=1e-6), name
+        shown = {"return_sampled": "1_returns/sampled", "return_greedy": "1_returns/greedy"}
+        for name, key in {**shown, "edge_rate": "2_edges/open"}.items():
+            assert row[f"{key}_iqm"] == pytest.approx(iqm(own[name]), rel=1e-6), name
+            assert row[f"{key}_low"] <= row[f"{key}_iqm"] <= row[f"{key}_high"], name
         since = np.mean([training(c)["train_return"] for c in (chunk - 1, chunk)], axis=0)
-        assert row["train_return/mean"] == pytest.approx(since.mean(), rel=1e-6)
+        assert row["1_returns/training_iqm"] == pytest.approx(iqm(since), rel=1e-6)
         losses = np.mean([training(c)["critic_loss"] for c in (chunk - 1, chunk)], axis=0)
-        assert row["metrics/critic_loss"] == pytest.approx(iqm(losses), rel=1e-6)
+        assert row["3_learning/critic_loss"] == pytest.approx(iqm(losses), rel=1e-6)
         greedy = own["edge_rate_greedy"]
-        assert row["metrics/edge_rate_greedy"] == pytest.approx(iqm(greedy), rel=1e-6)
+        assert row["3_learning/edge_rate_greedy"] == pytest.approx(iqm(greedy), rel=1e-6)
         rates = own["pair_rate"].astype(float).mean(axis=0)
         for i in range(AGENTS):
             for j in set(range(AGENTS)) - {i}:
-                assert row[f"pair_rate/{i}_from_{j}"] == pytest.approx(rates[i, j], rel=1e-6)
+                assert row[f"6_pairs/{i}_from_{j}"] == pytest.approx(rates[i, j], rel=1e-6)

@@ -259,6 +259,37 @@ def test_verdict_claims_only_what_the_interval_shows(report):
     assert f"cannot be told apart from {runs[2].method} (0.60 [0.40, 0.80])." in text
 
 
+def test_few_seeds_beat_nobody(report):
+    comparison = report.comparisons[0]
+    few = [dataclasses.replace(run, finals=run.finals[:3]) for run in comparison.runs[:2]]
+    row = (None, Interval(1.0, 0.9, 1.0))
+    judged = dataclasses.replace(comparison, runs=tuple(few), improvement=(row, row))
+    text = verdict(judged)
+    assert "It beats" not in text
+    assert f"In these 3 seeds it is ahead of {few[1].method} (1.00), which is too few" in text
+
+
+def test_the_same_method_under_other_settings_is_named_by_them(tmp_path):
+    from purejax_mgtopo.config import LearnerConfig
+
+    for name, hidden in (("first", 64), ("second", 128)):
+        folder = tmp_path / name / TASKS[0] / "meta"
+        write_run(folder, TASKS[0], "meta", evaluations=2, learner=LearnerConfig(hidden=hidden))
+    report = build_report([tmp_path], episodes=False)
+    assert sorted(run.method for run in report.runs) == ["meta, hidden=128", "meta, hidden=64"]
+
+
+def test_figures_are_vectors_for_a_paper(tmp_path):
+    for method in METHODS:
+        write_run(tmp_path / TASKS[0] / method, TASKS[0], method, evaluations=3)
+    for _ in range(2):  # ours are replaced
+        assert cli.main(["figures", str(tmp_path)]) == 0
+    figures = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert sorted(figures) == ["curves.pdf", "curves.svg"]
+    assert figures["curves.pdf"].startswith(b"%PDF")
+    assert b"<text" in figures["curves.svg"] and b"meta" in figures["curves.svg"]  # real text
+
+
 def test_the_same_method_twice_is_told_apart_by_folder(tmp_path):
     for name in ("first", "second"):
         write_run(tmp_path / name / TASKS[0] / "meta", TASKS[0], "meta", evaluations=2)

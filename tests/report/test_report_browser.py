@@ -378,3 +378,59 @@ def test_the_page_of_a_real_sweep(browser, tmp_path):
         assert visit.requests == [address]
     finally:
         visit.context.close()
+
+
+def test_curves_tell_their_values_and_can_be_chosen_from(browser, address):
+    visit = Visit(browser, address)
+    page = visit.page
+    chart = page.locator("svg[data-series]").first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"])
+    told = page.locator(".values:not([hidden])").inner_text()
+    assert all(method in told for method in METHODS) and "[" in told
+    before = page.locator("[data-line=meta]:not([hidden])").count()
+    page.locator("[data-method=meta] button").click()
+    assert before > 0 and page.locator("[data-line=meta]:not([hidden])").count() == 0
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"])
+    assert "meta" not in page.locator(".values").first.inner_text()
+    page.locator("[data-method=meta] button").click()
+    assert page.locator("[data-line=meta]:not([hidden])").count() == before
+    curves = page.locator("svg[data-axis=episodes]").count()
+    page.locator("#axis select").select_option("env_steps")
+    assert page.locator("svg[data-axis=env_steps]").count() == curves > 0
+    assert page.locator("svg[data-axis=episodes]").count() == 0
+    assert not visit.complaints and len(visit.requests) == 1
+
+
+def test_numbers_and_pictures_can_be_taken_away(browser, address):
+    visit = Visit(browser, address)
+    with visit.page.expect_download() as download:
+        visit.page.locator(".tools button", has_text="CSV").first.click()
+    lines = open(download.value.path(), encoding="utf-8").read().splitlines()
+    assert lines[0] == "method,training episodes,value,low,high"
+    assert {line.split(",")[0] for line in lines[1:]} == {*METHODS, "stgs"}
+    with visit.page.expect_download() as download:
+        visit.page.locator(".tools button", has_text="SVG").first.click()
+    picture = open(download.value.path(), encoding="utf-8").read()
+    assert picture.startswith("<svg") and "http://www.w3.org/2000/svg" in picture
+    assert "data-series" not in picture and "stroke: rgb" in picture
+    assert not visit.complaints
+
+
+def test_no_chart_stands_alone_in_its_row(browser, address):
+    page = Visit(browser, address).page
+    for grid in page.locator("#returns .grid").all():
+        tops = [figure.bounding_box()["y"] for figure in grid.locator("figure").all()]
+        if len(tops) == 4:
+            assert sorted(tops.count(top) for top in set(tops)) == [2, 2]
+
+
+def test_the_player_begins_with_the_episode_that_is_analysed(browser, address):
+    visit = Visit(browser, address)
+    learned = next(w for w in watched() if w.learned is not None)
+    standing = next(p.standing for p in learned.playbacks if p.seed == learned.learned.seed)
+    shown = [visit.part(name).input_value() for name in ("task", "method", "seed")]
+    assert shown == [learned.task, learned.method, standing]
+    heading = visit.page.locator("#eta h3").first.inner_text()
+    assert f"seed {learned.learned.seed}" in heading

@@ -173,7 +173,7 @@ def acting(made: Algorithm, seed: int = 1) -> Both:
 def context(policy_gradient: Any = ()) -> Context:
     """As much of a context as the rules of the tables read."""
     clock = Clock(jnp.zeros((), int), jnp.zeros((), int))
-    rest: dict[str, Any] = dict.fromkeys(("window", "seen", "act", "value"))
+    rest: dict[str, Any] = dict.fromkeys(("window", "seen", "act", "value", "shown"))
     return Context(
         key=jax.random.key(0),
         clock=clock,

@@ -6,6 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from purejax_mgtopo.algorithm.part import Context
+from purejax_mgtopo.algorithm.types import Measures, Trajectory
+
+ATTENTION = "attention"
+"""Under this name interpreters show their weights."""
 LARGEST = 30.0
 """How far a closed edge's score may exceed the open ones' before its derivative is cut off: e^30 is finite."""
 
@@ -24,3 +29,12 @@ def attention(
     total = jnp.sum(weight, axis=-1, keepdims=True)
     anybody = jnp.any(opened, axis=-1, keepdims=True)
     return weight / jnp.where(anybody, total, 1.0)
+
+
+def attention_measures(trajectory: Trajectory, context: Context) -> Measures:
+    """How much of the attention in an episode goes to others, on average; nothing where nobody is ever heard."""
+    weight = context.shown(trajectory).pairs.get(ATTENTION)
+    if weight is None:
+        return {"attention_to_others": jnp.zeros(())}
+    own = jnp.mean(jnp.diagonal(weight, axis1=-2, axis2=-1))
+    return {"attention_to_others": 1 - own}

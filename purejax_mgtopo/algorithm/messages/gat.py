@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
-from purejax_mgtopo.algorithm.messages.attention import attention
+from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention, attention_measures
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Shown, arriving
+from purejax_mgtopo.algorithm.part import (
+    Context,
+    Encoded,
+    Heard,
+    Interpreter,
+    Learned,
+    Moment,
+    Shown,
+    arriving,
+)
 from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import require
@@ -26,6 +37,8 @@ class GraphAttention(Interpreter):
     agent reads itself, lest those who hear nobody in the first round have nothing to say in the second. With next-step
     delivery both rounds hear the previous step's h of the others.
     """
+
+    measures: ClassVar[tuple[str, ...]] = ("attention_to_others",)
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)
@@ -84,13 +97,17 @@ class GraphAttention(Interpreter):
         z = self._rounds(params, seen, openness)[0]
         return Heard(jnp.concatenate([seen.feature, z], axis=-1), moment.carry)
 
+    def learn(self, state: PyTree, trajectory: Trajectory, context: Context) -> Learned:
+        """Nothing; tells where the attention goes."""
+        return Learned(state, attention_measures(trajectory, context))
+
     def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
         """How much each agent makes of each other in the second round, and of itself."""
         if self.edges is Edges.NEVER:
             return Shown()
         gates = arriving(trajectory.gates, seen)
         openness = jnp.eye(self.sizes.agents) + fill_diagonal(gates.decision)
-        return Shown(pairs={"attention": self._rounds(params, seen, openness)[1][..., 0, :]})
+        return Shown(pairs={ATTENTION: self._rounds(params, seen, openness)[1][..., 0, :]})
 
     def _rounds(
         self, params: PyTree, seen: Seen, openness: Float[Array, "*batch N N"]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
-from purejax_mgtopo.algorithm.messages.attention import attention
+from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention, attention_measures
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Shown, arriving
+from purejax_mgtopo.algorithm.part import (
+    Context,
+    Encoded,
+    Heard,
+    Interpreter,
+    Learned,
+    Moment,
+    Shown,
+    arriving,
+)
 from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 
@@ -26,6 +37,8 @@ class TarMAC(Interpreter):
     Differences from the original: rounds within a step and a feed-forward h instead of a GRU whose messages arrive in
     the next step (``message.latency = 1``); the policy learns from the critic.
     """
+
+    measures: ClassVar[tuple[str, ...]] = ("attention_to_others",)
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)
@@ -91,13 +104,17 @@ class TarMAC(Interpreter):
             arrived = seen.delivered if self.latency else own
         return Heard(hidden, moment.carry)
 
+    def learn(self, state: PyTree, trajectory: Trajectory, context: Context) -> Learned:
+        """Nothing; tells where the attention goes."""
+        return Learned(state, attention_measures(trajectory, context))
+
     def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
         """How much each agent makes of each message in the first round, its own too."""
         if self.edges is Edges.NEVER:
             return Shown()
         gates = arriving(trajectory.gates, seen)
         weight = self.weights(params, seen.feature, seen.message, seen.delivered, gates)
-        return Shown(pairs={"attention": weight})
+        return Shown(pairs={ATTENTION: weight})
 
     def weights(
         self,

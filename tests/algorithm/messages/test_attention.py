@@ -1,17 +1,19 @@
 """Interpreters that attend: TarMAC and graph attention against loops, and what both owe to closed edges."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import hear, jit, scattered, sizes, small
+from core_cases import context, hear, jit, made_up_trajectory, scattered, sizes, small
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.messages.attention import attention
 from purejax_mgtopo.algorithm.messages.gat import GraphAttention
 from purejax_mgtopo.algorithm.messages.tarmac import KEY, TarMAC
+from purejax_mgtopo.algorithm.part import Shown
 from purejax_mgtopo.algorithm.types import Edges, Gates
 from purejax_mgtopo.errors import ConfigError
 
@@ -200,3 +202,13 @@ def test_gradients_reach_the_senders_that_are_heard_and_no_others(name):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ConfigError, match=r"learner.hidden \(6\) must be a multiple of 4"):
         make("gat", 2, learner__hidden=6)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_how_much_attention_goes_to_others_is_measured(name):
+    weight = np.array([[[0.25, 0.75], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]])
+    tau = made_up_trajectory(0, 2, 2, WIDTH)
+    for pairs, expected in (({"attention": jnp.asarray(weight)}, 1 - 2.75 / 4), ({}, 0.0)):
+        now = replace(context(), shown=lambda _, pairs=pairs: Shown(pairs=pairs))
+        told = make(name, 2).learn((), tau, now)
+        assert told.measures["attention_to_others"] == pytest.approx(expected)

@@ -1,0 +1,132 @@
+"use strict";
+// Values under the pointer, methods on and off, another axis, and numbers and pictures to take away. Without it the
+// charts are whole, on the axis of episodes.
+(() => {
+  const figures = [...document.querySelectorAll("figure")].filter((figure) => figure.querySelector("svg[data-series]"));
+  if (!figures.length) return;
+  const hidden = new Set();
+  const round = (x) => (x === null ? "\u2013" : String(Number(x.toPrecision(4))).replace("-", "\u2212"));
+  const save = (name, text, type) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const shown = (figure) => figure.querySelector("svg[data-series]");
+  const conceal = (within) => {
+    for (const part of within.querySelectorAll("[data-line]")) part.toggleAttribute("hidden", hidden.has(part.dataset.line));
+  };
+  const dataOf = (svg) => JSON.parse(svg.dataset.series);
+  const label = (text) => /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+
+  function csv(data) {
+    const rows = [["method", data.x, "value", "low", "high"]];
+    for (const s of data.series) s.x.forEach((x, k) => rows.push([label(s.label), x, s.point[k], s.low[k], s.high[k]]));
+    return rows.map((row) => row.map((cell) => (cell === null ? "" : cell)).join(",")).join("\n") + "\n";
+  }
+
+  function alone(svg) {
+    const copy = svg.cloneNode(true);
+    const own = [svg, ...svg.querySelectorAll("*")], copies = [copy, ...copy.querySelectorAll("*")];
+    own.forEach((node, k) => {
+      const style = getComputedStyle(node);
+      for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "display"])
+        copies[k].style.setProperty(name, style.getPropertyValue(name));
+    });
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    copy.removeAttribute("data-series");
+    copy.removeAttribute("style");
+    return new XMLSerializer().serializeToString(copy);
+  }
+
+  for (const figure of figures) {
+    const tip = document.createElement("div");
+    tip.className = "values";
+    tip.hidden = true;
+    tip.setAttribute("aria-hidden", "true");
+    figure.append(tip);
+    const tools = document.createElement("p");
+    tools.className = "tools";
+    for (const kind of ["CSV", "SVG"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = kind;
+      button.addEventListener("click", () => {
+        const svg = shown(figure), data = dataOf(svg), name = data.name.replace(/[^A-Za-z0-9]+/g, "_");
+        if (kind === "CSV") save(`${name}.csv`, csv(data), "text/csv");
+        else save(`${name}.svg`, alone(svg), "image/svg+xml");
+      });
+      tools.append(button);
+    }
+    figure.append(tools);
+    const move = (event) => {
+      const svg = event.target.closest("svg[data-series]");
+      if (!svg) return;
+      const data = dataOf(svg), box = svg.getBoundingClientRect();
+      const at = (event.clientX - box.left) / box.width * data.width;
+      const x = data.low + (at - data.left) / (data.right - data.left) * (data.high - data.low);
+      const lines = [];
+      let place = null;
+      for (const s of data.series) {
+        if (hidden.has(s.label) || !s.x.length) continue;
+        let k = 0;
+        s.x.forEach((value, i) => { if (Math.abs(value - x) < Math.abs(s.x[k] - x)) k = i; });
+        place = place === null ? s.x[k] : place;
+        const band = s.low[k] === null ? "" : ` [${round(s.low[k])}, ${round(s.high[k])}]`;
+        lines.push([s.label, `${round(s.point[k])}${band}`, s.point[k]]);
+      }
+      lines.sort((a, b) => b[2] - a[2]);
+      tip.replaceChildren();
+      const head = document.createElement("b");
+      head.textContent = `${data.x} ${round(place === null ? x : place)}`;
+      tip.append(head);
+      for (const [name, value] of lines) {
+        const row = document.createElement("span");
+        row.textContent = `${name} ${value}`;
+        tip.append(row);
+      }
+      tip.hidden = false;
+      const outer = figure.getBoundingClientRect();
+      const left = event.clientX - outer.left;
+      tip.style.left = left > outer.width / 2 ? "auto" : `${left + 14}px`;
+      tip.style.right = left > outer.width / 2 ? `${outer.width - left + 14}px` : "auto";
+      tip.style.top = `${event.clientY - outer.top + 10}px`;
+    };
+    figure.addEventListener("pointermove", move);
+    figure.addEventListener("pointerdown", move);
+    figure.addEventListener("pointerleave", () => { tip.hidden = true; });
+  }
+
+  for (const item of document.querySelectorAll("[data-method]")) {
+    const name = item.dataset.method, button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.title = "show or hide in all charts";
+    button.append(...item.childNodes);
+    item.append(button);
+    button.addEventListener("click", () => {
+      if (hidden.has(name)) hidden.delete(name); else hidden.add(name);
+      button.setAttribute("aria-pressed", String(!hidden.has(name)));
+      conceal(document);
+    });
+  }
+
+  const axis = document.getElementById("axis");
+  if (axis) {
+    axis.hidden = false;
+    const select = axis.querySelector("select");
+    const charts = new Map(figures.map((figure) => {
+      const kept = figure.querySelector("template");
+      return [figure, kept ? [shown(figure), ...kept.content.querySelectorAll("svg[data-axis]")] : []];
+    }));
+    select.addEventListener("change", () => {
+      for (const [figure, own] of charts) {
+        const wanted = own.find((svg) => svg.dataset.axis === select.value);
+        if (!wanted) continue;
+        shown(figure).replaceWith(wanted);
+        conceal(figure);
+      }
+    });
+  }
+})();
