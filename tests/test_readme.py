@@ -93,7 +93,7 @@ def test_commands_that_it_shows_can_be_parsed() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words[:1] == ["mgtopo"] and "DIR" not in line:
                     parse(words[1:])
