@@ -107,7 +107,10 @@ def tables(tmp_path_factory: pytest.TempPathFactory):
     average = methods.AxisEntry("average", "the mean of what arrives", "handmade.average:Average")
     with pytest.MonkeyPatch.context() as patch:
         # These programs run for milliseconds and would compile for half a minute.
-        patch.setattr("purejax_mgtopo.population.population.compiler_options", core_cases._options)
+        patch.setattr(
+            "purejax_mgtopo.population.population.compiler_options",
+            lambda *_: core_cases._options(),
+        )
         patch.syspath_prepend(home)
         patch.setitem(methods.TOPOLOGIES, "coin", coin)
         patch.setitem(methods.MESSAGES, "average", average)

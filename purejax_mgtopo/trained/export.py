@@ -55,6 +55,7 @@ def header_of(trained: TrainedRun, seed: int) -> Header:
         observation=env.observation_size,
         action=env.action_size,
         settings=flatten(experiment),
+        others_seen=env.others_seen,
         seed=seed,
         episode=trained.episode,
         commit=_commit(trained.folder),

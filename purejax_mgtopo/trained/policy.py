@@ -19,9 +19,11 @@ rule and interpreter can be exported.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +32,6 @@ from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax_mpe
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
@@ -66,14 +67,13 @@ class Header:
     """Training episodes behind the networks."""
     commit: str | None
     """The commit of the code that trained them."""
+    others_seen: bool = False
+    """Whether the last numbers of an observation are the others' places, so that distances are told from them."""
 
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
         experiment = override(Experiment(), self.settings)
-        task = jax_mpe.make(
-            self.task.partition("@")[0]
-        )  # whoever moves the prey, which is not here
-        near = seen_distance if task.others_seen else index_distance
+        near = seen_distance if self.others_seen else index_distance
         return Team(experiment, Sizes(self.agents, self.observation, self.action), near)
 
     def layout(self) -> ActingNetworks:
@@ -205,6 +205,8 @@ def digest(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
 def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
     again = "export it again by `mgtopo export`"
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         size = path.stat().st_size
         # A pipe or a device may never end.
         content = open(path, "rb") if path.is_file() else io.BytesIO()  # noqa: SIM115 - closed below

@@ -283,7 +283,9 @@ def test_an_update_gives_each_of_its_keys_to_one_consumer(monkeypatch):
         name: [id(getattr(keys, stream)) for stream in found] for name, found in expected.items()
     }
     used = [*PLAYED, *(stream for found in expected.values() for stream in found)]
-    assert sorted([*used, "initial", "first_trajectory"]) == sorted(Streams.__dataclass_fields__)
+    assert sorted([*used, "beside", "initial", "first_trajectory"]) == sorted(
+        Streams.__dataclass_fields__
+    )
 
 
 def _keys_of(arguments):

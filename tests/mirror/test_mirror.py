@@ -681,6 +681,6 @@ def test_it_says_where_before_it_sends(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(WandbMirror, "_start", start)
     config = small(wandb="online", wandb_project="mine")
-    WandbMirror(tmp_path, config, order.append, "online")
+    WandbMirror(tmp_path, config, order.append, "online").close(finished=False)
     assert "to the project mine at http" in order[0] and "--wandb off" in order[0]
     assert order[1] == "start"

@@ -19,7 +19,7 @@ from purejax_mgtopo.algorithm.kernels.cell import (
     with_forget,
     without_forget,
 )
-from purejax_mgtopo.algorithm.kernels.stored import product
+from purejax_mgtopo.algorithm.kernels.stored import product, summed_in
 
 
 @jax.custom_vjp
@@ -95,7 +95,7 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
         d_joined = product(d_gates, kernel.T).astype(kept)
         d_sequence.append(_wide(d_joined[:, :width]))
         d_kernel += _wide(product(joined.T, d_gates).astype(kept))
-        d_bias += jnp.sum(d_gates, axis=0, dtype=jnp.float32)
+        d_bias += jnp.sum(d_gates, axis=0, dtype=summed_in(d_gates))
         d_hidden = ((1 - reads) * d_hidden + d_joined[:, width:]).astype(kept)
         d_cell = ((1 - reads) * d_cell + d_before).astype(kept)
         d_hidden, d_cell = map(_wide, _written((d_hidden, d_cell), sequence))
@@ -109,7 +109,7 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
     rest = ((0, kernel.shape[0] - width), (0, 0))
     return (
         (d_kernel + jnp.pad(d_of_first, rest)).astype(kept),
-        d_bias + with_forget(jnp.sum(d_first, axis=0, dtype=jnp.float32)),
+        d_bias + with_forget(jnp.sum(d_first, axis=0, dtype=summed_in(d_first))),
         jnp.stack(d_sequence[::-1]).astype(sequence.dtype),
         jnp.stack(d_received[::-1], axis=-1).astype(received.dtype),
     )
@@ -129,4 +129,4 @@ def _written(values: tuple[Array, ...], sequence: Float[Array, "R B I"]) -> tupl
 
 def _wide(x: Array) -> Array:
     """Sums and activations are computed in float32."""
-    return x.astype(jnp.float32)
+    return x.astype(summed_in(x))

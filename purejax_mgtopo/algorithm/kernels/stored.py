@@ -44,8 +44,13 @@ def widened(tree: PyTree) -> PyTree:
 
 
 def product(x: Array, kernel: Array) -> Array:
-    """``x @ kernel`` in the kernel's type, summed in float32."""
-    return jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
+    """``x @ kernel`` in the kernel's type, summed in float32 or what is wider."""
+    return jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=summed_in(kernel))
+
+
+def summed_in(x: Array) -> Any:
+    """The type in which sums over `x` are taken: float32, or its own if that is wider."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 @jax.custom_vjp
@@ -64,7 +69,7 @@ def _dense_forward(x: Array, kernel: Array, bias: Array | None) -> tuple:
 def _dense_backward(residuals: tuple, d: Array) -> tuple:
     x, kernel, bias = residuals
     rows, slopes = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
-    d_bias = None if bias is None else jnp.sum(slopes, axis=0, dtype=jnp.float32)
+    d_bias = None if bias is None else jnp.sum(slopes, axis=0, dtype=summed_in(slopes))
     return (
         product(d, kernel.T).astype(x.dtype),
         product(rows.T, slopes).astype(kernel.dtype),

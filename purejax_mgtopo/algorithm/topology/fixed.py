@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import jax.numpy as jnp
-import jax_mpe
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.part import Moment, Rule
@@ -43,6 +42,8 @@ class Right(Full):
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
+        import jax_mpe  # an exported team of another rule runs without environments
+
         self._task = jax_mpe.make(experiment.task.partition("@")[0])
 
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:

@@ -2,9 +2,9 @@
 
 TOYS = (
     "toy_crossed_goals",
+    "toy_late_goals",
     "toy_follow_holder",
     "toy_public",
-    "toy_late_goals",
     "toy_switch_riddle",
 )
 NAVIGATION = tuple(f"navigation_{s}" for s in ("N3_l3", "N6_l1", "N6_l6"))

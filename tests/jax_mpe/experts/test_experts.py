@@ -18,11 +18,16 @@ TRAINED = {"navigation_N3_l3": -21.0, "predator_prey_N3_l3": 120.0, "push_N3": -
 SAME = {"navigation_N6_l6", "predator_prey_N6_l6"}  # as with l = 1, for an expert sees all
 
 
+UNSCALED = {"toy_late_goals", "toy_switch_riddle"}
+"""Toys for messages that take a step, whose optima are known otherwise."""
+SCALED = [name for name in jax_mpe.registered_tasks() if name not in UNSCALED]
+
+
 def slow(name):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [slow(n) if n in SAME else n for n in jax_mpe.registered_tasks()])
+@pytest.mark.parametrize("name", [slow(n) if n in SAME else n for n in SCALED])
 def test_the_expert_beats_random_actions_by_far(name):
     task = jax_mpe.make(name)
     keys = jax.random.split(jax.random.key(11), 24)
@@ -42,8 +47,8 @@ def test_the_expert_beats_random_actions_by_far(name):
 
 
 def test_scales_are_0_and_1_by_construction_and_take_arrays():
-    assert set(scales.stored()) == set(jax_mpe.registered_tasks())
-    for name in jax_mpe.registered_tasks():
+    assert set(scales.stored()) == set(SCALED)
+    for name in SCALED:
         ends = experts.scale(name)
         assert ends.episodes == experts.EPISODES == 4000
         assert experts.normalised_score(name, ends.random) == 0
