@@ -105,6 +105,7 @@ class Checkpoints:
         """The save under way."""
         self.records: Mapping[str, Any] | None = None
         """What proves the records from before a save, to be saved with it."""
+        self._saved = False
         self._noting: list[tuple[int, concurrent.futures.Future]] = []
         self._keep = LatestAndBest(folder, keep)
         with clear_disk_errors(folder):
@@ -157,6 +158,7 @@ class Checkpoints:
                 force=True,
             )
         self._pending = step
+        self._saved = True
 
     def settle(self, wait: bool = False) -> None:
         """Look after saves under way: raise what went wrong, note the files of those that are complete."""
@@ -206,7 +208,7 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
             self._manager.close()
-        if jax.process_index() == 0:
+        if self._saved and jax.process_index() == 0:  # who only reads removes nothing
             self._keep.prune(self.folder)
 
     def complete(self, episode: int) -> bool:

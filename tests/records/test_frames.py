@@ -51,7 +51,7 @@ def test_a_frame_knows_when(tmp_path: Path) -> None:
     train(small(), tmp_path, reporter=Notes(), population=FakePopulation, store=FakeStore({}))
     frame = load_run(tmp_path).to_pandas()
     hours = [frame[frame.episode == episode].hours.unique() for episode in (20, 40)]
-    assert 0 < hours[0] < hours[1] < 0.1
+    assert 0 < hours[0] <= hours[1] < 0.1  # a stand-in needs less than a millisecond
 
 
 def test_a_picture_of_any_column(run: Path) -> None:

@@ -37,7 +37,7 @@ def _thin_matmul_backward(residuals: tuple[Array, Array], d: Array) -> tuple[Arr
     if platform() == "cpu" and kernel.dtype == jnp.float32:
         # The barrier keeps XLA from turning the product around again.
         d_kernel = jax.lax.optimization_barrier(jax.lax.optimization_barrier(slopes.T) @ rows).T
-        return d @ kernel.T, d_kernel
+        return (d @ kernel.T).astype(x.dtype), d_kernel.astype(kernel.dtype)
     d_kernel = product(rows.T, slopes.astype(kernel.dtype)).astype(kernel.dtype)
     return product(d, kernel.T).astype(x.dtype), d_kernel
 
