@@ -1,8 +1,8 @@
 """A message LSTM for a GPU, which reads every sender's message and drops what was not received.
 
 What JAX would keep of each step for the derivative (gates, candidates, squashed cells) is computed again from the
-step's product, which is written anyway, and from its cell. Stored in the kernel's type. Gains: see `stored`; without the
-barriers, 4 MB more at N = 3.
+step's product, which is written anyway, and from its cell. Stored in the kernel's type. Gains: see `stored`;
+without the barriers, 4 MB more at N = 3.
 """
 
 from __future__ import annotations
