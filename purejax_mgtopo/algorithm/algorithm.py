@@ -8,9 +8,9 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
+from purejax_mgtopo.algorithm.edges import edge_entropy
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
@@ -52,7 +52,7 @@ class Algorithm:
         self.experiment = experiment
         self.env = env = tasks.make(experiment.task)
         sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
-        self.team = Team(experiment, sizes, seen_distance if env.others_seen else index_distance)
+        self.team = Team(experiment, sizes, env.others_seen)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)
@@ -112,11 +112,7 @@ class Algorithm:
                 state.learner, state.target, window, keys.targeting
             )
             learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
-                learner,
-                self.parts.acting(state.parts),
-                window,
-                keys.replaying,
-                self.parts.rests(now),
+                learner, self.parts.acting(state.parts), window, keys.replaying, now
             )
             context = self._context(learner, state.parts, window, now)
             parts, measures, trace = self.parts.learn(  # line 9
@@ -128,7 +124,7 @@ class Algorithm:
             measures |= {
                 "train_return": jnp.sum(after.reward),
                 "edge_rate": jnp.mean(after.open_edges),
-                "gate_entropy": jnp.mean(_entropy(after.gates.probability)),
+                "gate_entropy": jnp.mean(edge_entropy(after.gates.probability)),
                 "critic_loss": critic_loss,
                 "policy_loss": policy_loss,
             }
@@ -158,9 +154,7 @@ class Algorithm:
             progress=clock.episode / self.experiment.episodes,
             window=window,
             seen=self.team.seen,
-            shown=lambda tau: self.parts.shown(
-                learner.policy.interpreter, tau, self.team.seen(tau)
-            ),
+            shown=partial(self.team.shown, learner.policy),
             act=partial(self.team.act, learner.policy, self.parts.acting(parts)),
             value=partial(self.maddpg.value, learner.critic),
         )
@@ -172,8 +166,3 @@ class Algorithm:
         keys = Streams.split(jax.random.fold_in(state.streams.first_trajectory, clock.episode))
         acting = self.parts.acting(state.parts)
         return replace(state, trajectory=self._play(state.learner, acting, keys))
-
-
-def _entropy(probability: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Entropy of a Bernoulli, in nats; 0 where it is certain."""
-    return jax.scipy.special.entr(probability) + jax.scipy.special.entr(1 - probability)

@@ -58,6 +58,11 @@ def seen_distance(observation: Float[Array, "*batch N O"]) -> Float[Array, "*bat
     return fill_diagonal(jnp.sqrt(jnp.sum(jnp.square(relative), axis=-1)))
 
 
+def edge_entropy(probability: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Entropy of an edge that is open with this probability, in nats; 0 where it is certain."""
+    return jax.scipy.special.entr(probability) + jax.scipy.special.entr(1 - probability)
+
+
 def random_tape(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Uniform numbers in [0, 1), drawn flat: thin trailing axes would keep a CPU from vectorising the draw."""
     return jax.random.uniform(key, (math.prod(shape),)).reshape(shape)

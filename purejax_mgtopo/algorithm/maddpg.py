@@ -9,13 +9,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
 from purejax_mgtopo.algorithm.kernels.stored import for_products
 from purejax_mgtopo.algorithm.team import Policy, Step, Team
-from purejax_mgtopo.algorithm.types import Both, Mode, PyTree, Window
+from purejax_mgtopo.algorithm.types import Both, Clock, Mode, PyTree, Window
 from purejax_mgtopo.config import Experiment
 
 
@@ -125,15 +125,16 @@ class Maddpg:
         acting: Both,
         window: Window,
         keys: Both,
-        rests: Bool[Array, ""] | None = None,
+        clock: Clock | None = None,
     ) -> tuple[ActorCritic, Both, Float[Array, ""]]:
-        """One Adam step on the policies, unless they rest; also the loss's gradient in what the parts act with."""
+        """One Adam step on the policies, unless they rest then; also the loss's gradient in what the parts act with."""
         loss, (gradient, slopes) = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
             learner.policy, acting, learner.critic, window, keys
         )
         updates, optimizer = self._policy_optimizer.update(gradient, learner.policy_optimizer)
         policy = optax.apply_updates(learner.policy, updates)
         moved = replace(learner, policy=policy, policy_optimizer=optimizer)
+        rests = None if clock is None else self.team.parts.rests(clock)
         if rests is not None:
             moved = jax.tree.map(lambda new, old: jnp.where(rests, old, new), moved, learner)
         return moved, slopes, loss

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -14,10 +13,10 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.controls.channel import interpreter_behind
-from purejax_mgtopo.algorithm.edges import index_distance
+from purejax_mgtopo.algorithm.edges import index_distance, seen_distance
 from purejax_mgtopo.algorithm.kernels.stored import as_before
 from purejax_mgtopo.algorithm.networks import Head, apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule, arriving
+from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment, Rule, Shown, arriving
 from purejax_mgtopo.algorithm.parts import Parts
 from purejax_mgtopo.algorithm.types import (
     Both,
@@ -31,8 +30,6 @@ from purejax_mgtopo.algorithm.types import (
     Trajectory,
 )
 from purejax_mgtopo.config import Experiment
-
-Near = Callable[[Float[Array, "*batch N O"]], Float[Array, "*batch N N"]]
 
 
 @flax.struct.dataclass
@@ -70,10 +67,11 @@ class Team:
     """The N agents' policies over a topology rule (axis A) and a message interpreter (axis B).
 
     Args:
-        near: distances between agents, told from what they observe; by default those of their numbers.
+        others_seen: whether the last numbers of an observation are the others' places, so that distances between agents
+            are told from them; else they are those of their numbers.
     """
 
-    def __init__(self, experiment: Experiment, sizes: Sizes, near: Near = index_distance) -> None:
+    def __init__(self, experiment: Experiment, sizes: Sizes, others_seen: bool = False) -> None:
         rule = methods.load(methods.TOPOLOGIES, experiment.topology)
         interpreter = methods.load(methods.MESSAGES, experiment.messages)
         self._behind = partial(
@@ -92,7 +90,7 @@ class Team:
         self.rule: Rule = rule(experiment, sizes)
         self.parts = Parts(self.rule, self.interpreter)
         self.shared = experiment.learner.share_parameters
-        self._near = near
+        self._near = seen_distance if others_seen else index_distance
         hidden = experiment.learner.hidden
         self._head = Head(hidden, self.interpreter.heard_size + sizes.observation, sizes.action)
 
@@ -208,6 +206,10 @@ class Team:
             arrives = jnp.ones(message.shape[:1], message.dtype).at[0].set(0.0)
         near = self._near(observation)
         return Seen(observation, trajectory.feature, message, delivered, near, arrives)
+
+    def shown(self, policy: Policy, trajectory: Trajectory) -> Shown:
+        """What there is to see of both parts in an episode, besides who hears whom."""
+        return self.parts.shown(policy.interpreter, trajectory, self.seen(trajectory))
 
     def act(
         self, policy: Policy, acting: Both, seen: Seen, gates: Gates

@@ -76,5 +76,5 @@ def _play(
         return state.replace(key=jax.random.key_data(state.key))  # NumPy has no typed keys
 
     states = jax.vmap(restore)(played.moving, jnp.arange(env.horizon + 1))
-    shown = algorithm.parts.shown(policy.interpreter, played, algorithm.team.seen(played))
+    shown = algorithm.team.shown(policy, played)
     return states, fill_diagonal(played.open_edges), played.action, played.reward, shown

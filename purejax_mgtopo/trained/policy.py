@@ -37,7 +37,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
-from purejax_mgtopo.algorithm.edges import fill_diagonal, index_distance, seen_distance
+from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
@@ -73,8 +73,7 @@ class Header:
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
         experiment = override(Experiment(), self.settings)
-        near = seen_distance if self.others_seen else index_distance
-        return Team(experiment, Sizes(self.agents, self.observation, self.action), near)
+        return Team(experiment, Sizes(self.agents, self.observation, self.action), self.others_seen)
 
     def layout(self) -> ActingNetworks:
         """Shape and dtype of every parameter."""

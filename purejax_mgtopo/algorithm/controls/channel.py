@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from purejax_mgtopo.algorithm.part import Heard, Interpreter, Moment
+from purejax_mgtopo.algorithm.part import Heard, Interpreter, Moment, arriving
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes
 from purejax_mgtopo.config import Experiment
 
@@ -163,12 +163,8 @@ class Redirected(Interpreter, abc.ABC):
         if moment.mode is Mode.IMAGINED:
             return super().hear(params, acting, seen, gates, moment)  # type: ignore[safe-super]
         edges = jax.lax.stop_gradient(self.instead(gates.decision, numbers))
-        arriving = (
-            edges if isinstance(seen.arrives, tuple) else edges * seen.arrives[..., None, None]
-        )
-        heard = super().hear(  # type: ignore[safe-super]
-            params, acting, seen, replace(gates, decision=arriving), moment
-        )
+        delivering = arriving(replace(gates, decision=edges), seen)
+        heard = super().hear(params, acting, seen, delivering, moment)  # type: ignore[safe-super]
         return heard._replace(edges=edges)
 
     def _split(self, tape: Array) -> tuple[Array, Array]:
