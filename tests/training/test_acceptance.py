@@ -1,6 +1,6 @@
 """Communication and topology are really learned: the acceptance toys, whose best returns are known exactly.
 
-Slow (minutes each). Figures are printed: run with ``pytest -m slow -s tests/test_acceptance.py``.
+Slow (minutes each). Figures are printed: run with ``pytest -m slow -n 0 -s tests/training/test_acceptance.py``.
 """
 
 from __future__ import annotations
