@@ -19,11 +19,9 @@ rule and interpreter can be exported.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -205,7 +203,7 @@ def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
     again = "export it again by `mgtopo export`"
     try:
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise RunError(f"cannot read {path}: a folder is not an exported policy; {again}")
         size = path.stat().st_size
         # A pipe or a device may never end.
         content = open(path, "rb") if path.is_file() else io.BytesIO()  # noqa: SIM115 - closed below
