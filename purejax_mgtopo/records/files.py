@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def _remove_if_left(partial: Path) -> None:
 
 def make_anew(path: Path, content: bytes) -> bool:
     """Make a file, whole from the first instant; False where there is one already. Raises OSError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Whoever comes at the same time, a thread or another machine's process of this number, must not write into ours.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}.partial")
     try:
         partial.write_bytes(content)
         try:
