@@ -34,8 +34,8 @@ class Episode:
     actions: Float[np.ndarray, "T N A"]
     rewards: Float[np.ndarray, " T"]
     """The team's; their sum is the return."""
-    shown: Shown
-    """What the parts have to show besides, each [T, N, ...]."""
+    shown: Shown = Shown()
+    """What the parts have to show besides, each [T, N, ...]; nothing where no method plays."""
 
 
 def play_episode(

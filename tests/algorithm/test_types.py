@@ -67,7 +67,7 @@ def test_the_tables_of_names_hold_exactly_the_objects():
 def written(kind, folder):
     """The parts that can be asked for in a folder: those that are not what others are built on."""
     package = importlib.import_module(f"purejax_mgtopo.algorithm.{folder}")
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         for part in vars(importlib.import_module(module.name)).values():
             if not isinstance(part, type) or part.__module__ != module.name:
                 continue
