@@ -19,6 +19,11 @@ AGENTS, WIDTH, HIDDEN = 3, 4, 8
 KINDS = {"acml": Coordinated, "vbc": Combined}
 
 
+def unasked(observation, action):
+    """Stands in for the critic where it is not to be asked."""
+    raise AssertionError("the critic was asked")
+
+
 def made(name, shared=False, **changes):
     experiment = small(f"full+{name}", learner__share_parameters=shared, **changes)
     net = KINDS[name](experiment, sizes(AGENTS, WIDTH))
@@ -110,7 +115,7 @@ def test_the_combiner_equals_the_definition(shared):
     assert not np.any(told.offset[2])
     step = Step(None, None, seen, Gates(edges, edges), Both())
     expected = 0.1 * heard.std(axis=1).mean()
-    np.testing.assert_allclose(net.penalty((), step, None), expected, rtol=1e-4)
+    np.testing.assert_allclose(net.penalty((), step, unasked), expected, rtol=1e-4)
 
 
 def test_the_penalty_has_a_finite_derivative_where_nothing_arrives_and_makes_messages_plain():
@@ -123,7 +128,7 @@ def test_the_penalty_has_a_finite_derivative_where_nothing_arrives_and_makes_mes
         def penalty(params, edges):
             encoded = net.encode(params, (), observation, moment(net, Mode.REPLAY))
             seen = sight(observation).replace(delivered=encoded.message)
-            return net.penalty((), Step(None, None, seen, Gates(edges, edges), Both()), None)
+            return net.penalty((), Step(None, None, seen, Gates(edges, edges), Both()), unasked)
 
         assert is_zero(jax.grad(partial(penalty, edges=0 * edges))(params))
         slope = jit(jax.grad(partial(penalty, edges=edges)))
