@@ -126,15 +126,17 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
     }
     if not any(columns["gain kept"]):
         del columns["gain kept"]
-    spare = []
+    spare = ["score"]
     for name in assessment.outcome.edge_quality:
         spare.append(name.removeprefix("edge_"))
         columns[spare[-1]] = [_or_dash(row.edge_quality[name]) for row in rows]
+    if "gain kept" in columns:
+        spare.append("vs sampled")  # the same once more, in the return's units
     for name in assessment.outcome.measures:
         spare.append(name)
         columns[name] = [_or_dash(row.measures[name]) for row in rows]
     left_out = []
-    for name in (*reversed(spare), "score"):
+    for name in reversed(spare):
         if natural_width(columns) > width:
             del columns[name]
             left_out.append(name)

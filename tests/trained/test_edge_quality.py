@@ -70,7 +70,7 @@ def test_evaluate_tells_them_for_every_condition(run: Path, tmp_path: Path, caps
     rows = parquet.read_table(write_table([done], tmp_path / "table.parquet")).to_pylist()
     cut = next(row for row in rows if row["condition"] == "cut")
     assert (cut["edge_precision"], cut["edge_recall"]) == (None, 0)
-    console().print(assessment_table(done))
+    console(200).print(assessment_table(done, 200))
     lines = capsys.readouterr().out.splitlines()
     assert any("precision" in line and "recall" in line for line in lines)
     assert "0.17" in next(line for line in lines if line.strip().startswith("open"))
