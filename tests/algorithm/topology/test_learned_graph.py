@@ -103,9 +103,8 @@ def test_policies_rest_while_the_graph_learns():
     update = jit(made.maddpg.update_policy)
     for episode in (0, 1):
         clock = made.start_clock().advanced(episode)
-        rests = made.parts.rests(clock)
-        after, slopes, _ = update(state.learner, acting, window, both(jax.random.key(3)), rests)
-        assert bool(rests) is (episode == 1)
+        after, slopes, _ = update(state.learner, acting, window, both(jax.random.key(3)), clock)
+        assert bool(made.parts.rests(clock)) is (episode == 1)
         if episode:
             assert_same(after, state.learner)
         else:
