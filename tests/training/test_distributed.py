@@ -271,7 +271,7 @@ def test_a_run_in_the_way_stops_both(alone: Path) -> None:
 
 
 OTHER: list[tuple[dict[str, Any], dict[str, str], str]] = [
-    ({"learner.learning_rate": 0.5}, {}, "learner.learning_rate is"),
+    ({"learner.policy_learning_rate": 0.5}, {}, "learner.policy_learning_rate is"),
     ({"first_seed": 7}, {}, "first_seed is 0 in process 0 and 7 in"),
     ({"evaluation.every": 8}, {}, "evaluation.every is 4 in process 0 and 8 in"),
     ({"task": "toy_public"}, {}, "task is toy_follow_holder in process 0 and toy_public in"),
