@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from breakages import ROOT, read_breakages, survivors
+from breakages.tables import ROOT, read_breakages, survivors
 
 BREAKAGES = read_breakages()
 TABLES = sorted({breakage.table for breakage in BREAKAGES})

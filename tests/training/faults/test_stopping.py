@@ -25,7 +25,7 @@ from purejax_mgtopo.training.recipe import parse_recipe
 from purejax_mgtopo.training.stop import Stopped
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPE = {
     "tasks": ["toy_public"],
     "methods": ["none", "full", "meta"],

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "tests" / "breakages"
+TABLE = Path(__file__).parent
 COPIED = ("purejax_mgtopo", "envs", "tests", "runs", "pyproject.toml", "README.md", "LICENSE")
 RED, GREEN = 1, 0
 """How pytest ends where a test fails, and where all pass."""
@@ -66,7 +66,7 @@ class Copy:
 
         paths = [str(folder), str(folder / "envs")]
         self._server = subprocess.Popen(
-            [sys.executable, str(folder / "tests" / "support" / "breakage_server.py")],
+            [sys.executable, str(folder / "tests" / "breakages" / "server.py")],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"},
             stdin=subprocess.PIPE,

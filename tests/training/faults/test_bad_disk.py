@@ -17,7 +17,7 @@ import pytest
 from resume_cases import ROOT, environment, finished, flags, mgtopo, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
-SUPPORT = ROOT / "tests" / "support"
+DISK = ROOT / "tests" / "support" / "disk"
 ERRORS, CUTS = 100, 51
 
 
@@ -27,14 +27,14 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None or sys.platform != "linux":
         pytest.skip("a disk is made bad by a library in C, for Linux")
     made = tmp_path_factory.mktemp("shim") / "bad_disk.so"
-    words = ["-O1", "-shared", "-fPIC", "-o", str(made), str(SUPPORT / "bad_disk.c")]
+    words = ["-O1", "-shared", "-fPIC", "-o", str(made), str(DISK / "bad_disk.c")]
     subprocess.run([compiler, *words, "-ldl", "-lpthread"], check=True)
     return made
 
 
 def trials(shim: Path, folder: Path, errors: int, cuts: int, seed: int) -> Iterator[dict[str, Any]]:
-    path = os.pathsep.join([str(SUPPORT), environment()["PYTHONPATH"]])
-    words = [str(SUPPORT / "disk_trials.py"), str(folder), str(errors), str(cuts), str(seed)]
+    path = os.pathsep.join([str(ROOT / "tests" / "support"), environment()["PYTHONPATH"]])
+    words = [str(DISK / "trials.py"), str(folder), str(errors), str(cuts), str(seed)]
     env = environment(1, LD_PRELOAD=str(shim), PYTHONPATH=path)
     with subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env
