@@ -20,7 +20,6 @@ from purejax_mgtopo.checkpoints.stored import (
 )
 from purejax_mgtopo.population.population import Population, PopulationState
 
-
 METHOD = "none+commnet"
 
 
