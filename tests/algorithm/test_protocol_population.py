@@ -189,29 +189,32 @@ def test_seeds_of_ordinary_methods_share_nothing():
             assert not jax.tree.leaves(population.abstract().shared)
 
 
-def test_vmapped_seeds_share_the_same():
+@pytest.mark.parametrize(
+    ("dead", "batch"),
+    [(1, 2), *(pytest.param(*x, marks=pytest.mark.slow) for x in ((None, 0), (None, 2), (1, 0)))],
+)
+def test_vmapped_seeds_share_the_same(dead, batch):
     """In a process of its own on one core, where vmapped training cannot deadlock."""
-    script = """
+    script = f"""
         import os
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiled faster, run once
         import numpy as np
         from core_cases import assert_close
         from test_protocol_population import enlist, run, sharing
         enlist()
-        for dead in (None, 1):
-            _, expected, reports = run(sharing("map"), dead=dead)
-            for batch in (0, 2):
-                population, shared, others = run(sharing("vmap", batch), dead=dead)
-                assert population.lanes == (4 if batch else 3)
-                assert_close(shared, expected, rtol=1e-4, atol=1e-5)
-                for one, other in zip(reports, others, strict=True):
-                    assert one.finite.tolist() == other.finite.tolist()
-                    alive = one.finite
-                    for name, values in one.training.items():
-                        np.testing.assert_allclose(
-                            values[alive], other.training[name][alive], rtol=2e-3, atol=1e-4, err_msg=name
-                        )
+        dead, batch = {dead}, {batch}
+        _, expected, reports = run(sharing("map"), dead=dead)
+        population, shared, others = run(sharing("vmap", batch), dead=dead)
+        assert population.lanes == (4 if batch else 3)
+        assert_close(shared, expected, rtol=1e-4, atol=1e-5)
+        for one, other in zip(reports, others, strict=True):
+            assert one.finite.tolist() == other.finite.tolist()
+            alive = one.finite
+            for name, values in one.training.items():
+                np.testing.assert_allclose(
+                    values[alive], other.training[name][alive], rtol=2e-3, atol=1e-4, err_msg=name
+                )
         print("agree")
     """
     done = subprocess.run(

@@ -27,7 +27,9 @@ def same(one: Networks, other: Networks) -> bool:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seeds in two waves, with a checkpoint at each evaluation."""
     folder = tmp_path_factory.mktemp("run") / "r"
-    config = tiny(**{"seeds": 3, "lanes": 2, "first_seed": 4, "checkpoint.minutes": 0.0})
+    config = tiny(
+        "none+commnet", **{"seeds": 3, "lanes": 2, "first_seed": 4, "checkpoint.minutes": 0.0}
+    )
     train(config, folder, reporter=SilentReporter())
     return folder
 

@@ -115,8 +115,8 @@ def test_no_recipe_is_missing_from_the_wheel() -> None:
 
 
 def test_a_finished_run_is_extended(tmp_path: Path) -> None:
-    longer = tiny(episodes=12)
-    train(tiny(episodes=8), tmp_path / "extended", reporter=Notes())
+    longer = tiny("none+commnet", episodes=12)
+    train(tiny("none+commnet", episodes=8), tmp_path / "extended", reporter=Notes())
     assert status(tmp_path / "extended") is Status.FINISHED
     result = resume(tmp_path / "extended", reporter=Notes(), episodes=12)
     assert result.episode == 12
@@ -130,7 +130,7 @@ def test_a_finished_run_is_extended(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_extended_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    train(tiny(episodes=8), tmp_path / "run", reporter=Notes())
+    train(tiny("none+commnet", episodes=8), tmp_path / "run", reporter=Notes())
     assert main(["resume", str(tmp_path / "run")]) == 1
     assert "--episodes N extends it" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "run"), "--episodes", "4"]) == 2

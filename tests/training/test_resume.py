@@ -29,7 +29,7 @@ GRID = [
     "magic+gat",
     "full+lstm+pic",
 ]
-QUICK = ("meta+lstm", "none+commnet", "magic+gat")
+QUICK = ("meta+lstm", "none+commnet")
 SLOW = (pytest.mark.slow, pytest.mark.timeout(900))  # each compiles two programs
 
 
