@@ -6,16 +6,10 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WANDB_MODE", "disabled")  # the mirror's own tests override it
-for flag in (
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     # Two devices, so that what is to be spread over devices can be tested on one machine.
-    "--xla_force_host_platform_device_count=2",
-    # Most of a test's time goes into compiling what then runs for a moment: LLVM's own passes are left out (a quarter
-    # less time). Set XLA_FLAGS=--xla_backend_optimization_level=3 to test the code that users run.
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-):
-    if flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    two = "--xla_force_host_platform_device_count=2"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {two}".strip()
 cache = Path(os.environ.get("XDG_CACHE_HOME", tempfile.gettempdir())) / "purejax_mgtopo_tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
