@@ -224,8 +224,14 @@ def mute(acting):
     return Both((), acting.interpreter)
 
 
-@pytest.mark.parametrize("lead", [(), (64,)])
-@pytest.mark.parametrize("latency", [0, 1])
+@pytest.mark.parametrize(
+    ("latency", "lead"),
+    [
+        (0, ()),
+        (1, (64,)),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in ((0, (64,)), (1, ()))),
+    ],
+)
 @pytest.mark.parametrize(("topology", "messages"), GRID)
 def test_closing_all_edges_is_exactly_silence(monkeypatch, topology, messages, latency, lead):
     """A bias that is heard where nothing is, zeros that stand for no message; bit for bit, whatever is sent."""
@@ -244,7 +250,7 @@ def test_closing_all_edges_is_exactly_silence(monkeypatch, topology, messages, l
             assert not is_same(after[..., j, :], before[..., j, :])
 
 
-@pytest.mark.parametrize("lead", [(), (64,)])
+@pytest.mark.parametrize("lead", [pytest.param((), marks=pytest.mark.slow), (64,)])
 @pytest.mark.parametrize(
     ("topology", "messages"), [pair for pair in GRID if "none" not in getattr(pair, "values", pair)]
 )

@@ -32,15 +32,24 @@ PAIRS = (
 RULES = [name for name in methods.TOPOLOGIES if name == "full" or name not in dict(PAIRS)]
 
 
+def in_a_hurry(shared: bool, latency: int) -> tuple[pytest.MarkDecorator, ...]:
+    """Each rule in two of its four ways, unless there is time."""
+    return () if shared == bool(latency) else (pytest.mark.slow,)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {
-            "topology": topology,
-            "messages": messages,
-            "learner__share_parameters": shared,
-            "message__latency": latency,
-        }
+        pytest.param(
+            {
+                "topology": topology,
+                "messages": messages,
+                "learner__share_parameters": shared,
+                "message__latency": latency,
+            },
+            marks=in_a_hurry(shared, latency),
+            id=f"{topology}-{messages}-{shared}-{latency}",
+        )
         for topology, messages, shared, latency in [
             *itertools.product(RULES, ("lstm", "commnet"), (False, True), (0, 1)),
             *((*pair, True, latency) for pair in PAIRS for latency in (0, 1)),
