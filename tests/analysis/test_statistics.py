@@ -217,6 +217,16 @@ def test_what_is_not_said_is_2000_resamples_95_percent_and_seed_0():
 def test_single_precision_is_averaged_in_double():
     values = np.array([1e8, 1.0, -1e8], np.float32)  # nothing is dropped of three
     assert interquartile_mean(values) == pytest.approx(1 / 3, rel=1e-12)
+    curves = np.random.default_rng(2).normal(-30, 5, (7, 3)).astype(np.float32)
+    expected = curve_interval(curves.astype(float))
+    np.testing.assert_array_equal(np.stack(curve_interval(curves)), np.stack(expected))
+    tasks = curves.T
+    assert stratified_bootstrap(tasks) == stratified_bootstrap(tasks.astype(float))
+
+
+def test_one_resample_is_enough_for_ends_that_are_equal():
+    found = stratified_bootstrap([[1.0, 2.0, 4.0]], resamples=1)
+    assert found.low == found.high and found.point == pytest.approx(7 / 3)
 
 
 def test_no_count_of_pairs_is_too_large():
