@@ -53,7 +53,7 @@ def test_a_summary_is_of_the_seeds_that_were_finite_at_the_end() -> None:
     run = made_up()
     run.finite[2, -1] = False  # with a return from before
     run.return_sampled[4, -1] = np.nan
-    run.return_sampled[5, 0] = np.inf  # once, but not at the end
+    run.return_sampled[5, 1] = np.inf  # once, but not at the end
     run.finite[6, 0] = False
     healthy = [0, 1, 3, 5, 6, 7, 8]
     found = summarise_run("grid", run)
@@ -121,6 +121,8 @@ def test_a_share_of_the_gain_with_one_seed_has_no_ends() -> None:
 def test_there_is_no_share_of_what_the_gain_is_measured_by() -> None:
     returns = np.array([[10.0, 2.0, 4.0], [11.0, 2.0, 5.0]])
     assert [share_kept(returns, CHANNELS, c) is None for c in range(3)] == [True, True, False]
+    noise = np.array([[1.0, 0, 0], [-1, 0, 0], [2, 0, 0], [-2, 0, 0], [0.5, 0, 0]])
+    assert share_kept(noise, CHANNELS, 2) is None  # more than nothing, but not for certain
 
 
 def test_a_small_gain_is_a_gain() -> None:

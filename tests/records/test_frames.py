@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import matplotlib
+import matplotlib.figure
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
@@ -29,6 +31,29 @@ def test_a_line_for_a_run(run: Path) -> None:
     assert len(line) < 200 and "\n" not in line
     for word in ("navigation_N3_l3", "meta", "8 seeds", "12 evaluations", "6,000", str(run)):
         assert word in line
+
+
+def test_the_line_tells_the_last_mean_of_the_finite_seeds(run: Path, tmp_path: Path) -> None:
+    table = parquet.read_table(run / "metrics.parquet").to_pandas()
+    last = table[(table.episode == 6000) & (table.seed != 2)]
+    assert len(last) == 7 and f"mean return {last.return_sampled.mean():.2f};" in repr(
+        load_run(run)
+    )
+    lost = write_run(tmp_path / "lost", "navigation_N3_l3", "meta", broken=tuple(range(8)))
+    assert "mean return nan;" in repr(load_run(lost))
+    early = write_run(tmp_path / "early", "navigation_N3_l3", "meta", until=1, end=False)
+    assert "1 evaluations until episode 500" in repr(load_run(early))
+    none = dataclasses.replace(load_run(early), episodes=np.empty(0, np.int64))
+    assert "8 seeds, no evaluation yet;" in repr(none)
+
+
+def test_hours_are_seconds_of_the_clock_or_unknown(run: Path) -> None:
+    data = load_run(run)
+    wall = 100.0 * np.arange(1, 13)
+    frame = dataclasses.replace(data, wall=wall).to_pandas()
+    np.testing.assert_array_equal(frame.hours, np.tile(wall / 3600, 8))
+    untold = dataclasses.replace(data, wall=np.empty(0)).to_pandas()
+    assert len(untold) == 96 and untold.hours.isna().all()
 
 
 def test_a_frame_holds_what_the_table_does(run: Path) -> None:
@@ -57,7 +82,17 @@ def test_a_frame_knows_when(tmp_path: Path) -> None:
 def test_a_picture_of_any_column(run: Path) -> None:
     matplotlib.use("Agg")
     axes = load_run(run).plot("edge_rate")
-    assert len(axes.get_lines()) == 1 + 8
+    median, *seeds = axes.get_lines()
+    data = load_run(run)
+    assert len(seeds) == 8 and not data.finite[2, -1]
+    expected = np.where(data.finite, data.edge_rate, np.nan)
+    np.testing.assert_array_equal(np.stack([line.get_ydata() for line in seeds]), expected)
+    np.testing.assert_allclose(median.get_ydata(), np.nanmedian(expected, axis=0))
+    for line in (median, *seeds):
+        np.testing.assert_array_equal(line.get_xdata(), data.env_steps)
+    mine = matplotlib.figure.Figure().subplots()
+    assert data.plot(axes=mine) is mine
+    assert mine.get_ylabel() == "return_sampled" and mine.get_title() == "navigation_N3_l3"
     with pytest.raises(RunError, match="no column nothing; there are"):
         load_run(run).plot("nothing")
     with pytest.raises(RunError, match="more than a number"):

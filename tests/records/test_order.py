@@ -1,0 +1,158 @@
+"""Rows of several waves and processes: in the order of one process, each seed's evaluation once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from fake_population import small
+
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.metrics import LEADING, Evaluation, Metrics, read_metrics
+
+FIRST, LANES = 7, 6
+EPISODES = (20, 40)
+CONFIG = small(first_seed=FIRST, seeds=2 * LANES, lanes=LANES)
+WAVES = [Wave(index, FIRST + index * LANES, LANES) for index in range(2)]
+
+
+def told(seeds: np.ndarray, episode: int, shift: float = 0.0) -> Evaluation:
+    """Numbers that tell seed, episode and column apart."""
+    value = 1000.0 * seeds + episode + shift
+    columns = {name: (value + k / 8).astype(np.float32) for k, name in enumerate(LEADING)}
+    pairs = value[:, None, None] + np.arange(4).reshape(2, 2) / 16
+    columns["pair_rate"] = pairs.astype(np.float32)
+    return Evaluation(
+        episode, 25 * episode, seeds.astype(np.int32), (seeds + episode // 20) % 3 > 0, columns
+    )
+
+
+def gathered(evaluations: list[Evaluation], config: Config = CONFIG) -> Metrics:
+    metrics = Metrics(config)
+    for evaluation in evaluations:
+        metrics.append(evaluation)
+    return metrics
+
+
+def table(folder: Path, name: str, evaluations: list[Evaluation]) -> Path:
+    path = folder / name
+    path.write_bytes(gathered(evaluations).as_parquet())
+    return path
+
+
+def whole() -> list[Evaluation]:
+    return [told(wave.first_seed + np.arange(LANES), e) for wave in WAVES for e in EPISODES]
+
+
+def same(found: Metrics, expected: Metrics) -> bool:
+    assert len(found) == len(expected)
+    return found.digest() == expected.digest() and found.as_parquet() == expected.as_parquet()
+
+
+@pytest.mark.parametrize("shares", [(3, 3), (2, 4), (1, 2, 3)])
+def test_tables_of_processes_join_to_the_table_of_one(
+    shares: tuple[int, ...], tmp_path: Path
+) -> None:
+    ends = np.cumsum((0, *shares))
+    paths = []
+    for process, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+        parts = [
+            told(wave.first_seed + np.arange(start, stop), e) for wave in WAVES for e in EPISODES
+        ]
+        paths.append(table(tmp_path, f"{process}.parquet", parts))
+    joined = Metrics(CONFIG)
+    joined.joined(paths)
+    assert same(joined, gathered(whole()))
+
+
+def test_of_a_seed_in_two_tables_the_first_one_counts(tmp_path: Path) -> None:
+    seeds = FIRST + np.arange(LANES)
+    first = table(tmp_path, "a.parquet", [told(seeds[:4], e) for e in EPISODES])
+    second = table(tmp_path, "b.parquet", [told(seeds[2:], e, shift=0.5) for e in EPISODES])
+    joined = Metrics(CONFIG)
+    joined.joined([first, second])
+    expected = [
+        part for e in EPISODES for part in (told(seeds[:4], e), told(seeds[4:], e, shift=0.5))
+    ]
+    assert same(joined, gathered(expected))
+
+
+def test_what_was_written_is_read_evaluation_by_evaluation(tmp_path: Path) -> None:
+    """With waves that were evaluated once too, at the same episode, and a wave that is under way."""
+    for rows in (whole(), whole()[:3], [whole()[0], whole()[2]], whole()[:1], []):
+        found = list(read_metrics([table(tmp_path, "x.parquet", rows)]))
+        assert len(found) == len(rows)
+        for one, other in zip(found, rows, strict=True):
+            assert (one.episode, one.env_steps) == (other.episode, other.env_steps)
+            np.testing.assert_array_equal(one.seeds, other.seeds)
+            np.testing.assert_array_equal(one.finite, other.finite)
+            assert list(one.columns) == list(other.columns)
+            for name, values in other.columns.items():
+                np.testing.assert_array_equal(one.columns[name], values)
+
+
+def test_every_number_is_in_its_column(tmp_path: Path) -> None:
+    rows = parquet.read_table(table(tmp_path, "x.parquet", whole())).to_pylist()
+    expected = [
+        (told(np.array([seed]), episode), seed, episode)
+        for wave in WAVES
+        for episode in EPISODES
+        for seed in wave.first_seed + np.arange(LANES)
+    ]
+    for row, (evaluation, seed, episode) in zip(rows, expected, strict=True):
+        assert (row["seed"], row["episode"], row["env_steps"]) == (seed, episode, 25 * episode)
+        assert row["finite"] == evaluation.finite[0]
+        for name, values in evaluation.columns.items():
+            np.testing.assert_array_equal(row[name], values.reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("wave", "episode", "kept"), [(0, 0, 0), (0, 20, 1), (0, 40, 2), (1, 0, 2), (1, 20, 3)]
+)
+def test_what_came_later_is_forgotten(wave: int, episode: int, kept: int) -> None:
+    metrics = gathered(whole())
+    part = metrics.until(WAVES[wave], episode)
+    assert same(part, gathered(whole()[:kept])) if kept else not len(part)
+    assert same(metrics, gathered(whole()))  # it itself forgets nothing
+    metrics.rewind(WAVES[wave], episode)
+    assert len(metrics) == LANES * kept and metrics.digest() == part.digest()
+
+
+def test_frozen_seeds_are_counted_at_the_last_evaluation_of_their_wave() -> None:
+    metrics = gathered(whole()[:3])
+    for wave, last in zip(WAVES, (whole()[1], whole()[2]), strict=True):
+        assert metrics.non_finite(wave) == int((~last.finite).sum()) > 0
+    assert metrics.non_finite(Wave(2, FIRST + 2 * LANES, LANES)) == 0
+
+
+def test_each_number_counts_in_the_digest() -> None:
+    """Any cell changed, moved to another column, or of another seed or time, is another table."""
+    seeds = FIRST + np.arange(LANES)
+    base = told(seeds, 20)
+    seen = {gathered([base]).digest(), gathered([]).digest()}
+    others = [
+        told(seeds + 1, 20),
+        told(seeds, 40),
+        Evaluation(20, 1, base.seeds, base.finite, base.columns),
+        Evaluation(20, base.env_steps, base.seeds, ~base.finite, base.columns),
+        Evaluation(20, base.env_steps, base.seeds + 1, base.finite, base.columns),
+        Evaluation(21, base.env_steps, base.seeds, base.finite, base.columns),
+    ]
+    names = list(base.columns)
+    for name in names:
+        values = base.columns[name].copy()
+        values.reshape(-1)[-1] += 1
+        others.append(
+            Evaluation(20, base.env_steps, base.seeds, base.finite, base.columns | {name: values})
+        )
+    turned = dict(zip(names, [base.columns[n] for n in (names[1], names[0], *names[2:])], strict=1))
+    others.append(Evaluation(20, base.env_steps, base.seeds, base.finite, turned))
+    flat = base.columns | {"pair_rate": base.columns["pair_rate"].reshape(LANES, 4)}
+    others.append(Evaluation(20, base.env_steps, base.seeds, base.finite, flat))
+    for other in others:
+        digest = gathered([other]).digest()
+        assert digest not in seen
+        seen.add(digest)
