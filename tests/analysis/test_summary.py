@@ -94,6 +94,10 @@ def test_a_picture_has_the_runs_that_were_evaluated_and_its_title(
     assert not said
     (curve,) = told["curves"]
     assert (curve.task, curve.method) == ("toy_follow_holder", "late")
+    late = made_up(2)
+    np.testing.assert_array_equal(curve.episodes, late.episodes)
+    np.testing.assert_array_equal(curve.returns, late.return_sampled)
+    np.testing.assert_array_equal(curve.edge_rate, late.edge_rate)
     assert (told["title"], told["return_label"]) == ("Who talks", RETURN_LABEL)
     path.write_bytes(b"somebody's")
     assert try_to_draw(runs, path, said.append) == tmp_path / "a_2.png"

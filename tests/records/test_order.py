@@ -121,6 +121,19 @@ def test_what_came_later_is_forgotten(wave: int, episode: int, kept: int) -> Non
     assert len(metrics) == LANES * kept and metrics.digest() == part.digest()
 
 
+def test_waves_of_one_seed(tmp_path: Path) -> None:
+    config = small(first_seed=FIRST, seeds=3, lanes=1)
+    rows = [told(np.array([FIRST + index]), e) for index in range(3) for e in EPISODES]
+    first, second = Wave(0, FIRST, 1), Wave(1, FIRST + 1, 1)
+    metrics = gathered(rows, config)
+    assert same(metrics.until(second, 20), gathered(rows[:3], config))
+    assert metrics.non_finite(first) == int(not rows[1].finite[0])
+    assert metrics.non_finite(second) == int(not rows[3].finite[0])
+    joined = Metrics(config)
+    joined.joined([table(tmp_path, f"{at}", rows[2 * at : 2 * at + 2]) for at in range(3)])
+    assert same(joined, metrics)
+
+
 def test_frozen_seeds_are_counted_at_the_last_evaluation_of_their_wave() -> None:
     metrics = gathered(whole()[:3])
     for wave, last in zip(WAVES, (whole()[1], whole()[2]), strict=True):
