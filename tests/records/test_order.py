@@ -13,7 +13,7 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.metrics import LEADING, Evaluation, Metrics, read_metrics
 
-FIRST, LANES = 7, 6
+FIRST, LANES = 5, 6
 EPISODES = (20, 40)
 CONFIG = small(first_seed=FIRST, seeds=2 * LANES, lanes=LANES)
 WAVES = [Wave(index, FIRST + index * LANES, LANES) for index in range(2)]
