@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from fake_population import small
@@ -107,6 +108,36 @@ def test_every_number_is_in_its_column(tmp_path: Path) -> None:
         assert row["finite"] == evaluation.finite[0]
         for name, values in evaluation.columns.items():
             np.testing.assert_array_equal(row[name], values.reshape(-1))
+
+
+def test_a_table_with_another_number_or_setting_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, "x.parquet", whole())
+    sound = parquet.read_table(path)
+    pairs = pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
+    assert sound.schema.field("pair_rate") == pa.field("pair_rate", pairs, nullable=False)
+    changed = []
+    for at, name in enumerate(sound.column_names):
+        cells = sound[name].to_pylist()
+        kind = sound.schema.field(name).type
+        if name == "pair_rate":
+            cells[0] = [*cells[0][:3], 0.5]
+        else:
+            cells[0] = not cells[0] if kind == pa.bool_() else cells[0] + 1
+        other = sound.set_column(at, sound.schema.field(name), pa.array(cells, kind))
+        changed.append(other.replace_schema_metadata(sound.schema.metadata))
+    for key, word in ((b"config", b" 6"), (b"shapes", b"[2, 2]"), (b"digest", b"a")):
+        metadata = dict(sound.schema.metadata)
+        assert word in metadata[key]
+        metadata[key] = metadata[key].replace(
+            word, {b"[2, 2]": b"[4]", b"a": b"b"}.get(word, b" 5")
+        )
+        changed.append(sound.replace_schema_metadata(metadata))
+    for other in changed:
+        parquet.write_table(other, path)
+        with pytest.raises(ValueError, match="its rows differ from what was written"):
+            list(read_metrics([path]))
+    parquet.write_table(sound, path)
+    assert len(list(read_metrics([path]))) == 4
 
 
 @pytest.mark.parametrize(
