@@ -58,6 +58,29 @@ def test_hours_are_seconds_of_the_clock_or_unknown(run: Path) -> None:
     assert len(untold) == 96 and untold.hours.isna().all()
 
 
+def test_the_clock_is_read_from_the_events(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "navigation_N3_l3", "meta", evaluations=4, end=False)
+    assert np.isnan(load_run(run).seconds) and np.isnan(load_run(run).wall).all()
+    events = [
+        {"event": "chunk", "episode": 500, "seconds": 1.0},
+        {"event": "evaluation", "wave": 0, "episode": 500, "seconds": 2.0},
+        {"event": "evaluation", "wave": 0, "episode": 1000, "seconds": 3.0},
+        {"event": "evaluation", "seconds": 4.0},
+        {"event": "evaluation", "wave": 1, "episode": 500, "seconds": 5.0},
+        {"event": "evaluation", "wave": 1, "episode": 1500},
+        {"event": "chunk", "episode": 500, "seconds": 6.0},
+        {"event": "end", "episode": 2000, "seconds": 7.0},
+        {"event": "resumed", "episode": 2000, "seconds": 8.0},
+        {"event": "end", "episode": 2000, "seconds": 9.0},
+        {"event": "closed", "seconds": 10.0},
+    ]
+    with open(run / "events.jsonl", "a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+    data = load_run(run)
+    assert data.seconds == 9.0
+    np.testing.assert_array_equal(data.wall, [5.0, 3.0, np.nan, np.nan])
+
+
 def test_a_frame_holds_what_the_table_does(run: Path) -> None:
     data = load_run(run)
     frame = data.to_pandas()
