@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import matplotlib.figure
@@ -102,6 +104,22 @@ def test_a_frame_knows_when(tmp_path: Path) -> None:
     frame = load_run(tmp_path).to_pandas()
     hours = [frame[frame.episode == episode].hours.unique() for episode in (20, 40)]
     assert 0 < hours[0] <= hours[1] < 0.1  # a stand-in needs less than a millisecond
+
+
+def test_a_data_set_has_its_axes_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed to xarray, which need not be there."""
+    monkeypatch.setitem(sys.modules, "xarray", SimpleNamespace(Dataset=lambda *given: given))
+    data = load_run(run)
+    values, coordinates, told = data.to_xarray()
+    assert set(values) == {*data.columns, "finite"} and values["finite"][1] is data.finite
+    for name, (axes, array) in values.items():
+        expected = ("seed", "episode", "i", "j") if name == "pair_rate" else ("seed", "episode")
+        assert axes == expected and array.ndim == len(axes)
+        assert name == "finite" or array is data.columns[name]
+    assert coordinates["seed"] is data.seeds and coordinates["episode"] is data.episodes
+    assert coordinates["env_steps"][0] == "episode"
+    assert coordinates["env_steps"][1] is data.env_steps
+    assert told == {"task": "navigation_N3_l3", "method": "meta", "run": str(run)}
 
 
 def test_a_picture_of_any_column(run: Path) -> None:

@@ -34,10 +34,10 @@ def test_a_file_is_made_once_where_there_are_no_links(
 
 
 def test_only_a_process_that_is_gone_has_left_something(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    living = tmp_path / f".a.{os.getppid()}.partial"
-    words, gone = tmp_path / ".a.later.partial", tmp_path / ".a.4000000.partial"
-    huge, other = tmp_path / f".a.{10**30}.partial", tmp_path / ".b.4000000.partial"
+    path = tmp_path / "a.b.c"
+    living = tmp_path / f".a.b.c.{os.getppid()}.partial"
+    words, gone = tmp_path / ".a.b.c.later.partial", tmp_path / ".a.b.c.4000000.partial"
+    huge, other = tmp_path / f".a.b.c.{10**30}.partial", tmp_path / ".a.b.4000000.partial"
     for left in (living, words, gone, huge, other):
         left.write_bytes(b"x")
     files.write_atomically(path, b"y")
@@ -85,6 +85,22 @@ def test_a_disk_that_fails_is_told_from_one_that_does_not_sync(
 def test_a_tree_that_cannot_be_listed_is_not_taken_for_synced(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         files.sync_tree(tmp_path / "nothing")
+
+
+def test_a_tree_is_synced_from_its_leaves_to_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    every = [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    every += [folder / "x" for folder in every]
+    for path in every[3:]:
+        path.write_bytes(b"")
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    files.sync_tree(tmp_path)
+    assert sorted(synced) == sorted(every)
+    for path in every[1:]:
+        assert synced.index(path) < synced.index(path.parent)
 
 
 def test_folders_are_synced_from_the_first_that_is_new(
