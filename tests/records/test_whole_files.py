@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -35,12 +37,17 @@ def test_a_file_is_made_once_where_there_are_no_links(
 
 def test_only_a_process_that_is_gone_has_left_something(tmp_path: Path) -> None:
     path = tmp_path / "a.b.c"
-    living = tmp_path / f".a.b.c.{os.getppid()}.partial"
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    living = tmp_path / f".a.b.c.{process.pid}.partial"
     words, gone = tmp_path / ".a.b.c.later.partial", tmp_path / ".a.b.c.4000000.partial"
     huge, other = tmp_path / f".a.b.c.{10**30}.partial", tmp_path / ".a.b.4000000.partial"
     for left in (living, words, gone, huge, other):
         left.write_bytes(b"x")
-    files.write_atomically(path, b"y")
+    try:
+        files.write_atomically(path, b"y")
+        assert process.poll() is None
+    finally:
+        process.communicate(b"\n")
     assert sorted(tmp_path.iterdir()) == sorted([path, living, words, other])
 
 
