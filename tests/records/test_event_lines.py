@@ -137,7 +137,8 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
     assert str(unknown_name("letter", "a", [])) == "unknown letter 'a' (known: )"
     for count, listed in ((12, True), (13, False)):
         names = [f"name{n}" for n in range(count)]
-        assert ("(known: " in str(unknown_name("name", "name", names))) is listed
+        line = str(unknown_name("name", "name", names))
+        assert ("(known: " in line) is listed and line.endswith(")" if listed else "'?")
 
 
 def test_what_is_required_holds_or_is_told() -> None:

@@ -63,6 +63,7 @@ def test_where_there_is_no_run_it_is_told(tmp_path: Path) -> None:
 def test_each_process_has_its_own_name_and_table(tmp_path: Path) -> None:
     names = [numbered(METRICS, process) for process in (0, 1, 12)]
     assert names == ["metrics.parquet", "metrics.1.parquet", "metrics.12.parquet"]
+    assert numbered("a.b.c", 2) == "a.b.2.c"
     assert [numbered(".lock", process) for process in (0, 3)] == [".lock", ".3.lock"]
     for name in (*names, "metrics.old.parquet", ".metrics.parquet.1.partial", "other.1.parquet"):
         made(tmp_path, name)

@@ -189,7 +189,7 @@ NAMES = ("config.json", "events.jsonl", "metrics.parquet")
 def sealed(folder: Path) -> Path:
     for number, name in enumerate(NAMES):
         (folder / name).write_bytes(bytes([number]) * 100)
-    seal(folder, NAMES)
+    seal(folder, NAMES[::-1])
     return folder
 
 
@@ -206,7 +206,7 @@ def test_a_seal_finds_the_file_that_differs(tmp_path: Path) -> None:
     assert not list(broken(folder))
     for name in NAMES:
         (folder / name).write_bytes(b"all")
-    assert [path for path, _ in broken(folder)] == [folder / name for name in NAMES]
+    assert [path for path, _ in broken(folder)] == [folder / name for name in NAMES[::-1]]
 
 
 def test_a_seal_that_was_forged_or_cannot_be_read_is_told(tmp_path: Path) -> None:
