@@ -37,6 +37,7 @@ def test_a_sweep_has_a_recipe() -> None:
         ("--env", "the recipe's own tasks and --tasks"),
         ("--algo", "the recipe's own methods and --methods"),
         ("--steps", "--episodes"),
+        ("--num-seeds", "--seeds"),
         ("--output", "--out"),
         ("--no-wandb", "--wandb off"),
         ("--gpus", "--set devices=..."),

@@ -105,6 +105,7 @@ def checkpoint(wave: int) -> dict[str, Any]:
         [{"event": "checkpoint"}, {"event": "chunk"}, {"event": "checkpoint"}],
         [checkpoint(0), checkpoint(1)],
         [checkpoint(1), checkpoint(0)],
+        [checkpoint(1), checkpoint(1), checkpoint(0)],
         [checkpoint(0), checkpoint(2), checkpoint(1)],
         [checkpoint(0), {"event": "interrupted"}],
         [checkpoint(0), checkpoint(1), {"event": "end"}],
