@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,22 @@ def test_what_was_written_is_read_evaluation_by_evaluation(tmp_path: Path) -> No
             assert list(one.columns) == list(other.columns)
             for name, values in other.columns.items():
                 np.testing.assert_array_equal(one.columns[name], values)
+
+
+@pytest.mark.parametrize("told_still", [("config",), ("task",), ()])
+def test_a_table_that_tells_less_of_itself_is_read(
+    told_still: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As of older versions: without digest, without what shapes its columns have, without any word."""
+    rows = [dataclasses.replace(r, columns={n: r.columns[n] for n in LEADING}) for r in whole()]
+    path = table(tmp_path, "x.parquet", rows)
+    sound = parquet.read_table(path)
+    kept = {key: sound.schema.metadata[key.encode()] for key in told_still}
+    parquet.write_table(sound.replace_schema_metadata(kept or None), path)
+    found = list(read_metrics([path]))
+    assert gathered(found).digest() == gathered(rows).digest()
+    expected = [(row.episode, row.seeds.tolist()) for row in rows]
+    assert [(row.episode, row.seeds.tolist()) for row in found] == expected
 
 
 def test_every_number_is_in_its_column(tmp_path: Path) -> None:
