@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,9 @@ def test_a_table_with_another_number_or_setting_is_refused(tmp_path: Path) -> No
     path = table(tmp_path, "x.parquet", whole())
     sound = parquet.read_table(path)
     pairs = pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
+    told = sound.schema.metadata
+    sealed = [gathered(whole()).digest().encode(), told[b"config"], told[b"shapes"]]
+    assert told[b"digest"].decode() == hashlib.sha256(b"\n".join(sealed)).hexdigest()
     assert sound.schema.field("pair_rate") == pa.field("pair_rate", pairs, nullable=False)
     changed = []
     for at, name in enumerate(sound.column_names):
