@@ -17,6 +17,7 @@ def share_kept(
     """What condition c leaves of the gain of `sampled` over `cut`: 1 all, 0 nothing; a ratio of interquartile means.
 
     None where nothing was cut, or the gain's interval does not lie above zero: a share of it would mean nothing.
+    The share's ends are NaN where even one resample is without any gain: how far it may be is then unknown.
     """
     if "cut" not in conditions or conditions[c] in ("sampled", "cut"):
         return None
@@ -26,15 +27,11 @@ def share_kept(
     gain = stratified_bootstrap([gains[1]])
     if not (gain.low if np.isfinite(gain.low) else gain.point) > 0:
         return None
-    every = [
-        np.arange(len(cut), dtype=float)
-    ]  # whole seeds are drawn, so that both gains stay of one seed
+    # Whole seeds are drawn, so that both gains stay of one seed.
+    every = [np.arange(len(cut), dtype=float)]
 
     def ratio(drawn: Sequence[NDArray]) -> NDArray:
         left, whole = (interquartile_mean(gain[drawn[0].astype(int)]) for gain in gains)
         return left / np.where(whole == 0, np.nan, whole)
 
-    try:
-        return stratified_bootstrap(every, ratio)
-    except ValueError:  # a resample without any gain
-        return None
+    return stratified_bootstrap(every, ratio)

@@ -158,7 +158,8 @@ def disk_says(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     known = (os.strerror(getattr(errno, name)) for name in _REFUSALS if hasattr(errno, name))
-    return next((words for words in known if words in str(error)), None)
+    # The longest: "Too many open files in system" holds the words for too many of this process.
+    return max((words for words in known if words in str(error)), key=len, default=None)
 
 
 @contextlib.contextmanager

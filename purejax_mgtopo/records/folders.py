@@ -79,7 +79,8 @@ def read_config(folder: Path) -> Config:
         return override(Config(), completed(document["settings"]))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is not a run: it has no {CONFIG}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
+    # ConfigError is a ValueError.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
 
 

@@ -37,7 +37,8 @@ def test_profile_by_hand():
     scores = [[0.5, -1.0, 0.0, 0.75], [1.0]]
     profile = performance_profile(scores, [-2, 0.0, 0.5, 1.0])
     np.testing.assert_allclose(profile.point, [1, 0.75, 0.625, 0])
-    assert np.isnan(profile.low).all()
+    assert profile.low.shape == profile.high.shape == (4,)
+    assert np.isnan([profile.low, profile.high]).all()
 
 
 def test_area_under_the_profile_is_the_mean():
@@ -95,6 +96,38 @@ def test_improvement_intervals_agree_with_drawing_the_seeds():
     assert (interval.low, interval.high) == pytest.approx(brute, abs=0.012)
 
 
+def test_each_task_of_three_is_compared_with_its_own_draws():
+    """The very interval, as it is from the same random numbers by all pairs of every resample."""
+    rng = np.random.default_rng(8)
+    x = [rng.integers(0, 5, size).astype(float) for size in (6, 4, 7)]  # ties abound
+    y = [rng.integers(0, 5, size).astype(float) for size in (5, 8, 3)]
+    drawn = np.random.default_rng(0)  # the defaults: seed 0, 2,000 resamples, 95 %
+    each = []
+    for ours, theirs in zip(x, y, strict=True):
+        a, b = (v[drawn.integers(0, len(v), (2000, len(v)))] for v in (ours, theirs))
+        pairs = np.sign(a[:, :, None] - b[:, None, :])
+        each.append(((pairs + 1) / 2).mean(axis=(1, 2)))
+    expected = np.quantile(np.mean(each, axis=0), [0.025, 0.975])
+    found = improvement_across_tasks(x, y)
+    np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-12)
+
+
+def test_a_profile_is_the_same_whenever_it_is_made():
+    scores = np.random.default_rng(9).normal(size=(2, 12))
+    tau = np.linspace(-1, 1, 7)
+    stated = performance_profile(scores, tau, resamples=2000, level=0.95, rng=0)
+    for again in (performance_profile(scores, tau), performance_profile(scores, tau, rng=0)):
+        np.testing.assert_array_equal(np.stack(again), np.stack(stated))
+    other = performance_profile(scores, tau, rng=1)
+    assert (other.low != stated.low).any() and (other.point == stated.point).all()
+
+
+def test_scores_of_single_precision_are_put_on_the_scale_in_double():
+    scores = np.array([0.1, 0.7, -3.3], np.float32)
+    expected = (scores.astype(float) + 1 / 3) / (2 / 3)
+    np.testing.assert_array_equal(ScoreScale(-1 / 3, 1 / 3)(scores), expected)
+
+
 def test_one_task_is_the_interval_of_one_task():
     x, y = np.arange(6.0), np.arange(9.0) - 1
     assert improvement_across_tasks([x], [y], rng=4) == improvement_interval(x, y, rng=4)
@@ -143,9 +176,11 @@ def test_intervals_cover_the_truth_at_the_stated_rate(seeds):
         (lambda: ScoreScale(0, np.inf), "finite"),
         (lambda: observed_scale([]), "no method"),
         (lambda: observed_scale([[1.0, 1.0]]), "low < high"),
+        (lambda: observed_scale([[1.0, 2.0], []]), "method 1"),
         (lambda: observed_scale([[1.0]], tails=0.5), "tails"),
         (lambda: performance_profile([], [0.5]), "no task"),
         (lambda: performance_profile([[np.nan]], [0.5]), "finite_seeds"),
+        (lambda: performance_profile([[1.0], []], [0.5]), "task 1"),
         (lambda: performance_profile([[1.0]], []), "thresholds"),
         (lambda: performance_profile([[1.0]], [0.5], level=95), "level"),
         (lambda: improvement_across_tasks([[1.0]], []), "same tasks"),

@@ -202,6 +202,39 @@ def test_same_seed_same_interval_and_a_generator_advances():
         assert run(generator) != run(generator)
 
 
+def test_what_is_not_said_is_2000_resamples_95_percent_and_seed_0():
+    scores = np.random.default_rng(1).normal(size=(3, 9))
+    stated = {"resamples": 2000, "level": 0.95, "rng": 0}
+    for run in (
+        lambda **given: stratified_bootstrap(scores, **given),
+        lambda **given: improvement_interval(scores[0], scores[1] - 0.3, **given),
+        lambda **given: np.stack(curve_interval(scores.T, **given)).tolist(),
+    ):
+        assert run() == run(**stated)
+        assert run() != run(**stated | {"rng": 1})
+
+
+def test_single_precision_is_averaged_in_double():
+    values = np.array([1e8, 1.0, -1e8], np.float32)  # nothing is dropped of three
+    assert interquartile_mean(values) == pytest.approx(1 / 3, rel=1e-12)
+    curves = np.random.default_rng(2).normal(-30, 5, (7, 3)).astype(np.float32)
+    expected = curve_interval(curves.astype(float))
+    np.testing.assert_array_equal(np.stack(curve_interval(curves)), np.stack(expected))
+    tasks = curves.T
+    assert stratified_bootstrap(tasks) == stratified_bootstrap(tasks.astype(float))
+
+
+def test_one_resample_is_enough_for_ends_that_are_equal():
+    found = stratified_bootstrap([[1.0, 2.0, 4.0]], resamples=1)
+    assert found.low == found.high and found.point == pytest.approx(7 / 3)
+
+
+def test_no_count_of_pairs_is_too_large():
+    """Of 40,000 seeds a side, twice the pairs are more than 32 bits hold."""
+    better, worse = np.ones(40_000), np.zeros(40_000)
+    assert improvement_interval(better, worse, resamples=2) == Interval(1.0, 1.0, 1.0)
+
+
 def test_one_seed_has_a_point_and_no_interval():
     band = curve_interval([[1.0, 2.0]])
     assert band.point.tolist() == [1.0, 2.0]

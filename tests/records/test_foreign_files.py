@@ -135,6 +135,7 @@ def test_a_report_replaces_reports_alone(
 def test_names_are_spared_in_turn(tmp_path: Path) -> None:
     assert spared(tmp_path / "a.png") == tmp_path / "a.png"
     (tmp_path / "a.png").write_bytes(b"")
+    assert spared(tmp_path / "a.png") == tmp_path / "a_2.png"
     (tmp_path / "a_2.png").mkdir()
     assert spared(tmp_path / "a.png") == tmp_path / "a_3.png"
     (tmp_path / "a.png").unlink()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
+import matplotlib.figure
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
@@ -31,6 +36,53 @@ def test_a_line_for_a_run(run: Path) -> None:
         assert word in line
 
 
+def test_the_line_tells_the_last_mean_of_the_finite_seeds(run: Path, tmp_path: Path) -> None:
+    table = parquet.read_table(run / "metrics.parquet").to_pandas()
+    last = table[(table.episode == 6000) & (table.seed != 2)]
+    assert len(last) == 7 and f"mean return {last.return_sampled.mean():.2f};" in repr(
+        load_run(run)
+    )
+    lost = write_run(tmp_path / "lost", "navigation_N3_l3", "meta", broken=tuple(range(8)))
+    with warnings.catch_warnings(action="error"):
+        assert "mean return nan;" in repr(load_run(lost))
+    early = write_run(tmp_path / "early", "navigation_N3_l3", "meta", until=1, end=False)
+    assert "1 evaluations until episode 500" in repr(load_run(early))
+    none = dataclasses.replace(load_run(early), episodes=np.empty(0, np.int64))
+    assert "8 seeds, no evaluation yet;" in repr(none)
+
+
+def test_hours_are_seconds_of_the_clock_or_unknown(run: Path) -> None:
+    data = load_run(run)
+    wall = 100.0 * np.arange(1, 13)
+    frame = dataclasses.replace(data, wall=wall).to_pandas()
+    np.testing.assert_array_equal(frame.hours, np.tile(wall / 3600, 8))
+    untold = dataclasses.replace(data, wall=np.empty(0)).to_pandas()
+    assert len(untold) == 96 and untold.hours.isna().all()
+
+
+def test_the_clock_is_read_from_the_events(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "navigation_N3_l3", "meta", evaluations=4, end=False)
+    assert np.isnan(load_run(run).seconds) and np.isnan(load_run(run).wall).all()
+    events = [
+        {"event": "chunk", "episode": 500, "seconds": 1.0},
+        {"event": "evaluation", "wave": 0, "episode": 500, "seconds": 2.0},
+        {"event": "evaluation", "wave": 0, "episode": 1000, "seconds": 3.0},
+        {"event": "evaluation", "seconds": 4.0},
+        {"event": "evaluation", "wave": 1, "episode": 500, "seconds": 5.0},
+        {"event": "evaluation", "wave": 1, "episode": 1500},
+        {"event": "chunk", "episode": 500, "seconds": 6.0},
+        {"event": "end", "episode": 2000, "seconds": 7.0},
+        {"event": "resumed", "episode": 2000, "seconds": 8.0},
+        {"event": "end", "episode": 2000, "seconds": 9.0},
+        {"event": "closed", "seconds": 10.0},
+    ]
+    with open(run / "events.jsonl", "a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+    data = load_run(run)
+    assert data.seconds == 9.0
+    np.testing.assert_array_equal(data.wall, [5.0, 3.0, np.nan, np.nan])
+
+
 def test_a_frame_holds_what_the_table_does(run: Path) -> None:
     data = load_run(run)
     frame = data.to_pandas()
@@ -54,10 +106,36 @@ def test_a_frame_knows_when(tmp_path: Path) -> None:
     assert 0 < hours[0] <= hours[1] < 0.1  # a stand-in needs less than a millisecond
 
 
+def test_a_data_set_has_its_axes_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed to xarray, which need not be there."""
+    monkeypatch.setitem(sys.modules, "xarray", SimpleNamespace(Dataset=lambda *given: given))
+    data = load_run(run)
+    values, coordinates, told = data.to_xarray()
+    assert set(values) == {*data.columns, "finite"} and values["finite"][1] is data.finite
+    for name, (axes, array) in values.items():
+        expected = ("seed", "episode", "i", "j") if name == "pair_rate" else ("seed", "episode")
+        assert axes == expected and array.ndim == len(axes)
+        assert name == "finite" or array is data.columns[name]
+    assert coordinates["seed"] is data.seeds and coordinates["episode"] is data.episodes
+    assert coordinates["env_steps"][0] == "episode"
+    assert coordinates["env_steps"][1] is data.env_steps
+    assert told == {"task": "navigation_N3_l3", "method": "meta", "run": str(run)}
+
+
 def test_a_picture_of_any_column(run: Path) -> None:
     matplotlib.use("Agg")
     axes = load_run(run).plot("edge_rate")
-    assert len(axes.get_lines()) == 1 + 8
+    median, *seeds = axes.get_lines()
+    data = load_run(run)
+    assert len(seeds) == 8 and not data.finite[2, -1]
+    expected = np.where(data.finite, data.edge_rate, np.nan)
+    np.testing.assert_array_equal(np.stack([line.get_ydata() for line in seeds]), expected)
+    np.testing.assert_allclose(median.get_ydata(), np.nanmedian(expected, axis=0))
+    for line in (median, *seeds):
+        np.testing.assert_array_equal(line.get_xdata(), data.env_steps)
+    mine = matplotlib.figure.Figure().subplots()
+    assert data.plot(axes=mine) is mine
+    assert mine.get_ylabel() == "return_sampled" and mine.get_title() == "navigation_N3_l3"
     with pytest.raises(RunError, match="no column nothing; there are"):
         load_run(run).plot("nothing")
     with pytest.raises(RunError, match="more than a number"):

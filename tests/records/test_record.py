@@ -15,7 +15,7 @@ from fake_population import small
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records import files, provenance, record, run_data
-from purejax_mgtopo.records.metrics import Evaluation
+from purejax_mgtopo.records.metrics import LEADING, Evaluation
 from purejax_mgtopo.records.record import RunRecord, Status
 
 COLUMNS = {
@@ -108,6 +108,25 @@ def test_pairs_of_agents_keep_their_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.column("critic_loss"), np.full((3, 2), 0.5))
     with pytest.raises(RunError, match="no column colour; there are return_sampled"):
         data.column("colour")
+
+
+def test_a_run_before_its_first_evaluation_and_one_of_a_single_seed(tmp_path: Path) -> None:
+    with RunRecord(tmp_path / "early", small(first_seed=5), None):
+        data = run_data.load_run(tmp_path / "early")
+    assert data.seeds.tolist() == [5, 6, 7] and data.seeds.dtype == np.int32
+    assert data.episodes.shape == data.env_steps.shape == data.wall.shape == (0,)
+    assert data.finite.shape == (3, 0) and np.isnan(data.seconds)
+    assert {name: x.shape for name, x in data.columns.items()} == dict.fromkeys(LEADING, (3, 0))
+    one = Evaluation(20, 9, np.array([4], np.int32), FINITE[:1], {n: FINITE[:1] for n in LEADING})
+    with RunRecord(tmp_path / "one", small(first_seed=4, seeds=1), None) as run:
+        run.evaluation(one)
+    data = run_data.load_run(tmp_path / "one")
+    assert (data.seeds.tolist(), data.episodes.tolist(), data.env_steps.tolist()) == (
+        [4],
+        [20],
+        [9],
+    )
+    assert data.return_greedy.tolist() == [[1.0]]
 
 
 def test_of_waves_under_way_the_furthest_seeds_are_shown(tmp_path: Path) -> None:
