@@ -53,9 +53,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
     experiment = data.experiment
     method = folder.name if folder.parent.name == experiment.task else experiment.method
     evaluated = len(data.episodes) > 0
-    healthy = np.zeros(len(data.seeds), bool)
-    if evaluated:
-        healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
+    healthy = data.healthy
     summary = summarise_run(method, data)
     events = list(read_events(folder))
     returns = _curve(data, data.return_sampled)
@@ -70,7 +68,9 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         lost=tuple(int(seed) for seed in data.seeds[~healthy]) if evaluated else (),
         minutes=_seconds(events) / 60,
         final=summary.final_return,
-        finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
+        finals=data.final.return_sampled[healthy].astype(float),
+        played=data.final.episodes,
+        own_final=data.final.own,
         score=normalised_interval(experiment.task, summary.final_return),
         edge_rate=summary.edge_rate,
         bits=_last(data, "bits_per_step", healthy),
@@ -138,11 +138,8 @@ def across(comparisons: Sequence[Comparison]) -> Across | None:
 
 
 def standing_seeds(data: RunData) -> list[tuple[int, str]]:
-    """Seeds worth watching: best, median and worst at the last evaluation, as (seed, standing)."""
-    if not len(data.episodes):
-        return []
-    final = data.return_sampled[:, -1]
-    healthy = np.flatnonzero(np.isfinite(final) & data.finite[:, -1])
+    """Seeds worth watching: best, median and worst by final return, as (seed, standing)."""
+    final, healthy = data.final.return_sampled, np.flatnonzero(data.healthy)
     ranked = healthy[np.argsort(-final[healthy], kind="stable")]
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     seen: dict[int, str] = {}

@@ -103,7 +103,11 @@ class Run:
     minutes: float
     final: Interval
     finals: NDArray
-    """[S] returns at the last evaluation, of finite seeds."""
+    """[S] final returns (`RunData.final`) of finite seeds."""
+    played: int
+    """Episodes of each seed that its final return is a mean of."""
+    own_final: bool
+    """They are the final evaluation's; else the last evaluation's."""
     score: Interval
     """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float
