@@ -91,7 +91,7 @@ def evaluation_shapes(agents: int, right: bool = False) -> dict[str, tuple[int, 
 def evaluation_keys(
     settings: EvaluationConfig, batch: int | Integer[Array, ""] = 0
 ) -> Key[Array, " episodes"]:
-    """Of the episodes of every evaluation (batch 0), or of one of the final evaluation's batches (1, 2, ...)."""
+    """Keys of the episodes of every evaluation (batch 0), or of one of the final evaluation's (1, 2, ...)."""
     every = Purpose.EVALUATION.key(settings.seed)
     if isinstance(batch, int) and batch == 0:
         return jax.random.split(every, settings.episodes)

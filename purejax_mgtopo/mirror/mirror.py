@@ -288,7 +288,8 @@ class WandbMirror:
         final = self._feed.final()
         if final is not None:
             headings, lines = seed_table(final)
-            self._run.summary.update(final_row(final, self._config.experiment))
+            for name, value in final_row(final, self._config.experiment).items():
+                results[str(shown_name(name))] = value
             results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
             results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))

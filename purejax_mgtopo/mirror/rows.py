@@ -24,6 +24,7 @@ AXIS = "env_steps"
 PROGRESS_AXIS = "progress/episode"
 """What progress is drawn against: training episodes of a seed, summed over waves, so that it always grows."""
 HEAT_MAP, SEED_TABLE = "pair_rate/heat_map", "final/seeds"
+FINAL_ROW = "final/final_return"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 HEAT_MAPS = 20
 """Pictures of a run at most; the rates themselves are curves."""
@@ -85,6 +86,7 @@ def shown_name(name: str) -> str | None:
 def summarised() -> tuple[str, ...]:
     """The keys whose last value stands in W&B's table of runs; columns of everything would bury them."""
     own = [f"{name}/{k}" for name in LEADING for k in _SHOWN]
+    own += [f"{FINAL_ROW}_{k}" for k in (*_SHOWN, "episodes")]
     own += ["seeds/total", "seeds/non_finite", AXIS, "episode", PROGRESS_AXIS]
     own += ["progress/episodes_per_second", "progress/hours"]
     return tuple(key for name in own if (key := shown_name(name)) is not None)
@@ -129,8 +131,8 @@ def final_row(evaluation: Evaluation, experiment: Experiment) -> Row:
         return {}
     band = curve_interval(known[:, None])
     numbers = {k: float(getattr(band, end)[0]) for k, end in zip(_SHOWN, band._fields, strict=True)}
-    row: Row = {f"final_return/{k}": x for k, x in numbers.items() if not math.isnan(x)}
-    return row | {"final_return/episodes": played}
+    row: Row = {f"{FINAL_ROW}_{k}": x for k, x in numbers.items() if not math.isnan(x)}
+    return row | {f"{FINAL_ROW}_episodes": played}
 
 
 def evaluation_row(evaluation: Evaluation, experiment: Experiment) -> Row:

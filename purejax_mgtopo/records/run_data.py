@@ -29,7 +29,7 @@ class FinalReturns:
     episodes: int
     """Episodes of each seed that these are means of."""
     own: bool
-    """Of the final evaluation. Else of the last evaluation on the way: the run is under way, or of an older version."""
+    """The final evaluation's. Else the last one's on the way: the run is under way, or of an older version."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class RunData:
 
     @property
     def final(self) -> FinalReturns:
-        """Of the final evaluation where there was one, else of the last evaluation. NaN before the first."""
+        """The final evaluation's where there was one, else the last evaluation's. NaN before the first."""
         settings = self.experiment.evaluation
         if not len(self.episodes):
             nothing = np.full(len(self.seeds), np.nan, np.float32)

@@ -120,7 +120,7 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def what_final_means(runs: Sequence[Run]) -> str:
-    """Of how many episodes final returns are means, where the runs have a final evaluation."""
+    """What final returns are, for a caption."""
     counts = sorted({run.played for run in runs if run.own_final})
     if not counts:
         return "of the last evaluation"

@@ -22,6 +22,7 @@ from purejax_mgtopo.analysis.curves import RunSummary, summarise_run
 from purejax_mgtopo.analysis.statistics import Interval, interquartile_mean
 from purejax_mgtopo.checkpoints.whole import verify_run
 from purejax_mgtopo.cli.status import read_state
+from purejax_mgtopo.cli.tables import summary_table
 from purejax_mgtopo.config import EvaluationConfig, override
 from purejax_mgtopo.mirror.rows import final_row
 from purejax_mgtopo.population.population import Population
@@ -159,6 +160,7 @@ def test_a_run_without_a_checkpoint_evaluates_the_untrained_team_once(
     same_run(run, tmp_path / "run")
 
 
+@pytest.mark.slow  # another program; stand-ins go in waves below
 def test_waves_have_both(run: Path, tmp_path: Path) -> None:
     """Stopped in the second wave, too."""
     made = Population(CONFIG, 2)
@@ -239,9 +241,16 @@ def test_a_run_of_an_older_version_goes_on_as_it_began(tmp_path: Path) -> None:
     assert data.episodes.tolist() == [20, 40] and data.seeds.tolist() == [0, 1, 2]
     assert (data.final.episodes, data.final.own) == (2, False)
     assert read_state(tmp_path / "run").returns == data.return_sampled[2, -1]
-    train(small(), tmp_path / "new", reporter=Notes(), population=Later, store=FakeStore({}))
-    assert load_run(tmp_path / "new").episodes.tolist() == [0, 20, 40]
-    assert read_state(tmp_path / "new").returns > 90
+
+
+def test_stand_ins_in_waves_have_both(tmp_path: Path) -> None:
+    options = {"population": lambda config: Later(config, lanes=2), "store": FakeStore({})}
+    train(small(lanes=2), tmp_path / "new", reporter=Notes(), **options)
+    data = load_run(tmp_path / "new")
+    assert data.episodes.tolist() == [0, 20, 40] and data.seeds.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(data.final.return_sampled, data.return_sampled[:, -1] + 100)
+    assert np.isnan(data.column(NAMES[0])[:, :-1]).all() and data.final.own
+    assert read_state(tmp_path / "new").returns == data.final.return_sampled[2]
 
 
 def test_everywhere_the_final_return_is_the_final_evaluations(run: Path, tmp_path: Path) -> None:
@@ -262,7 +271,10 @@ def test_everywhere_the_final_return_is_the_final_evaluations(run: Path, tmp_pat
     assert ranked["best"] == data.seeds[np.argmax(final)]
     last = list(read_metrics([run / METRICS]))[-1]
     row = final_row(last, data.experiment)
-    assert row["final_return/iqm"] == pytest.approx(expected) and row["final_return/episodes"] == 6
+    assert (
+        row["final/final_return_iqm"] == pytest.approx(expected)
+        and row["final/final_return_episodes"] == 6
+    )
     assert f"final return {np.mean(final):.2f}" in repr(data)
     assert "mean of 6 episodes" in str(summary_table([summary]).caption)
 
