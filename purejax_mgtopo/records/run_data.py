@@ -60,7 +60,8 @@ class RunData:
         if len(self.episodes):
             healthy = self.final.return_sampled[self.finite[:, -1]]
             mean = f"{np.mean(healthy):.2f}" if len(healthy) else "nan"
-            last = f"{len(self.episodes)} evaluations until episode {self.episodes[-1]:,}, final return {mean}"
+            trained = np.count_nonzero(self.episodes)
+            last = f"{trained} evaluations until episode {self.episodes[-1]:,}, final return {mean}"
         name = f"{self.experiment.task}, {self.experiment.method}"
         return f"<RunData {name}: {len(self.seeds)} seeds, {last}; {self.folder}>"
 

@@ -18,7 +18,12 @@ from purejax_mgtopo.analysis.across_tasks import (
     performance_profile,
 )
 from purejax_mgtopo.analysis.curves import summarise_run
-from purejax_mgtopo.analysis.normalised import ends, normalised_band, normalised_interval
+from purejax_mgtopo.analysis.normalised import (
+    ends,
+    normalised_band,
+    normalised_interval,
+    normalised_score,
+)
 from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
@@ -32,6 +37,9 @@ from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
 
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
+
+SEED_LINES = 20
+"""Seeds whose own lines a chart can show, of the lowest numbers: more would hide each other."""
 
 
 def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -235,13 +243,15 @@ def _curve(data: RunData, values: NDArray) -> MetricCurve | None:
         curve_interval(values[healthy][:, shown]),
         env_steps=data.env_steps[shown].astype(float),
         hours=hours if grows else None,
+        seeds=values[healthy][:SEED_LINES, shown].astype(float),
     )
 
 
 def _scores(task: str, returns: MetricCurve | None) -> MetricCurve | None:
     if returns is None or ends(task) is None:
         return None
-    return replace(returns, band=normalised_band(task, returns.band))
+    seeds = normalised_score(task, returns.seeds)
+    return replace(returns, band=normalised_band(task, returns.band), seeds=seeds)
 
 
 def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import Band, Interval
@@ -27,6 +28,8 @@ class MetricCurve:
     """[E] environment steps of a seed."""
     hours: NDArray | None = None
     """[E] hours since the run began; None where the records do not tell."""
+    seeds: NDArray = field(default_factory=lambda: np.empty((0, 0)))
+    """[S, E] each seed's own course, as far as a chart may show them."""
 
 
 @dataclass(frozen=True)

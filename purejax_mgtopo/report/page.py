@@ -172,7 +172,7 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
         places = [getattr(curve, axis) for _, curve in found]
         if all(place is not None for place in places):
             lines = [
-                Series(method, looks[method], place, curve.band)
+                Series(method, looks[method], place, curve.band, list(curve.seeds))
                 for (method, curve), place in zip(found, places, strict=True)
             ]
             charts_of.append(
