@@ -1,4 +1,4 @@
-"""Noise-free episodes on fixed evaluation seeds, with sampled and with greedy gates; part of the training program."""
+"""Noise-free episodes on fixed evaluation seeds, with sampled and with greedy gates."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax_mpe import Snapshot
 from jax_mpe.scenario import Scenario
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams, Trajectory
+from purejax_mgtopo.config import EvaluationConfig
 
 QUALITIES = ("edge_precision", "edge_recall")
 """Names of what `edge_quality` tells: ratios of sums over all steps of all episodes. With nothing open there is no
@@ -23,6 +24,8 @@ precision, and where no edge is right no recall: NaN, which records keep, and pi
 
 COSTS = ("edges_per_step", "messages_per_step", "bits_per_step")
 """Names of what `cost_of_talk` tells."""
+FINAL = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+"""Names of what the final evaluation keeps."""
 
 
 def cost_of_talk(
@@ -74,32 +77,46 @@ def edge_quality(counts: dict[str, Float[Array, "*episodes"]]) -> dict[str, Floa
 
 
 def evaluation_shapes(agents: int, right: bool = False) -> dict[str, tuple[int, ...]]:
-    """What `evaluate` tells, and the shape of each; asking `evaluate` itself would mean to trace it twice.
+    """What `evaluate` tells, and the shape of each; asking `evaluate` itself would mean to trace it.
 
     `right` says that the task knows right edges (`knows_right_edges`).
     """
-    scalars: tuple[str, ...] = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
+    scalars: tuple[str, ...] = FINAL
     scalars += tuple(f"{name}{end}" for end in ("", "_greedy") for name in COSTS)
     if right:
         scalars += tuple(f"{name}{end}" for end in ("", "_greedy") for name in QUALITIES)
     return {**dict.fromkeys(scalars, ()), "pair_rate": (agents, agents)}
 
 
-def evaluation_episodes(algorithm: Algorithm, state: LearnerState, mode: Mode) -> Trajectory:
-    """The evaluation episodes themselves, ``[evaluation.episodes, ...]``: the same ones at every call."""
-    settings = algorithm.experiment.evaluation
+def evaluation_keys(
+    settings: EvaluationConfig, batch: int | Integer[Array, ""] = 0
+) -> Key[Array, " episodes"]:
+    """Keys of the episodes of every evaluation (batch 0), or of one of the final evaluation's (1, 2, ...)."""
+    every = Purpose.EVALUATION.key(settings.seed)
+    if isinstance(batch, int) and batch == 0:
+        return jax.random.split(every, settings.episodes)
+    final = jax.random.fold_in(Purpose.FINAL_EVALUATION.key(settings.seed), batch)
+    return jax.random.split(jnp.where(batch == 0, every, final), settings.episodes)
+
+
+def evaluation_episodes(
+    algorithm: Algorithm, state: LearnerState, mode: Mode, batch: int | Integer[Array, ""] = 0
+) -> Trajectory:
+    """The episodes of a batch themselves, ``[evaluation.episodes, ...]``: the same ones at every call."""
+    keys = evaluation_keys(algorithm.experiment.evaluation, batch)
     acting = algorithm.parts.acting(state.parts)
 
     def play(key: Array) -> Trajectory:
         keys = Streams.split(key)
         return rollout(algorithm.env, algorithm.team, state.learner.policy, acting, keys, mode)
 
-    key = Purpose.EVALUATION.key(settings.seed)
-    return jax.vmap(play)(jax.random.split(key, settings.episodes))
+    return jax.vmap(play)(keys)
 
 
-def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array, "..."]]:
-    """One seed's current parameters, as means over the evaluation episodes.
+def evaluate(
+    algorithm: Algorithm, state: LearnerState, batch: int | Integer[Array, ""] = 0
+) -> dict[str, Float[Array, "..."]]:
+    """One seed's current parameters, as means over the episodes of a batch (`evaluation_keys`).
 
     ``return_sampled`` and ``edge_rate`` (the share of edges open) are of sampled gates, ``return_greedy`` and
     ``edge_rate_greedy`` of greedy ones; ``pair_rate`` [N, N] is the share of steps in which i (row) received from j
@@ -107,8 +124,8 @@ def evaluate(algorithm: Algorithm, state: LearnerState) -> dict[str, Float[Array
     [``_greedy``] are what the talk costs (`cost_of_talk`). Where the task knows right edges, ``edge_precision`` and
     ``edge_recall`` [``_greedy``] say how well the gates meet them.
     """
-    sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED)
-    greedy = evaluation_episodes(algorithm, state, Mode.EVAL_GREEDY)
+    sampled = evaluation_episodes(algorithm, state, Mode.EVAL_SAMPLED, batch)
+    greedy = evaluation_episodes(algorithm, state, Mode.EVAL_GREEDY, batch)
 
     def episodic_return(episodes: Trajectory) -> Float[Array, ""]:
         return jnp.mean(jnp.sum(episodes.reward, axis=-1))

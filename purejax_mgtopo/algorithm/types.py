@@ -203,6 +203,7 @@ class Purpose(enum.IntEnum):
     """The episodes in which all pairs meet."""
     HUNT = 2**31 + 6
     """The episodes of straight hunters."""
+    FINAL_EVALUATION = 2**31 + 7
 
     def key(self, seed: int | Integer[Array, ""]) -> Key[Array, ""]:
         """The key of that number for this purpose."""

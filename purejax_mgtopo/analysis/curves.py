@@ -11,7 +11,6 @@ import numpy as np
 from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
-    finite_seeds,
     interquartile_mean,
 )
 from purejax_mgtopo.records.files import spared
@@ -27,11 +26,15 @@ class RunSummary:
     task: str
     method: str
     final_return: Interval
-    """Interquartile mean of the last evaluation, with its 95 % bootstrap interval."""
+    """Interquartile mean of `RunData.final`, with its 95 % bootstrap interval."""
     edge_rate: float
     finite: int
     seeds: int
     minutes: float
+    episodes: int = 0
+    """Episodes of each seed that the final return is a mean of."""
+    own: bool = True
+    """They are the final evaluation's; else the last evaluation's."""
 
 
 def draw_curves(
@@ -76,16 +79,14 @@ def try_to_draw(
 
 
 def summarise_run(method: str, run: RunData) -> RunSummary:
-    """The last evaluation of `run` in numbers; NaN where there is nothing finite to say."""
+    """The final evaluation of `run` in numbers; NaN where there is nothing finite to say."""
     nothing = Interval(np.nan, np.nan, np.nan)
     final, edges = nothing, np.nan
-    healthy = np.zeros(run.experiment.seeds, bool)
-    if len(run.episodes):
-        healthy = finite_seeds(run.return_sampled[:, -1:])[0] & run.finite[:, -1]
+    told, healthy = run.final, run.healthy
     if healthy.any():
-        band = curve_interval(run.return_sampled[healthy, -1:])
+        band = curve_interval(told.return_sampled[healthy, None])
         final = Interval(*(float(line[0]) for line in band))
-        edges = float(interquartile_mean(run.edge_rate[healthy, -1]))
+        edges = float(interquartile_mean(told.edge_rate[healthy]))
     return RunSummary(
         task=run.experiment.task,
         method=method,
@@ -94,4 +95,6 @@ def summarise_run(method: str, run: RunData) -> RunSummary:
         finite=int(healthy.sum()),
         seeds=run.experiment.seeds,
         minutes=run.seconds / 60,
+        episodes=told.episodes,
+        own=told.own,
     )

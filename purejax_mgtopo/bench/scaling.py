@@ -34,7 +34,7 @@ class Point:
     """Episodes per second of one seed."""
     compile_seconds: float
     bytes_per_lane: float
-    """The program's state and temporaries, divided by the seeds; evaluation never runs, but is in it."""
+    """The program's state and temporaries, divided by the seeds."""
     state_bytes: float
     """What one seed keeps between chunks."""
     useful_gbytes: float

@@ -68,6 +68,10 @@ def other_words(line: str, argv: Sequence[str]) -> str | None:
     name = flag.lstrip("-").replace("_", "-").lower()
     if name == "seed" and command in ("train", "fit", "sweep"):
         return f"unknown flag {flag}; {_SEED}"
+    if name == "set" and command in ("train", "fit"):
+        given = re.search(r"--set[= ]([A-Za-z_.-]+)=(\S+)", " ".join(argv))
+        example = (given[1].replace("_", "-"), given[2]) if given else ("learner.hidden", "64")
+        return f"unknown flag --set; here each setting is a flag, such as --{' '.join(example)}"
     known = [other.replace("_", "-") for other in flatten(Config())]
     alike = [other for other in known if other.rpartition(".")[2] == name and "." in other]
     meant = list(_ELSEWHERE.get(name, alike))

@@ -42,7 +42,7 @@ class RunState:
     episode: int
     """Training episodes done in the current wave."""
     returns: float
-    """Mean return over the finite seeds at the last evaluation; before the first one, in the last chunk's training."""
+    """Mean return over the finite seeds: final, else at the last evaluation, else in the last chunk's training."""
     evaluated: bool
     """Whether an evaluation told `returns`."""
     train_return: float
@@ -74,6 +74,9 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     done += waves[min(wave, len(waves) - 1)].seeds * episode
     left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
     evaluations = [e for e in _of(events, "evaluation") if e.get("wave", 0) == wave]
+    finals = [e for e in _of(events, "final") if e.get("wave", 0) == wave]
+    if finals and evaluations and finals[-1]["episode"] == evaluations[-1]["episode"]:
+        evaluations.append(finals[-1])
     saved = [int(e["episode"]) for e in _of(events, "checkpoint") if e.get("wave", 0) == wave]
     latest = chunks[-1] if chunks else {}
     returns = evaluations[-1].get("return_sampled") if evaluations else latest.get("train_return")

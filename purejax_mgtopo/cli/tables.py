@@ -69,7 +69,21 @@ def summary_table(summaries: Sequence[RunSummary], width: int = 120) -> Table:
     for name in ("minutes", "score", "edges"):
         if natural_width(columns) > width:
             del columns[name]
-    return table_of(columns, words=("task", "method"))
+    table = table_of(columns, words=("task", "method"))
+    table.caption, table.caption_justify = _final_in_words(summaries), "left"
+    return table
+
+
+def _final_in_words(summaries: Sequence[RunSummary]) -> str | None:
+    """What the final returns are means of."""
+    told = [summary for summary in summaries if summary.episodes]
+    own = sorted({summary.episodes for summary in told if summary.own})
+    lines = [f"final return: mean of {n:,} episodes of each seed after training" for n in own]
+    others = [f"{summary.task}/{summary.method}" for summary in told if not summary.own]
+    if others:
+        which = ", ".join(others) if own else "these"
+        lines.append(f"without a final evaluation, final return is the last evaluation's: {which}")
+    return "\n".join(lines) or None
 
 
 _FINAL = "final return\n[95 %]"

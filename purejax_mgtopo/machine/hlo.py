@@ -2,7 +2,7 @@
 
 Each kernel reads its operands and writes its results once; slices, gathers and updates in place count what they touch.
 What a cache holds between two kernels counts again, so that a card may do better; what a kernel reads twice counts
-once, so that it may do worse. Branches (evaluations) are left out.
+once, so that it may do worse. Branches are left out.
 """
 
 from __future__ import annotations

@@ -74,17 +74,21 @@ class Feed:
         """Rows of the chunks that are new in the records."""
         self._load()
         for event in self._new_events():
-            if event.get("event") != "chunk":
+            kind = event.get("event")
+            # In later waves its step is that of the chunk before, which has been logged.
+            untrained = kind == "evaluation" and not event["episode"] and self._alone
+            if kind != "chunk" and not untrained:
                 continue
             step = overall_episode(event, self._experiment)
             if step <= self._step:
                 continue
-            row = progress_row(event, self._experiment)
+            row = {} if untrained else progress_row(event, self._experiment)
             if self._alone and event.get("wave", 0) == self._last_wave:
                 whole = self._whole(int(event["episode"]))
                 row |= {} if whole is None else evaluation_row(whole, self._experiment)
             self._step = step
-            yield LogEntry(step, row)
+            if row:
+                yield LogEntry(step, row)
         if self._alone:
             self._forget(self._step - self._before)
 

@@ -40,6 +40,7 @@ from purejax_mgtopo.mirror.rows import (
     SEED_TABLE,
     HeatMap,
     Histogram,
+    final_row,
     pixels,
     seed_table,
     shown_name,
@@ -287,6 +288,8 @@ class WandbMirror:
         final = self._feed.final()
         if final is not None:
             headings, lines = seed_table(final)
+            for name, value in final_row(final, self._config.experiment).items():
+                results[str(shown_name(name))] = value
             results[str(shown_name(SEED_TABLE))] = wandb.Table(columns=headings, data=lines)
         for path in sorted((self._folder / FIGURES).glob("*.png")):
             results[cut(f"7_figures/{path.stem}", LABEL)] = wandb.Image(str(path))

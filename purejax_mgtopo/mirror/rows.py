@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import curve_interval, interquartile_mean
 from purejax_mgtopo.config import Experiment
-from purejax_mgtopo.records.metrics import LEADING, Evaluation
+from purejax_mgtopo.records.metrics import FINAL, LEADING, Evaluation
 
 AXIS = "env_steps"
 """What every curve over seeds is drawn against: environment steps of one seed."""
 PROGRESS_AXIS = "progress/episode"
 """What progress is drawn against: training episodes of a seed, summed over waves, so that it always grows."""
 HEAT_MAP, SEED_TABLE = "pair_rate/heat_map", "final/seeds"
+FINAL_ROW = "final/final_return"
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 HEAT_MAPS = 20
 """Pictures of a run at most; the rates themselves are curves."""
@@ -85,6 +86,7 @@ def shown_name(name: str) -> str | None:
 def summarised() -> tuple[str, ...]:
     """The keys whose last value stands in W&B's table of runs; columns of everything would bury them."""
     own = [f"{name}/{k}" for name in LEADING for k in _SHOWN]
+    own += [f"{FINAL_ROW}_{k}" for k in (*_SHOWN, "episodes")]
     own += ["seeds/total", "seeds/non_finite", AXIS, "episode", PROGRESS_AXIS]
     own += ["progress/episodes_per_second", "progress/hours"]
     return tuple(key for name in own if (key := shown_name(name)) is not None)
@@ -108,8 +110,29 @@ def together(parts: Sequence[Evaluation]) -> Evaluation:
 
 def healthy_seeds(evaluation: Evaluation) -> NDArray[np.bool_]:
     """[S] seeds that statistics may use: neither frozen nor with a return or an edge rate that is not a number."""
-    whole = [np.isfinite(evaluation.columns[name]) for name in LEADING]
+    whole = [np.isfinite(evaluation.columns[name]) for name in _leading(evaluation)]
     return evaluation.finite & np.logical_and.reduce(whole)
+
+
+def _leading(evaluation: Evaluation) -> tuple[str, ...]:
+    """The leading columns that tell something: of an untrained team not the training's."""
+    return LEADING if evaluation.episode else tuple(n for n in LEADING if n[:6] != "train_")
+
+
+def final_row(evaluation: Evaluation, experiment: Experiment) -> Row:
+    """The final return of a run that has ended, and the episodes of each seed that it is a mean of."""
+    settings = experiment.evaluation
+    values, played = evaluation.columns["return_sampled"], settings.episodes
+    own = evaluation.columns.get(f"{FINAL}return_sampled")
+    if own is not None and np.isfinite(own).any():
+        values, played = own, settings.final_batches * settings.episodes
+    known = values[healthy_seeds(evaluation) & np.isfinite(values)].astype(np.float64)
+    if not len(known):
+        return {}
+    band = curve_interval(known[:, None])
+    numbers = {k: float(getattr(band, end)[0]) for k, end in zip(_SHOWN, band._fields, strict=True)}
+    row: Row = {f"{FINAL_ROW}_{k}": x for k, x in numbers.items() if not math.isnan(x)}
+    return row | {f"{FINAL_ROW}_episodes": played}
 
 
 def evaluation_row(evaluation: Evaluation, experiment: Experiment) -> Row:
@@ -128,10 +151,11 @@ def evaluation_row(evaluation: Evaluation, experiment: Experiment) -> Row:
     }
     if not healthy.any():
         return row
-    leading = np.stack([evaluation.columns[name][healthy] for name in LEADING], axis=1)
+    names = _leading(evaluation)
+    leading = np.stack([evaluation.columns[name][healthy] for name in names], axis=1)
     leading = leading.astype(np.float64)  # [S, 4]
     band = curve_interval(leading)
-    for k, name in enumerate(LEADING):
+    for k, name in enumerate(names):
         row[f"{name}/iqm"] = float(band.point[k])
         if not math.isnan(band.low[k]):
             row[f"{name}/low"], row[f"{name}/high"] = float(band.low[k]), float(band.high[k])
@@ -140,7 +164,7 @@ def evaluation_row(evaluation: Evaluation, experiment: Experiment) -> Row:
             row[f"{name}/{label}"] = float(np.quantile(leading[:, k], share))
         row[f"{name}/histogram"] = Histogram(*np.histogram(leading[:, k], bins=BINS))
     for name, values in evaluation.columns.items():
-        if name not in LEADING and values.ndim == 1:
+        if name not in LEADING and values.ndim == 1 and not name.startswith(FINAL):
             known = values[healthy & np.isfinite(values)]
             if len(known):
                 row[f"metrics/{name}"] = float(interquartile_mean(known))
@@ -170,9 +194,9 @@ def _pairs(evaluation: Evaluation, healthy: NDArray[np.bool_], experiment: Exper
 def _pictured(episode: int, experiment: Experiment) -> bool:
     """Whether an evaluation gets a heat map: at most HEAT_MAPS do, evenly spread, the last among them."""
     every = experiment.evaluation.every
-    evaluations = -(-experiment.episodes // every)
+    evaluations = -(-experiment.episodes // every)  # besides that of the untrained team
     from_the_end = evaluations - -(-episode // every)
-    return from_the_end % -(-evaluations // HEAT_MAPS) == 0
+    return episode > 0 and from_the_end % -(-evaluations // HEAT_MAPS) == 0
 
 
 def progress_row(event: Mapping[str, Any], experiment: Experiment) -> Row:

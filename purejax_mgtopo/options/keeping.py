@@ -10,7 +10,7 @@ from purejax_mgtopo.errors import require
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Noise-free episodes on fixed evaluation seeds, played inside the training program."""
+    """Noise-free episodes on fixed evaluation seeds: before the first update, every so often, and at the end."""
 
     every: int = 500
     """Training episodes between evaluations.
@@ -18,6 +18,10 @@ class EvaluationConfig:
     episodes: int = 100
     """Episodes in each evaluation of a seed.
     (ours, because the paper says none: a mean within a tenth of the deviation of episodes)"""
+    final_episodes: int = 1_000
+    """Episodes of a seed that its final return is a mean of: others, played once, at the end; rounded up to whole
+    evaluations. 0 takes the last evaluation.
+    (ours, because the choice of a hundred moves a mean as much as methods differ)"""
     seed: int = 20_210
     """Random seed of the evaluation episodes: every evaluation, of every seed, plays the same ones.
     (ours, because the paper says none, and the same episodes compare best)"""
@@ -25,6 +29,14 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         require(self.every >= 1, "evaluation.every must be at least 1")
         require(self.episodes >= 1, "evaluation.episodes must be at least 1")
+        require(
+            self.final_episodes >= 0, "evaluation.final_episodes must not be negative; 0 plays none"
+        )
+
+    @property
+    def final_batches(self) -> int:
+        """How many times as many episodes as an evaluation has, the final one plays."""
+        return -(-self.final_episodes // self.episodes)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class LaneBytes:
 
 @dataclass(frozen=True)
 class ProgramBytes:
-    """What a compiled chunk needs on one device, in bytes."""
+    """What compiled programs need on one device, in bytes."""
 
     state: int
     temporary: int
@@ -101,15 +101,16 @@ def lane_bytes(config: Config) -> LaneBytes:
 
 
 def program_bytes(config: Config, lanes: int) -> ProgramBytes:
-    """What the chunk's program needs with so many lanes on one device, by compiling it."""
+    """What the chunk's program, or the evaluation's, needs with so many lanes on one device, by compiling them."""
     population = Population(_of_seeds(config, lanes), lanes, jax.local_devices()[:1])
-    analysis = population.compiled(population.abstract()).memory_analysis()
-    if analysis is None:
+    state = population.abstract()
+    chunk = population.compiled(state).memory_analysis()
+    evaluation = population.compiled_evaluation(state).memory_analysis()
+    if chunk is None or evaluation is None:
         raise ConfigError("this backend does not tell how much memory a program needs; set --lanes")
-    kept = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
-    return ProgramBytes(
-        state=int(kept - analysis.alias_size_in_bytes), temporary=int(analysis.temp_size_in_bytes)
-    )
+    kept = chunk.argument_size_in_bytes + chunk.output_size_in_bytes - chunk.alias_size_in_bytes
+    temporary = max(chunk.temp_size_in_bytes, evaluation.temp_size_in_bytes)
+    return ProgramBytes(state=int(kept), temporary=int(temporary))
 
 
 def device_memory() -> int:

@@ -1,5 +1,7 @@
 """Many seeds in one XLA program: the single-seed algorithm, batched along a pluggable seed axis, over all devices.
 
+A second program evaluates all seeds: before the first chunk, when it is time to, and, on other episodes, at the end.
+
 A *lane* is a seed inside the program. Every device holds the same number of lanes; no device talks to another, unless
 the method has something that all seeds share, and with several processes (hosts) each hears from its own lanes only.
 How a device batches its lanes: see `lanes`.
@@ -17,16 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
-from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
-from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_shapes, knows_right_edges
+from purejax_mgtopo.algorithm.evaluate import FINAL, evaluate
 from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
 from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
+from purejax_mgtopo.population.reading import here, mean_of, of_lanes
 from purejax_mgtopo.population.state import ChunkReport, LaneReport, LaneState, PopulationState
 from purejax_mgtopo.population.waves import Wave, split_into_waves
 
@@ -74,6 +76,7 @@ class Population:
             (LANES, SHARED, LANES),
             donate=(0,),
         )
+        self._evaluate = self._program(self._evaluate_lanes, (LANES, SHARED), LANES)
 
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
@@ -91,13 +94,16 @@ class Population:
         self, state: PopulationState, wave: Wave | None = None
     ) -> tuple[PopulationState, ChunkReport]:
         """Train every seed for one chunk of episodes; `state` is used up."""
+        wave = wave or self.waves[0]
+        # Counted here: adding two numbers on the device would be one more program.
+        clock = jax.tree.map(np.asarray, state.clock)
+        before = None if clock.episode else self._untrained(state.lanes, wave)
         with matmul_precision(self.config.means.precision):
             lanes, shared, by_lane = self._advance(state.lanes, state.clock, state.shared)
-        # Counted here: adding two numbers on the device would be one more program.
-        experiment = self.config.experiment
-        clock = jax.tree.map(np.asarray, state.clock).advanced(experiment.chunk_episodes)
-        report = self._chunk_report(by_lane, int(clock.episode), wave or self.waves[0])
-        return PopulationState(self._everywhere(clock), shared, lanes), report
+        clock = clock.advanced(self.config.experiment.chunk_episodes)
+        report = self._chunk_report(lanes, by_lane, int(clock.episode), wave)
+        state = PopulationState(self._everywhere(clock), shared, lanes)
+        return state, replace(report, before=before)
 
     def abstract(self) -> PopulationState:
         """Shapes, types and shardings of a state; nothing is computed."""
@@ -118,6 +124,12 @@ class Population:
         """The chunk's program, compiled for `state` (arrays or shapes) but not run: for its text, memory and cost."""
         with matmul_precision(self.config.means.precision):
             return self._advance.lower(state.lanes, state.clock, state.shared).compile()
+
+    def compiled_evaluation(self, state: PopulationState) -> Any:
+        """The evaluation's program, as `compiled` gives the chunk's."""
+        with matmul_precision(self.config.means.precision):
+            batch = jax.ShapeDtypeStruct((), np.int32)
+            return self._evaluate.lower(state.lanes.seed, batch).compile()
 
     def _shared_shapes(self) -> Both:
         return jax.eval_shape(self._init_shared)
@@ -195,36 +207,60 @@ class Population:
     def _end_chunk(
         self, lane: LaneState, training: Measures, clock: Clock
     ) -> tuple[LaneState, LaneReport]:
-        """A lane at the end of a chunk, evaluated if it is time to, and what it tells."""
+        """A lane at the end of a chunk, and what it tells; it counts anew where an evaluation follows."""
         experiment = self.config.experiment
         tally = jax.tree.map(jnp.add, lane.tally, training)
         every = experiment.evaluation.every
         chunks = ((clock.episode - 1) % every + 1) // experiment.chunk_episodes
         evaluates = self._evaluates(clock.episode)
-        env = self.algorithm.env
-        shapes = evaluation_shapes(env.num_agents, knows_right_edges(env))
-        evaluation = jax.lax.cond(  # the clock is common to all lanes, so this stays a branch
-            evaluates,
-            partial(evaluate, self.algorithm),
-            lambda _: {name: jnp.zeros(shape) for name, shape in shapes.items()},
-            lane.seed,
-        )
         mean = jax.tree.map(lambda x: x / chunks, tally)
         tally = jax.tree.map(lambda x: jnp.where(evaluates, jnp.zeros_like(x), x), tally)
-        report = LaneReport(training, mean, evaluation, finite=lane.alive)
-        return replace(lane, tally=tally), report
+        return replace(lane, tally=tally), LaneReport(training, mean, finite=lane.alive)
 
     def _evaluates(self, episode: Any) -> Any:
         """Whether an evaluation is due: every so often, and after the last chunk."""
         experiment = self.config.experiment
         return (episode % experiment.evaluation.every == 0) | (episode >= experiment.episodes)
 
-    def _chunk_report(self, by_lane: LaneReport, episode: int, wave: Wave) -> ChunkReport:
-        """The lanes' reports without idle lanes; of several processes, this one's part."""
-        lanes = _local(by_lane.finite, lambda shard: np.arange(self.lanes)[shard.index])
+    def _final_batches(self, episode: int) -> range:
+        """The batches of the final evaluation, if it is due."""
+        experiment = self.config.experiment
+        last = experiment.evaluation.final_batches if episode == experiment.episodes else 0
+        return range(1, last + 1)
+
+    def _evaluate_lanes(self, seeds: LearnerState, batch: Array) -> Any:
+        return self._together(lambda seed: evaluate(self.algorithm, seed, batch))(seeds)
+
+    def _evaluated(self, lanes: LaneState, batches: Sequence[int]) -> list[Any]:
+        """What all lanes do in each of these batches of episodes."""
+        with matmul_precision(self.config.means.precision):
+            numbers = [self._everywhere(np.int32(batch)) for batch in batches]
+            return [self._evaluate(lanes.seed, number) for number in numbers]
+
+    def _untrained(self, lanes: LaneState, wave: Wave) -> ChunkReport:
+        """The report of episode 0."""
+        unknown = dict.fromkeys(self.algorithm.measures, lanes.alive)
+        by_lane = LaneReport(unknown, unknown, finite=lanes.alive)
+        report = self._chunk_report(lanes, by_lane, 0, wave)
+        nan = np.full(len(report.seeds), np.nan, np.float32)
+        told = (report.training, report.since_evaluation or {})
+        training, since = (dict.fromkeys(names, nan) for names in told)
+        return replace(report, training=training, since_evaluation=since)
+
+    def _chunk_report(
+        self, state: LaneState, by_lane: LaneReport, episode: int, wave: Wave
+    ) -> ChunkReport:
+        """The lanes' reports without idle lanes, and the final evaluation; of several processes, this one's part."""
+        lanes = here(by_lane.finite, lambda shard: np.arange(self.lanes)[shard.index])
         ours = lanes < wave.seeds
-        local: Any = jax.tree.map(lambda x: _local(x, lambda s: np.asarray(s.data))[ours], by_lane)
-        evaluates = self._evaluates(episode)
+        local: Any = of_lanes(by_lane, ours)
+        evaluation = final = None
+        evaluates, finals = self._evaluates(episode), self._final_batches(episode)
+        if evaluates:
+            answers = self._evaluated(state, [0, *finals])
+            evaluation, *told = (of_lanes(answer, ours) for answer in answers)
+            if self.config.experiment.evaluation.final_batches:
+                final = {name: mean_of([x[name] for x in told], ours[ours]) for name in FINAL}
         since = dict(local.since_evaluation)
         since["train_edge_rate"] = since.pop("edge_rate")
         warmup = self.config.experiment.learner.warmup_episodes
@@ -233,9 +269,10 @@ class Population:
             env_steps=(warmup + episode) * self.algorithm.env.horizon,
             seeds=wave.first_seed + lanes[ours],
             training=local.training,
-            evaluation=local.evaluation if evaluates else None,
+            evaluation=evaluation,
             since_evaluation=since if evaluates else None,
             finite=local.finite,
+            final=final,
         )
 
     def _keys(self, first_seed: int) -> Any:
@@ -300,9 +337,3 @@ def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
 
 def _mean_over_time(measures: dict[str, Array]) -> dict[str, Array]:
     return jax.tree.map(partial(jnp.mean, axis=0), measures)
-
-
-def _local(array: Array, read: Callable[[Any], NDArray]) -> NDArray:
-    """What this process holds of an array [lanes, ...], in the order of its lanes."""
-    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    return np.concatenate([read(shard) for shard in shards])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import flax.struct
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import LearnerState
@@ -49,8 +49,6 @@ class LaneReport:
     """Training measures, means over the chunk."""
     since_evaluation: Measures
     """Means over the chunks since the last evaluation, this one included."""
-    evaluation: dict[str, Float[Array, "..."]]
-    """Zeros where the chunk held none."""
     finite: Bool[Array, ""]
     """The seed is alive: it is not frozen for having left the finite numbers."""
 
@@ -71,3 +69,8 @@ class ChunkReport:
     """Means over all chunks since the evaluation before; None where `evaluation` is. Its edge rate, which an
     evaluation has as well, goes by ``train_edge_rate``."""
     finite: NDArray
+    final: Mapping[str, NDArray] | None = None
+    """What the final evaluation has measured, at the last chunk's end; NaN in evaluations before it. None where
+    there is no evaluation, and in runs without a final one."""
+    before: ChunkReport | None = None
+    """In the first chunk's report: that of the untrained team, at episode 0. What training measures is NaN in it."""

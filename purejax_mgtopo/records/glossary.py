@@ -2,7 +2,8 @@
 
 One scheme: a name says what was measured, an ending whose edges. Without an ending, and with ``_sampled``, edges were
 drawn as in training; ``_greedy`` opens those that are more likely open than not; ``train_`` means training
-episodes since the evaluation before. What a rule or an interpreter measures of its own keeps the name that it gave.
+episodes since the evaluation before; ``final_`` those of the final evaluation, which alone "final return" means. What a
+rule or an interpreter measures of its own keeps the name that it gave.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GLOSSARY = {
-    "episode": "training episodes of the seed until this evaluation, an update after each",
+    "episode": "training episodes of the seed until this evaluation, an update after each; 0 is the untrained team",
     "env_steps": "environment steps of the seed until this evaluation, those of the warm-up included",
     "seed": "number of the seed",
     "return_sampled": "mean return of the evaluation episodes, edges drawn by their probability",
@@ -41,6 +42,10 @@ GLOSSARY = {
     "edges_per_step_greedy": "edges_per_step of greedy edges",
     "messages_per_step_greedy": "messages_per_step of greedy edges",
     "bits_per_step_greedy": "bits_per_step of greedy edges",
+    "final_return_sampled": "the final return: return_sampled of the final evaluation's other episodes; NaN before",
+    "final_return_greedy": "return_greedy of the final evaluation; NaN in rows before the last",
+    "final_edge_rate": "edge_rate of the final evaluation; NaN in rows before the last",
+    "final_edge_rate_greedy": "edge_rate_greedy of the final evaluation; NaN in rows before the last",
     "finite": "whether the seed's parameters are still finite numbers; once false, the seed is frozen",
 }
 """A sentence for each column; a table's own glossary is in its schema's metadata."""

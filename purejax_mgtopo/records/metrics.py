@@ -19,6 +19,8 @@ from purejax_mgtopo.records.glossary import described
 
 LEADING = ("return_sampled", "return_greedy", "train_return", "edge_rate")
 """Columns that every run has; whatever else the program measures follows them."""
+FINAL = "final_"
+"""How columns of the final evaluation begin: NaN in all rows but those of the run's last episode."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Evaluation:
 
 class Metrics:
     """Rows gathered so far. Columns are fixed by the first evaluation: what a later version of the program measures
-    besides, when it goes on with a run, is left out."""
+    besides, when it goes on with a run, is left out, episode 0 included."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -47,6 +49,8 @@ class Metrics:
     def append(self, evaluation: Evaluation) -> None:
         """Add one evaluation. Raises ValueError for columns that are missing, or of another shape than before."""
         columns = evaluation.columns
+        if self._rows and not evaluation.episode and self._rows[0].episode:
+            return
         if self._rows:
             columns = {name: column for name, column in columns.items() if name in self._shapes}
             evaluation = replace(evaluation, columns=columns)
@@ -66,12 +70,35 @@ class Metrics:
         return sum(len(row.seeds) for row in self._rows)
 
     def rewind(self, wave: Wave, episode: int) -> None:
-        """Forget what a wave told after `episode`, and all later waves."""
+        """Forget what a wave told after `episode`, of 0 all that it told, and all later waves."""
         self._rows = [
             row
             for row in self._rows
-            if row.seeds[0] < wave.first_seed or (row.seeds[0] in wave and row.episode <= episode)
+            if row.seeds[0] < wave.first_seed
+            or (row.seeds[0] in wave and row.episode <= episode and episode)
         ]
+
+    def reopen(self, wave: Wave) -> None:
+        """Forget the final evaluation of a wave that goes on, as of a run that is extended."""
+
+        def opened(row: Evaluation) -> Evaluation:
+            blank = {
+                name: np.full_like(values, np.nan) if name.startswith(FINAL) else values
+                for name, values in row.columns.items()
+            }
+            return replace(row, columns=blank) if row.seeds[0] in wave else row
+
+        self._rows = [opened(row) for row in self._rows]
+
+    @property
+    def keeps_final(self) -> bool:
+        """Whether there are columns for a final evaluation; in runs of older versions there are none."""
+        return any(name.startswith(FINAL) for name in self._shapes)
+
+    @property
+    def from_the_start(self) -> bool:
+        """Whether the untrained team was evaluated; in runs of older versions it was not."""
+        return bool(self._rows) and not self._rows[0].episode
 
     def until(self, wave: Wave, episode: int) -> Metrics:
         """What was told until then, as `rewind` leaves it."""
@@ -110,15 +137,19 @@ class Metrics:
                 known[row.episode] = np.concatenate([before, row.seeds])
         return [found[key] for key in sorted(found)]
 
-    def digest(self) -> str:
-        """SHA-256 of all rows, however they were gathered."""
+    def digest(self, final: bool = True) -> str:
+        """SHA-256 of all rows, however they were gathered.
+
+        Without `final`, of what stays as it is when the run is extended: a final evaluation does not.
+        """
         found = hashlib.sha256()
         rows, counts = self._rows, [len(row.seeds) for row in self._rows]
         for number in ("episode", "env_steps"):
             values = np.array([getattr(row, number) for row in rows], np.int64)
             _add(found, number, np.repeat(values, counts))
         _add(found, "seed", _joined([row.seeds for row in rows], np.int32))
-        for name, shape in self._shapes.items() if rows else ():
+        shapes = {n: s for n, s in self._shapes.items() if final or not n.startswith(FINAL)}
+        for name, shape in shapes.items() if rows else ():
             values = _joined([row.columns[name] for row in rows], np.float32)
             _add(found, f"{name} {list(shape)}", values)
         _add(found, "finite", _joined([row.finite for row in rows], np.bool_))

@@ -166,7 +166,7 @@ class RunRecord:
     def proof(self) -> dict[str, Any]:
         """What proves, with a checkpoint, the records from before it; flush first."""
         # Of several processes, each has a table of its own seeds.
-        rows = {"rows": self._metrics.digest()} if self._processes == 1 else {}
+        rows = {"rows": self._metrics.digest(final=False)} if self._processes == 1 else {}
         return prefix_digest(self._path(EVENTS)) | rows
 
     def rewind(self, wave: Wave, episode: int, proof: Mapping[str, Any] | None = None) -> None:
@@ -182,8 +182,10 @@ class RunRecord:
         def still_holds(event: Mapping[str, Any]) -> bool:
             if event.get("event") == "end":  # it will end again
                 return False
-            if event.get("event") not in ("chunk", "evaluation", "checkpoint"):
+            if event.get("event") not in ("chunk", "evaluation", "final", "checkpoint"):
                 return True
+            if not episode and event.get("wave", 0) == wave.index:  # it begins once more
+                return False
             return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
 
         kept = [
@@ -199,8 +201,9 @@ class RunRecord:
                 f"{self.folder / CHECKPOINTS} away to begin anew"
             )
         if proof is not None and self._process == 0 and "rows" in proof:
-            if self._metrics.digest() != proof["rows"]:
+            if self._metrics.digest(final=False) != proof["rows"]:
                 raise RunError(self._lost(METRICS, episode))
+        self._metrics.reopen(wave)
         with clear_disk_errors(self.folder):
             write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
             self._events.close()
@@ -230,6 +233,11 @@ class RunRecord:
         self._metrics.append(evaluation)
         if time.monotonic() - self._written > self.SHARE * self._cost:
             self.flush()
+
+    @property
+    def keeps_final(self) -> bool:
+        """Whether the table has room for a final evaluation."""
+        return self._metrics.keeps_final
 
     def non_finite(self, wave: Wave) -> int:
         """Seeds of a wave that are frozen, as far as this process knows."""
@@ -272,11 +280,11 @@ class RunRecord:
 
     def _rows_until(self, wave: Wave, episode: int) -> int:
         """Rows of all waves before this one, and of this one until `episode`."""
-        config = self._config.experiment
+        config, first = self._config.experiment, self._metrics.from_the_start
 
         def evaluations(episode: int) -> int:
             every, last = config.evaluation.every, episode == config.episodes
-            return episode // every + (last and episode % every != 0)
+            return episode // every + (last and episode % every != 0) + (first and episode > 0)
 
         before = wave.first_seed - config.first_seed
         return before * evaluations(config.episodes) + wave.seeds * evaluations(episode)

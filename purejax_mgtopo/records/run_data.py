@@ -14,8 +14,22 @@ from numpy.typing import NDArray
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.metrics import LEADING, Evaluation, read_metrics
+from purejax_mgtopo.records.metrics import FINAL, LEADING, Evaluation, read_metrics
 from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
+
+
+@dataclass(frozen=True)
+class FinalReturns:
+    """What "final return" means of a run, seed by seed."""
+
+    return_sampled: NDArray[np.float32]
+    """[S] mean return, edges drawn."""
+    edge_rate: NDArray[np.float32]
+    """[S] share of edges open."""
+    episodes: int
+    """Episodes of each seed that these are means of."""
+    own: bool
+    """The final evaluation's. Else the last one's on the way: the run is under way, or of an older version."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +58,10 @@ class RunData:
     def __repr__(self) -> str:
         last = "no evaluation yet"
         if len(self.episodes):
-            healthy = self.return_sampled[self.finite[:, -1], -1]
+            healthy = self.final.return_sampled[self.finite[:, -1]]
             mean = f"{np.mean(healthy):.2f}" if len(healthy) else "nan"
-            last = f"{len(self.episodes)} evaluations until episode {self.episodes[-1]:,}, mean return {mean}"
+            trained = np.count_nonzero(self.episodes)
+            last = f"{trained} evaluations until episode {self.episodes[-1]:,}, final return {mean}"
         name = f"{self.experiment.task}, {self.experiment.method}"
         return f"<RunData {name}: {len(self.seeds)} seeds, {last}; {self.folder}>"
 
@@ -120,6 +135,29 @@ class RunData:
         if name not in self.columns:
             raise RunError(f"no column {name}; there are {', '.join(self.columns)}")
         return self.columns[name]
+
+    @property
+    def final(self) -> FinalReturns:
+        """The final evaluation's where there was one, else the last evaluation's. NaN before the first."""
+        settings = self.experiment.evaluation
+        if not len(self.episodes):
+            nothing = np.full(len(self.seeds), np.nan, np.float32)
+            return FinalReturns(nothing, nothing, 0, own=False)
+        names = ("return_sampled", "edge_rate")
+        found = [self.columns.get(f"{FINAL}{name}") for name in names]
+        if found[0] is None or found[1] is None or not np.isfinite(found[0][:, -1]).any():
+            last, edges = (self.column(name)[:, -1] for name in names)
+            return FinalReturns(last, edges, settings.episodes, own=False)
+        played = settings.final_batches * settings.episodes
+        return FinalReturns(found[0][:, -1], found[1][:, -1], played, own=True)
+
+    @property
+    def healthy(self) -> NDArray[np.bool_]:
+        """[S] seeds whose final return counts: finite, as all that they learned is."""
+        if not len(self.episodes):
+            return np.zeros(len(self.seeds), bool)
+        known = np.isfinite(self.final.return_sampled) & np.isfinite(self.return_sampled[:, -1])
+        return known & self.finite[:, -1]
 
     @property
     def return_sampled(self) -> NDArray[np.float32]:

@@ -73,6 +73,8 @@ class Series:
     look: Look
     x: NDArray
     band: Band
+    seeds: Sequence[NDArray] = ()
+    """Lines of single seeds, thin, for the page's script to show."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def line_chart(
     for rank, s in enumerate(series):
         x, y = across(s.x), up(s.band.point)
         path = f'<path class="line" d="M{_points(x, y)}"{s.look._dash()}/>' if len(x) > 1 else ""
+        own = "".join(f"M{_points(x, up(seed))}" for seed in s.seeds if len(x) > 1)
+        path += f'<path class="each" d="{own}"/>' if own else ""
         step = max(1, -(-len(x) // 6))
         first = rank * step // len(series)
         marks = "".join(

@@ -18,7 +18,12 @@ from purejax_mgtopo.analysis.across_tasks import (
     performance_profile,
 )
 from purejax_mgtopo.analysis.curves import summarise_run
-from purejax_mgtopo.analysis.normalised import ends, normalised_band, normalised_interval
+from purejax_mgtopo.analysis.normalised import (
+    ends,
+    normalised_band,
+    normalised_interval,
+    normalised_score,
+)
 from purejax_mgtopo.analysis.statistics import (
     Interval,
     curve_interval,
@@ -32,6 +37,9 @@ from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
 
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
+
+SEED_LINES = 20
+"""Seeds whose own lines a chart can show, of the lowest numbers: more would hide each other."""
 
 
 def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -53,9 +61,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
     experiment = data.experiment
     method = folder.name if folder.parent.name == experiment.task else experiment.method
     evaluated = len(data.episodes) > 0
-    healthy = np.zeros(len(data.seeds), bool)
-    if evaluated:
-        healthy = finite_seeds(data.return_sampled[:, -1:])[0] & data.finite[:, -1]
+    healthy = data.healthy
     summary = summarise_run(method, data)
     events = list(read_events(folder))
     returns = _curve(data, data.return_sampled)
@@ -70,7 +76,9 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         lost=tuple(int(seed) for seed in data.seeds[~healthy]) if evaluated else (),
         minutes=_seconds(events) / 60,
         final=summary.final_return,
-        finals=data.return_sampled[healthy, -1].astype(float) if evaluated else np.empty(0),
+        finals=data.final.return_sampled[healthy].astype(float),
+        played=data.final.episodes,
+        own_final=data.final.own,
         score=normalised_interval(experiment.task, summary.final_return),
         edge_rate=summary.edge_rate,
         bits=_last(data, "bits_per_step", healthy),
@@ -138,11 +146,8 @@ def across(comparisons: Sequence[Comparison]) -> Across | None:
 
 
 def standing_seeds(data: RunData) -> list[tuple[int, str]]:
-    """Seeds worth watching: best, median and worst at the last evaluation, as (seed, standing)."""
-    if not len(data.episodes):
-        return []
-    final = data.return_sampled[:, -1]
-    healthy = np.flatnonzero(np.isfinite(final) & data.finite[:, -1])
+    """Seeds worth watching: best, median and worst by final return, as (seed, standing)."""
+    final, healthy = data.final.return_sampled, np.flatnonzero(data.healthy)
     ranked = healthy[np.argsort(-final[healthy], kind="stable")]
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     seen: dict[int, str] = {}
@@ -238,13 +243,15 @@ def _curve(data: RunData, values: NDArray) -> MetricCurve | None:
         curve_interval(values[healthy][:, shown]),
         env_steps=data.env_steps[shown].astype(float),
         hours=hours if grows else None,
+        seeds=values[healthy][:SEED_LINES, shown].astype(float),
     )
 
 
 def _scores(task: str, returns: MetricCurve | None) -> MetricCurve | None:
     if returns is None or ends(task) is None:
         return None
-    return replace(returns, band=normalised_band(task, returns.band))
+    seeds = normalised_score(task, returns.seeds)
+    return replace(returns, band=normalised_band(task, returns.band), seeds=seeds)
 
 
 def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:

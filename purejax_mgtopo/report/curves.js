@@ -31,7 +31,7 @@
     const own = [svg, ...svg.querySelectorAll("*")], copies = [copy, ...copy.querySelectorAll("*")];
     own.forEach((node, k) => {
       const style = getComputedStyle(node);
-      for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "display"])
+      for (const name of ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "display"])
         copies[k].style.setProperty(name, style.getPropertyValue(name));
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
@@ -115,6 +115,8 @@
   const axis = document.getElementById("axis");
   if (axis) {
     axis.hidden = false;
+    const each = document.getElementById("each");
+    each.addEventListener("change", () => document.body.classList.toggle("each-seed", each.checked));
     const select = axis.querySelector("select");
     const charts = new Map(figures.map((figure) => {
       const kept = figure.querySelector("template");

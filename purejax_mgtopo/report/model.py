@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.statistics import Band, Interval
@@ -27,6 +28,8 @@ class MetricCurve:
     """[E] environment steps of a seed."""
     hours: NDArray | None = None
     """[E] hours since the run began; None where the records do not tell."""
+    seeds: NDArray = field(default_factory=lambda: np.empty((0, 0)))
+    """[S, E] each seed's own course, as far as a chart may show them."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ class Run:
     minutes: float
     final: Interval
     finals: NDArray
-    """[S] returns at the last evaluation, of finite seeds."""
+    """[S] final returns (`RunData.final`) of finite seeds."""
+    played: int
+    """Episodes of each seed that its final return is a mean of."""
+    own_final: bool
+    """They are the final evaluation's; else the last evaluation's."""
     score: Interval
     """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float

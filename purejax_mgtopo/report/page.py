@@ -37,6 +37,7 @@ from purejax_mgtopo.report.words import (
     settings_of,
     standing,
     verdict,
+    what_final_means,
 )
 
 ETA_LOOKS = {
@@ -86,6 +87,7 @@ def render(report: ReportContent) -> str:
         across_verdict=across_verdict,
         caveats=caveats(report.comparisons),
         standing=standing,
+        what_final_means=what_final_means,
         origins=_origins(report),
         learned=[w for w in report.watched if w.learned is not None],
         eta_looks=ETA_LOOKS,
@@ -133,7 +135,7 @@ def weight_charts(watched: Watched) -> list[tuple[str, Markup]]:
 
 
 def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
-    """Returns at the last evaluation: seeds, interquartile means, intervals."""
+    """Final returns: seeds, interquartile means, intervals."""
     rows = [
         IntervalRow(
             label=run.method,
@@ -170,7 +172,7 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
         places = [getattr(curve, axis) for _, curve in found]
         if all(place is not None for place in places):
             lines = [
-                Series(method, looks[method], place, curve.band)
+                Series(method, looks[method], place, curve.band, list(curve.seeds))
                 for (method, curve), place in zip(found, places, strict=True)
             ]
             charts_of.append(

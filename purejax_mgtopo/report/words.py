@@ -87,6 +87,14 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
         lines.append(
             f"{len(open_runs)} of {len(runs)} runs {are} with the last evaluation, so the ranking is provisional."
         )
+    older = [run for run in runs if run.finished and len(run.finals) and not run.own_final]
+    if older:
+        have, played = ("has", "its") if len(older) == 1 else ("have", "their")
+        counts = " or ".join(number(n) for n in sorted({run.played for run in older}))
+        lines.append(
+            f"{len(older)} of {len(runs)} runs {have} no final evaluation: {played} final return is the last "
+            f"evaluation's, of {counts} episodes that were played all along."
+        )
     for comparison in comparisons:
         lengths = {run.episode for run in comparison.runs if len(run.finals)}
         if len(lengths) > 1:
@@ -109,6 +117,14 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
             f"{'are' if lost > 1 else 'is'} left out; see Runs."
         )
     return lines
+
+
+def what_final_means(runs: Sequence[Run]) -> str:
+    """What final returns are, for a caption."""
+    counts = sorted({run.played for run in runs if run.own_final})
+    if not counts:
+        return "of the last evaluation"
+    return f"means of {' or '.join(number(n) for n in counts)} episodes of each seed"
 
 
 def standing(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from purejax_mgtopo.analysis.statistics import interquartile_mean
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.metrics import Evaluation
+from purejax_mgtopo.records.metrics import FINAL, Evaluation
 from purejax_mgtopo.records.record import RunRecord
 from purejax_mgtopo.training.progress import Reporter, Tick
 
@@ -66,6 +67,8 @@ class Ledger:
 
     def take(self, report: ChunkReport, wave: Wave) -> float:
         """Record and show one chunk; the score of its evaluation, NaN without one."""
+        if report.before is not None:
+            self._take_evaluation(report.before, np.asarray(report.before.finite, bool), wave)
         now = time.monotonic()
         wall, self._last = now - self._last, now
         self.episode = report.episode
@@ -117,10 +120,11 @@ class Ledger:
     def _take_evaluation(self, report: ChunkReport, finite: NDArray, wave: Wave) -> float:
         """Record an evaluation; training columns are means over the chunks since the last one."""
         assert report.evaluation is not None and report.since_evaluation is not None
-        evaluation = report.evaluation
+        evaluation, final = report.evaluation, report.final or {}
         columns = {**evaluation, **report.since_evaluation}
+        columns |= {f"{FINAL}{name}": values for name, values in final.items()}
         complete = Evaluation(
-            episode=self.episode,
+            episode=report.episode,
             env_steps=report.env_steps,
             seeds=np.asarray(report.seeds, np.int32),
             finite=finite,
@@ -129,10 +133,12 @@ class Ledger:
         self._record.evaluation(complete)
         if self._mirror is not None:
             self._mirror.evaluation(complete)
-        means = {
-            name: _mean(values, finite) for name, values in evaluation.items() if values.ndim == 1
-        }
-        self._record.event("evaluation", wave=wave.index, episode=self.episode, **means)
+        self._record.event(
+            "evaluation", wave=wave.index, episode=report.episode, **_means(evaluation, finite)
+        )
+        means = _means(final, finite)
+        if self._record.keeps_final and not all(map(math.isnan, means.values())):
+            self._record.event("final", wave=wave.index, episode=report.episode, **means)
         returns = columns["return_sampled"][finite]
         return float(interquartile_mean(returns)) if finite.any() else -math.inf
 
@@ -152,6 +158,10 @@ class Speed:
     def rate(self) -> float:
         """Episodes per second so far."""
         return self._episodes / max(self._seconds, 1e-9) if self._episodes else math.nan
+
+
+def _means(measured: Mapping[str, NDArray], finite: NDArray) -> dict[str, float]:
+    return {name: _mean(values, finite) for name, values in measured.items() if values.ndim == 1}
 
 
 def _mean(values: NDArray, finite: NDArray) -> float:

@@ -43,7 +43,7 @@ def evaluated(seed):
 
 
 def test_an_evaluation_has_the_shapes_that_it_tells_beforehand():
-    """A chunk without one has zeros in these shapes; the host does not look at them."""
+    """Glossary and dashboard ask for the names where no program is at hand."""
     told, shapes = evaluated(0)[0][1], evaluation_shapes(AGENTS, right=True)
     assert set(told) == set(shapes)
     for name, shape in shapes.items():

@@ -25,6 +25,9 @@ from purejax_mgtopo.cli.main import main
         (["sweep", "quickstart", "--env", "push_N3"], "--tasks"),
         (["sweep", "quickstart", "--steps", "100"], "--episodes?"),
         (["train", "--sedes", "3"], "did you mean --seeds?"),
+        (["train", "--set", "learner.batch_size=8"], "such as --learner.batch-size 8"),
+        (["fit", "--set", "hidden"], "such as --learner.hidden 64"),
+        (["train", "--set=learner.hidden=8"], "such as --learner.hidden 8"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )

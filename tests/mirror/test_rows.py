@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 from fake_population import small
 
-from purejax_mgtopo.analysis.statistics import stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import interquartile_mean, stratified_bootstrap
 from purejax_mgtopo.config import EvaluationConfig
 from purejax_mgtopo.mirror.feed import Feed
 from purejax_mgtopo.mirror.rows import (
@@ -20,10 +20,13 @@ from purejax_mgtopo.mirror.rows import (
     HeatMap,
     Histogram,
     evaluation_row,
+    final_row,
     pixels,
     progress_row,
     seed_row,
     seed_table,
+    shown_name,
+    summarised,
     together,
 )
 from purejax_mgtopo.records.metrics import Evaluation
@@ -214,3 +217,54 @@ def test_of_several_processes_evaluations_follow_when_all_are_known(tmp_path: Pa
     rebuilt = list(Feed(tmp_path, config).take())
     assert rebuilt[0].row["return_sampled/low"] == expected["return_sampled/low"]
     assert rebuilt[1].row["seeds/total"] == 7
+
+
+def untrained(count: int = 7) -> Evaluation:
+    """At episode 0, before which there was no training."""
+    nothing = np.full(count, np.nan, np.float32)
+    evaluation = made(count, episode=0)
+    return dataclasses.replace(evaluation, columns=evaluation.columns | {"train_return": nothing})
+
+
+def test_the_untrained_team_has_a_row_without_training() -> None:
+    row = evaluation_row(untrained(), small().experiment)
+    assert (row["seeds/total"], row["seeds/non_finite"]) == (7, 0)
+    assert "return_sampled/iqm" in row and "edge_rate/low" in row
+    assert not [name for name in row if name.startswith("train_return")]
+    assert HEAT_MAP not in row
+
+
+def test_the_untrained_team_is_the_first_row_of_a_run_in_one_wave(tmp_path: Path) -> None:
+    event = json.dumps({"event": "evaluation", "wave": 0, "episode": 0, "return_sampled": 1}) + "\n"
+    (tmp_path / "events.jsonl").write_text(event + chunk(0, 10))
+    feed = Feed(tmp_path, small(seeds=7))
+    feed.add(untrained())
+    first, second = feed.take()
+    assert (first.step, second.step) == (0, 10)
+    expected = evaluation_row(untrained(), small().experiment)
+    assert first.row.keys() == expected.keys()
+    assert first.row["return_sampled/iqm"] == expected["return_sampled/iqm"]
+    assert "return_sampled/iqm" not in second.row
+    later = Feed(tmp_path, small(seeds=14, lanes=7))  # of which the first wave tells nothing alone
+    later.add(untrained())
+    assert [entry.step for entry in later.take()] == [10]
+
+
+def test_the_final_return_of_a_run_is_one_result() -> None:
+    values = np.arange(7, dtype=np.float32)
+    experiment = small(
+        evaluation=EvaluationConfig(every=20, episodes=3, final_episodes=10)
+    ).experiment
+    last = made(7, episode=40)
+    with_final = dataclasses.replace(last, columns=last.columns | {"final_return_sampled": values})
+    row = final_row(with_final, experiment)
+    assert row["final/final_return_iqm"] == 3.0  # of 1, ..., 5
+    assert row["final/final_return_low"] < 3.0 < row["final/final_return_high"]
+    assert row["final/final_return_episodes"] == 12  # four times three
+    assert shown_name("final/final_return_iqm") in summarised()
+    expected = interquartile_mean(last.columns["return_sampled"].astype(float))
+    row = final_row(last, experiment)
+    assert row["final/final_return_iqm"] == pytest.approx(float(expected))
+    assert row["final/final_return_episodes"] == 3
+    shown = evaluation_row(with_final, experiment)
+    assert not [name for name in shown if "final" in name]  # no charts of one point

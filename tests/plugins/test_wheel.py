@@ -63,7 +63,16 @@ def test_recipes_prey_and_plugins_are_there(home: Path, tmp_path: Path) -> None:
         "--set",
         "chunk_episodes=10",
     ]
-    tiny += ["--set", "evaluation.every=10", "--set", "evaluation.episodes=2", "--wandb", "off"]
+    tiny += [
+        "--set",
+        "evaluation.every=10",
+        "--set",
+        "evaluation.episodes=2",
+        "--set",
+        "evaluation.final_episodes=4",
+        "--wandb",
+        "off",
+    ]
     shown = mgtopo(
         home,
         tmp_path,

@@ -28,6 +28,7 @@ TINY = {
     "chunk_episodes": 4,
     "evaluation.every": 8,
     "evaluation.episodes": 4,
+    "evaluation.final_episodes": 8,
     "episodes": 12,
     "seed_axis": "map",
 }

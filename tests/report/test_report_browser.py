@@ -120,6 +120,19 @@ def test_curves_tell_their_values_and_can_be_chosen_from(browser, address):
     assert not visit.complaints and len(visit.requests) == 1
 
 
+def test_lines_of_single_seeds_come_and_go(browser, address):
+    visit = Visit(browser, address)
+    shown = "getComputedStyle(document.querySelector('#returns .each')).display"
+    assert visit.page.evaluate(shown) == "none"
+    visit.page.locator("#each").check()
+    assert visit.page.evaluate(shown) == "inline"
+    visit.page.locator("#axis select").select_option("env_steps")
+    assert visit.page.evaluate(shown) == "inline"
+    visit.page.locator("#each").uncheck()
+    assert visit.page.evaluate(shown) == "none"
+    assert not visit.complaints
+
+
 def test_numbers_and_pictures_can_be_taken_away(browser, address):
     visit = Visit(browser, address)
     with visit.page.expect_download() as download:

@@ -61,7 +61,7 @@ def small(method: str = "meta", task: str = "toy_crossed_goals", **changes: Any)
         episodes=2,
         updates_per_iteration=2,
         chunk_episodes=2,
-        evaluation=EvaluationConfig(every=2, episodes=3),
+        evaluation=EvaluationConfig(every=2, episodes=3, final_episodes=6),
     )
     settings = {
         "learner.hidden": 8,

@@ -76,6 +76,6 @@ register_critic("judge", Judge)
 register_task("meet", Meet)
 '''
 FLAGS = """--task meet --topology coin --messages whisper --critic judge --seeds 2 --episodes 4
---updates-per-iteration 2 --chunk-episodes 2 --evaluation.every 2 --evaluation.episodes 2 --learner.hidden 4
---learner.batch-size 4 --learner.replay-transitions 100 --learner.warmup-episodes 2 --wandb off
+--updates-per-iteration 2 --chunk-episodes 2 --evaluation.every 2 --evaluation.episodes 2 --evaluation.final-episodes 4
+--learner.hidden 4 --learner.batch-size 4 --learner.replay-transitions 100 --learner.warmup-episodes 2 --wandb off
 --seed-axis map""".split()

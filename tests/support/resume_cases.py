@@ -29,6 +29,7 @@ TINY: dict[str, Any] = {
     "chunk_episodes": 2,
     "evaluation.every": 4,
     "evaluation.episodes": 2,
+    "evaluation.final_episodes": 4,
     "episodes": 12,
     "seed_axis": "map",
     "checkpoint.minutes": 0.0,

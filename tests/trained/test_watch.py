@@ -27,6 +27,7 @@ TINY = {
     "chunk_episodes": 2,
     "evaluation.every": 2,
     "evaluation.episodes": 2,
+    "evaluation.final_episodes": 4,
     "learner.hidden": 8,
     "learner.batch_size": 8,
     "learner.replay_transitions": 150,

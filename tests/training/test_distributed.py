@@ -193,7 +193,7 @@ def test_two_processes_equal_one(alone: Path, tmp_path: Path) -> None:
     close_rows(alone, folder)
     assert not list(folder.glob("metrics.*[0-9].parquet"))
     close(of_seeds(state_of(alone)), of_seeds(state_of(folder)))
-    assert load_run(folder).return_sampled.shape == (SEEDS, 3)
+    assert load_run(folder).return_sampled.shape == (SEEDS, 4)
     code, out, err = finished(mgtopo("verify", folder))
     assert code == 0 and out.count("good") == 3, err
 
@@ -224,7 +224,7 @@ def test_one_asked_to_stop_stops_both_and_one_alone_goes_on(
         for code, _, err in Pair("resume", folder).finished():
             assert code == 0, err
     assert [(r["seed"], r["episode"]) for r in rows(folder)] == [
-        (seed, episode) for episode in range(4, 401, 4) for seed in range(SEEDS)
+        (seed, episode) for episode in range(0, 401, 4) for seed in range(SEEDS)
     ]
     expected = tmp_path / "expected"
     code, _, err = finished(mgtopo(*words(expected, episodes=400), env=environment(2)))

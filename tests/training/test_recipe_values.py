@@ -123,7 +123,7 @@ def test_a_finished_run_is_extended(tmp_path: Path) -> None:
     assert read_config(tmp_path / "extended").experiment.episodes == 12
     train(longer, tmp_path / "whole", reporter=Notes())
     one, other = load_run(tmp_path / "extended"), load_run(tmp_path / "whole")
-    np.testing.assert_array_equal(one.episodes, [4, 8, 12])
+    np.testing.assert_array_equal(one.episodes, [0, 4, 8, 12])
     for name in ("train_return", "edge_rate"):
         np.testing.assert_array_equal(one.column(name), other.column(name))
     same_run(tmp_path / "extended", tmp_path / "whole")

@@ -183,7 +183,7 @@ def test_a_seed_that_leaves_the_finite_numbers_is_frozen_for_good(tmp_path: Path
             for lane in (0, 2):
                 assert array[lane].tobytes() == clean[name][lane].tobytes(), name
     run = load_run(tmp_path / "b")
-    assert run.finite.tolist() == [[True] * 3, [False] * 3, [True] * 3]
+    assert run.finite.tolist() == [[True] * 4, [True, False, False, False], [True] * 4]
 
 
 def rows_by_seed(run: Path) -> dict[tuple[int, int], str]:
@@ -233,7 +233,7 @@ def test_waves_equal_one_wave_also_when_killed(tmp_path: Path) -> None:
     assert [wave.seeds for wave in in_turn.waves] == [2, 2, 1]
     whole(together, tmp_path / "together")
     assert whole(in_turn, tmp_path / "in_turn").episode == 36
-    assert len(rows_by_seed(tmp_path / "together")) == 15
+    assert len(rows_by_seed(tmp_path / "together")) == 20
     assert rows_by_seed(tmp_path / "in_turn") == rows_by_seed(tmp_path / "together")
     at_once = state_of(tmp_path / "together")
     for seed in range(5):

@@ -55,3 +55,12 @@ def _arc(ends: NDArray, radii: NDArray, bend: float, room: float) -> NDArray:
     bulge = max(0.8 * abs(bend) * length, 0.35 * room) if bend else 0.0
     bulge += near * (0.5 * length + 0.4 * room)
     return np.stack([first, (first + last) / 2 + bulge * side, last])
+
+
+def head(way: NDArray, length: float, half: float) -> NDArray:
+    """The triangle [3, 2] at the end of an arrow: its tip, and both ends of its base."""
+    along = way[2] - way[1]
+    along = along / max(float(np.hypot(*along)), 1e-12)
+    side = np.array([-along[1], along[0]])
+    base = way[2] - length * along
+    return np.stack([way[2], base + half * side, base - half * side])

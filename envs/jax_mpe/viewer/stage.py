@@ -15,14 +15,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, Polygon, Rectangle
 from matplotlib.path import Path as MplPath
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
 from ..drawables import Claim, Disc, Drawable, Fill, Scene
-from .arrows import arrow
+from .arrows import arrow, head
 from .recording import Recording
 
 _WIDTH, _HEIGHT, _SIDE, _FOOT = 4.8, 5.44, 4.6, 0.32  # inches; the side is that of the world
@@ -109,7 +109,7 @@ class Stage:
         return self._passing
 
     def _enter(self, disc: Disc) -> tuple[Circle, Annotation | None]:
-        width, order = {  # small bodies lie on top of large ones, and all on the arrows
+        width, order = {  # small bodies lie on top of large ones, and all on the arrows' shafts
             Fill.PALE: (1.5, 4),
             Fill.SOLID: (0.8, 5),
             Fill.HATCHED: (1, 3),
@@ -177,6 +177,10 @@ class Stage:
                 joinstyle="miter", capstyle="butt", zorder=3.2, gid=f"edge {sender}->{receiver}",
             )  # fmt: skip
             self._pass(self._axes.add_patch(patch))
+            size = patch.get_mutation_scale() * point
+            look: dict[str, Any] = {"color": _INK, "alpha": patch.get_alpha(), "linewidth": 0}
+            tip = Polygon(head(way, 0.5 * size, 0.24 * size), zorder=6.5, **look)
+            self._pass(self._axes.add_patch(tip))  # once more: a body may lie where it points
 
     def _tell(self, moment: int, mask: NDArray | None) -> None:
         step, rewards = int(self._steps[moment]), self._rewards

@@ -110,6 +110,7 @@ OURS = {
     "member.commformer.freeze_after": 1.0,
     "evaluation.every": 500,
     "evaluation.episodes": 100,
+    "evaluation.final_episodes": 1_000,
     "evaluation.seed": 20_210,
 }
 MEANS = {

@@ -317,6 +317,7 @@ REACH = {
     "episodes": reach(4, ""),
     "chunk_episodes": reach(4, ""),
     "evaluation.every": reach(4, ""),
+    "evaluation.final_episodes": reach(7, ""),
 }
 NAMES = {"task", "topology", "messages", "critic"}
 """What picks the pieces themselves; see the tests of the grid and of the tables of names."""
@@ -385,6 +386,7 @@ def plan(**changes: Any) -> dict[str, Any]:
         "chunks": [settings.chunk_episodes] * settings.chunks,
         "iterations": settings.iterations_per_chunk,
         "evaluations": [episode for episode in due if episode and population._evaluates(episode)],
+        "final": {e: list(batches) for e in due if (batches := population._final_batches(e))},
     }
 
 
@@ -395,6 +397,7 @@ def test_what_moves_no_piece_moves_the_plan() -> None:
         "chunks": [4] * 6,
         "iterations": 2,
         "evaluations": [8, 16, 24],
+        "final": {24: [1, 2]},
     }
 
     def moved(**changes: Any) -> dict[str, Any]:
@@ -403,7 +406,13 @@ def test_what_moves_no_piece_moves_the_plan() -> None:
 
     assert moved(seeds=3) == {"seeds": [0, 1, 2]}
     assert moved(first_seed=7) == {"seeds": [7, 8, 9, 10, 11]}
-    assert moved(episodes=20) == {"chunks": [4] * 5, "evaluations": [8, 16, 20]}
+    assert moved(episodes=20) == {
+        "chunks": [4] * 5,
+        "evaluations": [8, 16, 20],
+        "final": {20: [1, 2]},
+    }
+    assert moved(evaluation__final_episodes=7) == {"final": {24: [1, 2, 3]}}
+    assert moved(evaluation__final_episodes=0) == {"final": {}}
     assert moved(evaluation__every=12) == {"evaluations": [12, 24]}
     assert moved(chunk_episodes=8) == {"chunks": [8] * 3, "iterations": 4}
     assert moved(updates_per_iteration=1) == {"iterations": 4}

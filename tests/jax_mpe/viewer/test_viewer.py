@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax_mpe import navigation, predator_prey, push
 from jax_mpe.viewer import Recording, draw
+from matplotlib.patches import Polygon
 from viewer_cases import arrows, circles, make, record, texts
 
 TASKS = [
@@ -41,6 +42,24 @@ def test_an_arrow_for_each_open_edge_from_sender_to_receiver(name):
             for agent, end in ((sender, way[0]), (receiver, way[-1])):
                 away = np.linalg.norm(end - place[agent])
                 assert radius < away < radius + 0.05 * task_width(task)
+
+
+@pytest.mark.parametrize("name", ["navigation_N3_l3", "predator_prey_N3_l3@scripted"])
+def test_no_body_hides_where_an_arrow_points_and_none_hides_a_label(name):
+    task = make(name)
+    recording = record(task, edges=np.ones((3, 3, 3)) - np.eye(3))
+    figure = draw(task, recording, 1)
+    heads = [patch for patch in figure.axes[0].patches if type(patch) is Polygon]
+    ends = np.array([way[-1] for way in arrows(figure).values()])
+    assert len(heads) == len(ends) == 6
+    for patch in heads:
+        tip, left, right = patch.get_xy()[:3]
+        assert np.linalg.norm(ends - tip, axis=1).min() < 1e-9
+        assert 0 < np.linalg.norm(left - right) < 0.2 * task_width(task)
+    bodies = [circle.get_zorder() for circle in circles(figure)]
+    labels = [text.get_zorder() for text in figure.axes[0].texts]
+    above = [patch.get_zorder() for patch in heads]
+    assert max(bodies) < min(above) and max(above) < min(labels)
 
 
 def task_width(task):
