@@ -39,12 +39,12 @@ def test_a_line_for_a_run(run: Path) -> None:
 def test_the_line_tells_the_last_mean_of_the_finite_seeds(run: Path, tmp_path: Path) -> None:
     table = parquet.read_table(run / "metrics.parquet").to_pandas()
     last = table[(table.episode == 6000) & (table.seed != 2)]
-    assert len(last) == 7 and f"mean return {last.return_sampled.mean():.2f};" in repr(
+    assert len(last) == 7 and f"final return {last.return_sampled.mean():.2f};" in repr(
         load_run(run)
     )
     lost = write_run(tmp_path / "lost", "navigation_N3_l3", "meta", broken=tuple(range(8)))
     with warnings.catch_warnings(action="error"):
-        assert "mean return nan;" in repr(load_run(lost))
+        assert "final return nan;" in repr(load_run(lost))
     early = write_run(tmp_path / "early", "navigation_N3_l3", "meta", until=1, end=False)
     assert "1 evaluations until episode 500" in repr(load_run(early))
     none = dataclasses.replace(load_run(early), episodes=np.empty(0, np.int64))
