@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 
 import pytest
-from browsed import METHODS, NAMES, TASKS, Visit, watched
+from browsed import METHODS, NAMES, QUESTION, TASKS, Visit, watched
 from synthetic_runs import write_run, write_sweep
 
 from purejax_mgtopo.report.model import Watched
@@ -53,3 +53,13 @@ def visit(browser, address):
     yield visit
     visit.context.close()
     assert visit.complaints == [] and visit.requests == [address]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return write_sweep(tmp_path_factory.mktemp("sweep"), TASKS, METHODS, QUESTION)
+
+
+@pytest.fixture(scope="module")
+def report(sweep):
+    return build_report([sweep], episodes=False)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import html.parser
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browsed import METHODS, QUESTION, TASKS, Page
 from synthetic_runs import write_run, write_sweep
 
-from purejax_mgtopo import methods
 from purejax_mgtopo.analysis.statistics import (
-    Band,
     Interval,
     improvement_interval,
     interquartile_mean,
@@ -24,65 +21,12 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.charts import (
-    Look,
-    Series,
-    focus,
     heat_map,
-    interval_text,
-    line_chart,
-    number,
-    ticks,
 )
-from purejax_mgtopo.report.collect import POINTS, standing_seeds
-from purejax_mgtopo.report.page import looks_of, playback_json, render
+from purejax_mgtopo.report.collect import standing_seeds
+from purejax_mgtopo.report.page import playback_json, render
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
-
-TASKS, METHODS = ("navigation_N3_l3", "navigation_N6_l1"), ("none", "full", "meta")
-QUESTION = "Is <talking> worth it & why?"
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-    return write_sweep(tmp_path_factory.mktemp("sweep"), TASKS, METHODS, QUESTION)
-
-
-@pytest.fixture(scope="module")
-def report(sweep):
-    return build_report([sweep], episodes=False)
-
-
-class Page(html.parser.HTMLParser):
-    """Tags, identifiers, links and text of a page; every tag must be closed."""
-
-    VOID = {"meta", "link", "br", "input"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict]] = []
-        self.text: list[str] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.text.append(data)
-
-    @property
-    def words(self):
-        return re.sub(r"\s+", " ", "".join(self.text))
 
 
 def test_runs_are_found_beneath_a_folder_once_and_in_order(sweep, tmp_path):
@@ -334,18 +278,6 @@ def test_an_unreadable_run_is_named_and_the_rest_reported(tmp_path):
         build_report([tmp_path / "bad"], episodes=False)
 
 
-def test_curves_are_thinned_and_keep_both_ends(tmp_path):
-    write_run(tmp_path / "long", TASKS[0], "meta", seeds=2, evaluations=150, pairs=False)
-    run = build_report([tmp_path], episodes=False).runs[0]
-    assert len(run.returns.episodes) == POINTS
-    assert (run.returns.episodes[0], run.returns.episodes[-1]) == (500, 75_000)
-    assert run.pairs is None
-    assert (
-        "rates of single pairs were not recorded"
-        in Page(render(build_report([tmp_path], episodes=False))).words
-    )
-
-
 def test_seeds_worth_watching_are_best_median_and_worst(tmp_path):
     data = load_run(write_run(tmp_path / "run", TASKS[0], "meta", broken=(2,), evaluations=4))
     final = data.return_sampled[:, -1]
@@ -406,87 +338,3 @@ def test_replays_are_safe_inside_a_script_element():
     ]
     assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
     assert found["rewards"] == [0.1235, 0.0]
-
-
-def test_numbers_and_intervals():
-    assert [number(x) for x in (-22.14, 0.0, -0.0, 12_345, np.nan)] == [
-        "\u221222.1",
-        "0",
-        "0",
-        "12.3k",
-        "\u2013",
-    ]
-    assert interval_text(Interval(-21.3, -22.44, -20.0)) == "\u221221.3 [\u221222.4, \u221220.0]"
-    assert interval_text(Interval(-0.001, -2.5, 0.2)) == "0.00 [\u22122.50, 0.20]"
-    assert interval_text(Interval(3.0, np.nan, np.nan)) == "3"
-    assert interval_text(Interval(0.0, 0.0, 0.0)) == "0 [0, 0]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(-30, -20), (0, 1), (-0.04, 1.04), (3, 3.001), (-2e6, 5e6)]
-)
-def test_ticks_are_round_and_inside(low, high):
-    found = ticks(low, high, 5)
-    assert 2 <= len(found) <= 7 and low <= found[0] and found[-1] <= high
-    steps = np.diff(found)
-    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
-
-
-def _line(values, x=None):
-    values = np.asarray(values, float)
-    unknown = np.full_like(values, np.nan)
-    x = np.arange(len(values), dtype=float) if x is None else x
-    return Series("meta", Look("red", "", "o"), x, Band(values, unknown, unknown))
-
-
-def test_a_terrible_beginning_leaves_the_picture_and_is_told():
-    values = np.r_[-500, -300, -100, np.linspace(-25, -20, 9)]
-    low, high = focus([_line(values)])
-    assert -31 < low < -25 and -20 < high < -18
-    assert "starts at \u2212500" in line_chart([_line(values)], title="t", x_label="x")
-    plain = _line(np.linspace(-40, -20, 12))
-    assert focus([plain])[0] < -40
-    assert "starts at" not in line_chart([plain], title="t", x_label="x")
-
-
-def test_a_line_goes_where_its_values_are():
-    picture = str(
-        line_chart([_line([0.0, 1.0])], title="t", x_label="x", limits=(0, 1), height=200)
-    )
-    path = re.search(r'class="line" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', picture)
-    assert [float(v) for v in path.groups()] == [44, 200 - 34, 350, 12]
-
-
-def test_methods_look_as_in_the_figures_and_unlike_each_other(report):
-    names = [*dict.fromkeys(method.name for method in methods.METHODS.values()), "mine", "yours"]
-    first = report.comparisons[0]
-    runs = tuple(dataclasses.replace(first.runs[0], method=name) for name in names)
-    looks = looks_of(
-        dataclasses.replace(report, comparisons=(dataclasses.replace(first, runs=runs),))
-    )
-    seen = {(look.colour, look.dash, look.shape) for look in looks.values()}
-    assert len(seen) == len(looks) == len(names)
-    assert looks["meta"] == Look("red", "", "o") and looks["full"].dash == "2.4 2.4"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_stand_out_from_the_page(scheme):
-    """WCAG 2.2: 3:1 for what is drawn, 4.5:1 for text."""
-    style = (Path(cli.__file__).parents[1] / "report" / "style.css").read_text()
-    light, dark = re.findall(r":root \{(.*?)\}", style, re.S)[:2]
-    found = dict(re.findall(r"--(\w+): (#\w{6})", light if scheme == "light" else dark))
-    for ground in ("page", "card"):
-        for name in ("black", "grey", "blue", "sky", "green", "orange", "red", "purple"):
-            assert _contrast(found[name], found[ground]) >= 3, (name, ground)
-        for name in ("ink", "soft", "link"):
-            assert _contrast(found[name], found[ground]) >= 4.5, (name, ground)
-
-
-def _contrast(a, b):
-    def light(colour):
-        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    high, low = sorted((light(a), light(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)

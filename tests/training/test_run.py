@@ -1,47 +1,27 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-import stand_ins
-from fake_population import FakePopulation, FakeStore, Killed, Notes, State, small
+from fake_population import FakePopulation, FakeStore, Notes, small
+from fake_runs import pressing, resume, train
 
-from purejax_mgtopo.config import CheckpointConfig, Config, EvaluationConfig
+from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records import record, run_data
 from purejax_mgtopo.records.record import Status
 from purejax_mgtopo.training import run as runner
-from purejax_mgtopo.training import sweep as sweeps
-from purejax_mgtopo.training.recipe import Setting, parse_recipe
-from purejax_mgtopo.training.run import RunResult
 
-STORE = FakeStore({})
 ROOT = Path(__file__).parents[2]
-
-
-def train(*args: Any, **options: Any) -> RunResult:
-    return stand_ins.train(*args, **{"store": STORE} | options)
-
-
-def resume(*args: Any, **options: Any) -> RunResult:
-    return stand_ins.resume(*args, **{"store": STORE} | options)
-
-
-def sweep(*args: Any, **options: Any) -> sweeps.SweepResult:
-    return stand_ins.sweep(*args, **{"store": STORE} | options)
 
 
 def test_a_run_leaves_complete_records(tmp_path: Path) -> None:
@@ -157,15 +137,6 @@ def test_a_failure_is_recorded(tmp_path: Path) -> None:
     assert len(run_data.load_run(tmp_path).episodes) == 1  # the first evaluation is kept
 
 
-def _press(chunk: int) -> None:
-    if chunk == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def pressing(config: Config) -> FakePopulation:
-    return FakePopulation(config, before_chunk=_press)
-
-
 def test_ctrl_c_ends_after_the_chunk_with_records_complete(tmp_path: Path) -> None:
     reporter, before = Notes(), signal.getsignal(signal.SIGINT)
     result = train(small(), tmp_path, reporter=reporter, population=pressing)
@@ -221,92 +192,6 @@ def test_a_second_ctrl_c_quits_even_out_of_a_stuck_program(tmp_path: Path) -> No
     assert len(run_data.load_run(tmp_path / "run").episodes) == 1
 
 
-RECIPE = {
-    "question": "Which?",
-    "tasks": ["toy_public"],
-    "methods": ["none", "meta"],
-    "seeds": 3,
-    "config": {"episodes": 40, "chunk_episodes": 10, "evaluation": {"every": 20}},
-}
-
-
-def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Path) -> None:
-    recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
-    reporter, built = Notes(), []
-
-    def build(config: Config) -> FakePopulation:
-        built.append(config.experiment.method)
-        return FakePopulation(config)
-
-    first = sweep(recipe, reporter=reporter, population=build)
-    assert built == ["none", "meta"]
-    assert first.folder == tmp_path / "results"
-    assert first.figure == tmp_path / "results" / "figures" / "curves.png"
-    assert first.figure.exists()
-    summary = first.summaries[1]
-    assert (summary.task, summary.method, summary.finite) == ("toy_public", "meta", 3)
-    assert summary.final_return.point == pytest.approx(-8.6)
-    assert summary.final_return.low <= -8.6 <= summary.final_return.high
-    assert summary.edge_rate == pytest.approx(0.25)
-    assert summary.minutes > 0
-
-    again = sweep(recipe, reporter=reporter, population=build)
-    assert built == ["none", "meta"]
-    assert again.summaries == first.summaries
-    assert sum("already finished" in note for note in reporter.notes) == 2
-
-
-def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None:
-    recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
-    sweep(recipe, reporter=Notes(), population=FakePopulation)
-    wider = parse_recipe(RECIPE, tmp_path / "recipe.toml")
-    built: list[Config] = []
-    changes = [Setting("seeds", 2), Setting("learner.hidden", 64)]
-    with pytest.raises(RunError, match=r"seeds 3 -> 2; learner.hidden 128 -> 64; .*--out"):
-        sweep(
-            wider,
-            changes=changes,
-            reporter=Notes(),
-            population=lambda config: built.append(config) or FakePopulation(config),  # type: ignore[func-returns-value]
-        )
-    assert built == []
-    other = sweep(
-        wider,
-        tmp_path / "other",
-        changes=changes,
-        reporter=Notes(),
-        population=FakePopulation,
-    )
-    assert [summary.seeds for summary in other.summaries] == [2, 2]
-
-
-def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    recipe = parse_recipe(RECIPE, tmp_path / "recipe.toml")
-
-    def second_is_pressed(config: Config) -> FakePopulation:
-        return pressing(config) if config.experiment.method == "meta" else FakePopulation(config)
-
-    stopped = sweep(recipe, reporter=Notes(), population=second_is_pressed)
-    assert stopped.interrupted is not None
-    assert [summary.method for summary in stopped.summaries] == ["none"]
-    reporter = Notes()
-    whole = sweep(recipe, reporter=reporter, population=FakePopulation)
-    assert whole.interrupted is None
-    assert [summary.method for summary in whole.summaries] == ["none", "meta"]
-    assert "toy_public/meta: going on from episode 30" in reporter.notes
-    assert [tick.episode for tick in reporter.ticks] == [40]
-
-
-def test_a_sweep_refuses_an_interrupted_run_with_other_settings(tmp_path: Path) -> None:
-    recipe = parse_recipe(RECIPE | {"methods": ["meta"]}, tmp_path / "recipe.toml")
-    sweep(recipe, reporter=Notes(), population=pressing)
-    changes = [Setting("learner.hidden", 64)]
-    with pytest.raises(
-        RunError, match=r"interrupted with other settings: learner.hidden 128 -> 64"
-    ):
-        sweep(recipe, changes=changes, reporter=Notes(), population=FakePopulation)
-
-
 def test_a_run_too_short_for_an_evaluation_has_records_but_no_picture(tmp_path: Path) -> None:
     config = small(episodes=10)
     reporter = Notes()
@@ -333,83 +218,6 @@ def test_a_picture_that_fails_costs_a_line_and_not_the_run(
     assert record.status(tmp_path) is Status.FINISHED
 
 
-def rows(folder: Path) -> bytes:
-    return (folder / "metrics.parquet").read_bytes()
-
-
-def told(folder: Path) -> list[tuple]:
-    """What happened, without the times at which it did, and without the words about interruptions."""
-    dull = ("time", "seconds", "wall", "episodes_per_second")
-    return [
-        tuple((key, value) for key, value in event.items() if key not in dull)
-        for event in record.read_events(folder)
-        if event["event"] in ("chunk", "evaluation", "end")
-    ]
-
-
-@pytest.mark.parametrize("lanes", [0, 2])
-@pytest.mark.parametrize("at", range(1, 8))
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, lanes: int, at: int) -> None:
-    """Wherever it is killed, with one wave or two; a checkpoint after every chunk."""
-    config = small(checkpoint=CheckpointConfig(minutes=0))
-
-    def whole(config: Config) -> FakePopulation:
-        return FakePopulation(config, lanes=lanes)
-
-    def killed(config: Config) -> FakePopulation:
-        def kill(chunk: int) -> None:
-            if chunk == at:
-                raise Killed
-
-        return FakePopulation(config, before_chunk=kill, lanes=lanes)
-
-    expected = train(config, tmp_path / "a", reporter=Notes(), population=whole)
-    if at < 4 * (1 if lanes == 0 else 2):
-        with pytest.raises(Killed):
-            train(config, tmp_path / "b", reporter=Notes(), population=killed)
-        assert record.status(tmp_path / "b") is Status.UNFINISHED
-        with open(tmp_path / "b" / "events.jsonl", "a") as events:
-            events.write('{"event": "chunk", "epis')  # the kill came within a line
-        again = resume(tmp_path / "b", reporter=Notes(), population=whole)
-        assert (again.episode, again.interrupted) == (expected.episode, False)
-        assert rows(tmp_path / "a") == rows(tmp_path / "b")
-        assert told(tmp_path / "a") == told(tmp_path / "b")
-
-
-def test_a_wave_evaluated_once_is_resumed_though_its_checkpoint_never_came(tmp_path: Path) -> None:
-    """Killed after wave 2 of 3 was evaluated, when the table held neighbouring seeds at one episode."""
-    config = small(lanes=1, evaluation=EvaluationConfig(every=40, episodes=2))
-    whole = partial(FakePopulation, lanes=1)
-    store = FakeStore({})
-
-    class Deadly(FakeStore):
-        def save(self, state: State, score: float) -> None:
-            if self.folder.name == "wave_1":
-                raise Killed
-            super().save(state, score)
-
-    train(config, tmp_path / "a", reporter=Notes(), population=whole, store=store)
-    with pytest.raises(Killed):
-        train(config, tmp_path / "b", reporter=Notes(), population=whole, store=Deadly(store.kept))
-    assert resume(tmp_path / "b", reporter=Notes(), population=whole, store=store).episode == 120
-    assert (tmp_path / "a/metrics.parquet").read_bytes() == (
-        tmp_path / "b/metrics.parquet"
-    ).read_bytes()
-    assert told(tmp_path / "a") == told(tmp_path / "b")
-
-
-def test_a_checkpoint_that_is_due_waits_for_no_evaluation(tmp_path: Path) -> None:
-    """It counts as good as the evaluation before it."""
-    config = small(
-        evaluation=EvaluationConfig(every=20, episodes=2), checkpoint=CheckpointConfig(minutes=0)
-    )
-    store = FakeStore({})
-    train(config, tmp_path / "a", reporter=Notes(), population=FakePopulation, store=store)
-    assert list(store.kept[tmp_path / "a/checkpoints/wave_0"]) == [10, 20, 30, 40]
-    first, *rest = store.scores
-    assert math.isnan(first) and rest[0] == rest[1] < rest[2]
-
-
 def test_one_process_trains_one_run_at_a_time(tmp_path: Path) -> None:
     """Another thread's second run is refused in one line, and leaves nothing."""
 
@@ -424,81 +232,6 @@ def test_one_process_trains_one_run_at_a_time(tmp_path: Path) -> None:
         population=lambda config: FakePopulation(config, before_chunk=second),
     )
     assert record.status(tmp_path / "a") is Status.FINISHED and not (tmp_path / "b").exists()
-
-
-def test_without_a_checkpoint_a_run_is_resumed_from_the_start(tmp_path: Path) -> None:
-    def kill(chunk: int) -> None:
-        if chunk == 3:
-            raise Killed
-
-    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
-    with pytest.raises(Killed):
-        train(
-            small(),
-            tmp_path / "b",
-            reporter=Notes(),
-            population=lambda config: FakePopulation(config, before_chunk=kill),
-        )
-    reporter = Notes()
-    resume(tmp_path / "b", reporter=reporter, population=FakePopulation)
-    assert reporter.notes == ["toy_follow_holder/meta: going on from the start"]
-    assert rows(tmp_path / "a") == rows(tmp_path / "b")
-    assert told(tmp_path / "a") == told(tmp_path / "b")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_what_a_scheduler_sends_ends_a_run_to_be_resumed(tmp_path: Path, number: int) -> None:
-    def send(chunk: int) -> None:
-        if chunk == 2:
-            os.kill(os.getpid(), number)
-
-    before = signal.getsignal(number)
-    stopped = train(
-        small(),
-        tmp_path / "b",
-        reporter=Notes(),
-        population=lambda config: FakePopulation(config, before_chunk=send),
-    )
-    assert stopped.stopped_by == number
-    assert stopped.episode == 30
-    assert signal.getsignal(number) is before
-    resume(tmp_path / "b", reporter=Notes(), population=FakePopulation)
-    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
-    assert rows(tmp_path / "a") == rows(tmp_path / "b")
-
-
-def test_resuming_refuses_what_it_cannot_resume(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not a run"):
-        resume(tmp_path / "nothing", reporter=Notes(), population=FakePopulation)
-    train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
-    with pytest.raises(RunError, match="nothing to resume"):
-        resume(tmp_path / "a", reporter=Notes(), population=FakePopulation)
-
-
-def test_a_checkpoint_that_cannot_be_written_ends_the_run_or_not_as_wished(tmp_path: Path) -> None:
-    full = FakeStore({}, full=True)
-    config = small(checkpoint=CheckpointConfig(minutes=0))
-    with pytest.raises(RunError, match=r"No space left.*mgtopo resume"):
-        train(
-            config,
-            tmp_path / "a",
-            reporter=Notes(),
-            population=FakePopulation,
-            store=full,
-        )
-    chunks = [e["episode"] for e in record.read_events(tmp_path / "a") if e["event"] == "chunk"]
-    assert chunks == [10]
-    reporter = Notes()
-    brave = small(checkpoint=CheckpointConfig(minutes=0, on_error="continue"))
-    done = train(
-        brave,
-        tmp_path / "b",
-        reporter=reporter,
-        population=FakePopulation,
-        store=full,
-    )
-    assert not done.interrupted
-    assert sum("No space left" in note for note in reporter.notes) == 4
 
 
 def test_a_broken_seed_never_makes_a_checkpoint_the_best(tmp_path: Path) -> None:
@@ -532,30 +265,3 @@ def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
             reporter=Notes(),
             population=lambda config: FakePopulation(config, before_chunk=fail),
         )
-
-
-class DyingStore(FakeStore):
-    """Killed as the second wave is saved."""
-
-    def save(self, state: State, score: float) -> None:
-        if self.folder.name == "wave_1":
-            raise Killed
-        super().save(state, score)
-
-
-def test_killed_between_the_last_evaluation_of_a_later_wave_and_its_checkpoint(
-    tmp_path: Path,
-) -> None:
-    """Evaluations of neighbouring waves at the same episode are two, not one of all their seeds."""
-    config = small(lanes=1, evaluation=EvaluationConfig(every=40, episodes=2))
-
-    def in_waves(config: Config) -> FakePopulation:
-        return FakePopulation(config, lanes=1)
-
-    train(config, tmp_path / "whole", population=in_waves, store=FakeStore({}), reporter=Notes())
-    cut, kept = tmp_path / "cut", {}
-    with pytest.raises(Killed):
-        train(config, cut, population=in_waves, store=DyingStore(kept), reporter=Notes())
-    resume(cut, population=in_waves, store=FakeStore(kept), reporter=Notes())
-    assert rows(cut) == rows(tmp_path / "whole")
-    assert told(cut) == told(tmp_path / "whole")

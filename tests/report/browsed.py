@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html.parser
+import re
+
 import numpy as np
 
 from purejax_mgtopo.report.model import ClaimTrack, LearnedAdvantage, Playback, Thing, Watched
@@ -93,3 +96,39 @@ class Visit:
     def choose(self, task, method, standing):
         for name, value in (("task", task), ("method", method), ("seed", standing)):
             self.part(name).select_option(value)
+
+
+QUESTION = "Is <talking> worth it & why?"
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, identifiers, links and text of a page; every tag must be closed."""
+
+    VOID = {"meta", "link", "br", "input"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return re.sub(r"\s+", " ", "".join(self.text))

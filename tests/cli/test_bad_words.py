@@ -1,0 +1,132 @@
+"""Whatever was not meant is refused in one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.cli import running
+from purejax_mgtopo.config import Config
+from purejax_mgtopo.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("no_jax")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["swep"], "unknown command 'swep'; did you mean 'sweep'"),
+        (["train"], "say where the results go, for example --out results/navigation_N3_l3/meta"),
+        (["train", "--out", "x", "--seeds", "0"], "seeds must be at least 1, not 0"),
+        (["train", "--out", "x", "--seeds", "many"], "--seeds"),
+        (["train", "--out", "x", "--seedz", "3"], "did you mean --seeds?"),
+        (["train", "--out", "x", "--seeds"], "--seeds"),
+        (["train", "--out", "x", "--episodes", "150"], "the nearest is 200"),
+        (["train", "--out", "x", "--learner.discount", "2"], "learner.discount must lie in [0, 1)"),
+        (["train", "--out", "x", "--message.latency", "2"], "--message.latency"),
+        (["train", "--out", "x", "--topology", "metta"], "did you mean 'meta'"),
+        (["train", "--out", "x", "--critic", "mpl"], "did you mean 'mlp'"),
+        (["train", "--out", "x", "--method", "metta"], "did you mean 'meta'"),
+        (
+            ["train", "--out", "x", "--method", "meta", "--topology", "full"],
+            "give one or the other",
+        ),
+        (
+            ["train", "--out", "x", "--seeds", "0", "1", "2"],
+            "too many for --seeds; it says how many",
+        ),
+        (["train", "--out", "x", "--learner.hidden", "8", "16"], "'16' is one value too many"),
+        (["train", "--meta.blend-intermediate", "maybe"], "is true or false, not 'maybe'"),
+        (["train", "--meta.no-blend-intermediat"], "did you mean --meta.no-blend-intermediate?"),
+        (["sweep"], "RECIPE"),
+        (["sweep", "no/such/place"], "no/such/place does not exist"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_gets_exactly_one_line(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("mgtopo: error: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "blend", "share"),
+    [
+        ("--meta.blend-intermediate false --learner.share_parameters TRUE", False, True),
+        ("--meta.blend-intermediate=false --no-learner.share-parameters", False, False),
+        ("--no-meta.blend-intermediate --learner.share-parameters --debug false", False, True),
+        ("--meta.no-blend-intermediate --debug", False, False),
+        ("--meta.no-blend-intermediate false --distributed=false", True, False),
+    ],
+)
+def test_yes_and_no_in_any_words(words: str, blend: bool, share: bool) -> None:
+    command = cli.parse(["train", "--out", "x", *words.split()])
+    assert command.experiment.meta.blend_intermediate is blend
+    assert command.experiment.learner.share_parameters is share
+    assert command.debug == words.endswith("--debug") and not command.distributed
+    assert cli.parse(["watch", "--greedy", "true"]).run == Path("true")  # a folder's name
+
+
+def test_our_own_checks_speak_without_the_parsers_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--out", "x", "--learner.discount", "2"]) == 2
+    assert capsys.readouterr().err == "mgtopo: error: learner.discount must lie in [0, 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0"], "toy_public/none: seeds must be at least 1"),
+        (["--episodes", "15"], "episodes (15) must be a multiple of chunk_episodes (10)"),
+        (["--set", "learner.hiden=3"], "did you mean 'learner.hidden'"),
+        (["--set", "learner.hidden"], "NAME=VALUE"),
+        (["--set", "learner.hidden=big"], "learner.hidden must be of type int, not 'big'"),
+    ],
+)
+def test_bad_overrides_of_a_recipe(
+    recipe: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sweep", str(recipe), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert [path.name for path in recipe.iterdir()] == ["recipe.toml"]
+
+
+def test_a_misspelt_task_is_refused_before_the_first_run(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(configs: list[Config]) -> None:
+        assert [config.experiment.task for config in configs] == ["toy_public"] * 2
+        raise ConfigError("unknown task")
+
+    monkeypatch.setattr(running, "check_tasks", refuse)
+    assert cli.main(["sweep", str(recipe)]) == 2
+    assert capsys.readouterr().err == "mgtopo: error: unknown task\n"
+    assert not (recipe / "results").exists()
+
+
+def test_an_unexpected_error_is_one_line_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode(self: object) -> int:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(cli.MethodsCommand, "do", explode)
+    assert cli.main(["methods"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "mgtopo: error: RuntimeError: first second (MGTOPO_DEBUG=1 shows the traceback)"
+    monkeypatch.setenv("MGTOPO_DEBUG", "1")
+    assert cli.main(["methods"]) == 1
+    assert "Traceback" in capsys.readouterr().err
