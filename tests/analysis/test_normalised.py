@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax_mpe
@@ -12,6 +14,7 @@ import pytest
 from jax_mpe import experts
 from synthetic_runs import write_run
 
+from purejax_mgtopo.analysis import normalised
 from purejax_mgtopo.analysis.figures import Curve, draw
 from purejax_mgtopo.analysis.normalised import (
     normalised_band,
@@ -57,6 +60,20 @@ def test_without_a_scale_there_is_no_score(task: str) -> None:
     assert np.isnan(normalised_score(task, [1.0, 2.0])).all()
     assert np.isnan(returns_at(task, [0.0, 1.0])).all()
     assert np.isnan(normalised_interval(task, Interval(1.0, 0.0, 2.0)).point)
+
+
+def test_a_scale_that_does_not_grow_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experts").mkdir()
+    ends = {"rises": (-3, 1), "level": (2, 2), "falls": (4, 1)}
+    document = {"tasks": {n: {"random": low, "expert": high} for n, (low, high) in ends.items()}}
+    (tmp_path / "experts" / "scales.json").write_text(json.dumps(document))
+    places: list[str | None] = [str(tmp_path / "__init__.py"), None]
+    specs = [SimpleNamespace(origin=place) for place in places]
+    for spec, found in (*zip(specs, ({"rises": (-3, 1)}, {}), strict=True), (None, {})):
+        monkeypatch.setattr(normalised, "find_spec", lambda name, spec=spec: spec)
+        assert normalised._ends.__wrapped__() == found
 
 
 def test_figures_have_a_second_axis_where_there_is_a_scale() -> None:

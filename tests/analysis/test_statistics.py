@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import product
 
 import numpy as np
@@ -212,6 +213,9 @@ def test_what_is_not_said_is_2000_resamples_95_percent_and_seed_0():
     ):
         assert run() == run(**stated)
         assert run() != run(**stated | {"rng": 1})
+    for function in (stratified_bootstrap, improvement_interval, curve_interval):
+        defaults = inspect.signature(function).parameters
+        assert {name: defaults[name].default for name in stated} == stated
 
 
 def test_single_precision_is_averaged_in_double():

@@ -29,6 +29,13 @@ def test_tasks_are_values():
     assert hash(one) == hash(same)
     assert one != jax_mpe.make("navigation_N3_l3")
     assert jax_mpe.make("toy_public") != jax_mpe.make("toy_crossed_goals")
+    for task, name in (
+        (jax_mpe.Navigation(), "navigation_N3_l3"),
+        (jax_mpe.Push(), "push_N3"),
+        (jax_mpe.PredatorPrey(), "predator_prey_N3_l3"),
+        (jax_mpe.Reference(), "reference_N3"),
+    ):
+        assert task == jax_mpe.make(name)
     traces = []
 
     def width(env, key):
