@@ -140,7 +140,8 @@ class Ledger:
         if self._record.keeps_final and not all(map(math.isnan, means.values())):
             self._record.event("final", wave=wave.index, episode=report.episode, **means)
         returns = columns["return_sampled"][finite]
-        return float(interquartile_mean(returns)) if finite.any() else -math.inf
+        returns = returns[np.isfinite(returns)]  # parameters that never were tell nothing
+        return float(interquartile_mean(returns)) if len(returns) else -math.inf
 
 
 class Speed:
