@@ -58,8 +58,18 @@ def outcome(method, seed=0):
     return made, states, measures
 
 
-@pytest.mark.parametrize("messages", ["lstm", "commnet"])
-@pytest.mark.parametrize("topology", RULES)
+@pytest.mark.parametrize(
+    ("topology", "messages"),
+    [
+        *((rule, "lstm") for rule in RULES),
+        *(
+            pytest.param(
+                rule, "commnet", marks=() if rule in ("full", "meta") else pytest.mark.slow
+            )
+            for rule in RULES
+        ),
+    ],
+)
 def test_every_pair_runs_and_moves_what_it_should(topology, messages):
     """A result that is dropped, a rule that never learns, NaN, a replay that is not written."""
     made, (start, first, second), measures = outcome(f"{topology}+{messages}")

@@ -35,7 +35,10 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.population.population import Population
 
 
-@pytest.mark.parametrize("case", range(24))
+@pytest.mark.parametrize(
+    "case",
+    [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 20)), *range(20, 24)],
+)
 def test_a_flipped_bit_anywhere_is_found(
     population: Population, run: Path, case: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

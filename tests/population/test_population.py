@@ -82,7 +82,7 @@ def test_the_same_seeds_twice_are_identical(three) -> None:
             np.testing.assert_array_equal(a.training[name], b.training[name])
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_seed_alone_equals_the_seed_among_others(three, seed: int) -> None:
     """Bitwise, all state and all metrics."""
     _, state, reports = three
@@ -291,6 +291,7 @@ def test_compiles_once() -> None:
     assert compiled == []
 
 
+@pytest.mark.slow  # four programs
 def test_vmap_and_map_agree() -> None:
     """Both seed axes give the same numbers, to float tolerance.
 

@@ -27,7 +27,7 @@ def with_setting(method: str, name: str, value: Any) -> Pieces:
     return pieces(method, *((n.replace(".", "__"), v) for n, v in changes.items()))
 
 
-CHIEF = {"play", "critic", "policy", "learn"}
+CHIEF = {"play", "policy"}
 """What is looked at besides what a setting moves, where there is no time for all."""
 
 

@@ -27,7 +27,7 @@ def slow(name):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [slow(n) if n in SAME else n for n in SCALED])
+@pytest.mark.parametrize("name", [slow(n) if n in SAME or "_N6" in n else n for n in SCALED])
 def test_the_expert_beats_random_actions_by_far(name):
     task = jax_mpe.make(name)
     keys = jax.random.split(jax.random.key(11), 24)

@@ -153,6 +153,7 @@ sys.exit(main(sys.argv[1:]))
 """The command, which gets a kill -9 where the second wave is evaluated and not saved."""
 
 
+@pytest.mark.slow  # a program of its own, twice; the same without one is in test_run_goes_on.py
 def test_killed_between_evaluation_and_checkpoint_of_a_later_wave(tmp_path: Path) -> None:
     """Each of three waves is evaluated once, at the same episode."""
     once = flags(
