@@ -51,6 +51,12 @@ def test_runs_are_tasks_times_methods_with_layers(tmp_path: Path) -> None:
     assert runs["toy_public/stgs+commnet"].folder == Path("toy_public", "stgs+commnet")
 
 
+def test_tables_lie_within_tables(tmp_path: Path) -> None:
+    text = 'tasks = ["toy_public"]\nmethods = ["i2c"]\n[config.member.i2c]\norder = "released"\n'
+    (run,) = load_recipe(write(tmp_path / "study", text)).runs()
+    assert run.config.experiment.member.i2c.order == "released"
+
+
 def test_a_file_or_its_folder(tmp_path: Path) -> None:
     folder = write(tmp_path / "study", FULL)
     assert load_recipe(folder) == load_recipe(folder / "recipe.toml")

@@ -67,6 +67,8 @@ def test_a_wave_evaluated_once_is_resumed_though_its_checkpoint_never_came(tmp_p
         tmp_path / "b/metrics.parquet"
     ).read_bytes()
     assert told(tmp_path / "a") == told(tmp_path / "b")
+    events = record.read_events(tmp_path / "b")
+    assert [event["wave"] for event in events if event["event"] == "resumed"] == [1]
 
 
 def test_a_checkpoint_that_is_due_waits_for_no_evaluation(tmp_path: Path) -> None:
