@@ -119,7 +119,6 @@ class Checkpoints:
         return checkpoint_managers.CheckpointManager(
             self.folder.absolute(),
             options=checkpoint_managers.CheckpointManagerOptions(
-                preservation_policy=self._keep,
                 cleanup_tmp_directories=True,
                 create=True,
                 async_options=ocp.AsyncOptions(
@@ -168,6 +167,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 self._manager.check_for_errors()
             self._note(step)
+            self._prune()
         if wait:
             noting, self._noting = self._noting, []
             with clear_disk_errors(self.folder):
@@ -208,8 +208,7 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
             self._manager.close()
-        if self._saved and jax.process_index() == 0:  # who only reads removes nothing
-            self._keep.prune(self.folder)
+        self._prune()
 
     def complete(self, episode: int) -> bool:
         """Whether the checkpoint of that episode exists, whole and sound; saves are atomic."""
@@ -220,6 +219,7 @@ class Checkpoints:
                 check_lineage(self.folder, read_meta(path), self._population, self._wave)
                 if not noted:
                     read_arrays(path, array_names(path))
+                    self._note(episode)  # nobody knows it to survive a loss of power
                 sound = True
         return agreed(sound)
 
@@ -300,6 +300,10 @@ class Checkpoints:
         if jax.process_index() == 0:
             future = self._writer.submit(note_files, self.folder / str(step))
             self._noting.append((step, future))
+
+    def _prune(self) -> None:
+        if self._saved and jax.process_index() == 0:  # who only reads removes nothing
+            self._keep.prune(self.folder)
 
     def _relaned(self, saved: int, array: jax.Array) -> jax.Array:
         """An array [saved lanes, ...] for this population's lanes and devices; idle ones repeat a saved one."""

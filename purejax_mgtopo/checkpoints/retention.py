@@ -7,9 +7,10 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from purejax_mgtopo.checkpoints.stored import BadCheckpoint, files_note, latest_steps, read_meta
+
+REMOVED = ".removed"
 
 
 class LatestAndBest:
@@ -27,20 +28,22 @@ class LatestAndBest:
                 if self.durable is None and files_note(path).exists():
                     self.durable = int(path.name)
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any = None) -> list[bool]:
-        """Orbax asks after each save, the new one among them."""
-        kept = self._kept([checkpoint.step for checkpoint in checkpoints])
-        return [checkpoint.step in kept for checkpoint in checkpoints]
-
     def prune(self, folder: Path) -> None:
-        """Remove what stayed only until a later one was durable."""
-        paths = {int(path.name): path for path in latest_steps(folder)}
-        for step in paths.keys() - self._kept(list(paths)):
-            shutil.rmtree(paths[step], ignore_errors=True)
-            with contextlib.suppress(OSError):
-                files_note(paths[step]).unlink(missing_ok=True)
+        """Remove what need not stay.
 
-    def _kept(self, steps: Sequence[int]) -> set[int]:
+        It is renamed to ``<episode>.removed`` first: where its removal ends half-way, what is left is not taken for a
+        checkpoint that is damaged, and goes the next time.
+        """
+        paths = {int(path.name): path for path in latest_steps(folder)}
+        for step in paths.keys() - self.kept(list(paths)):
+            with contextlib.suppress(OSError):
+                paths[step].rename(paths[step].with_name(f"{step}{REMOVED}"))
+                files_note(paths[step]).unlink(missing_ok=True)
+        for leftover in folder.glob(f"*{REMOVED}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def kept(self, steps: Sequence[int]) -> set[int]:
+        """Those of these that stay."""
         steps = sorted(steps)
         finite = [step for step in steps if math.isfinite(self.scores.get(step, math.nan))]
         kept = {*steps[-self._latest :], *sorted(finite, key=self.scores.__getitem__)[-1:]}

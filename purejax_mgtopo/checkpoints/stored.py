@@ -126,10 +126,13 @@ def is_whole(path: Path) -> bool:
 
 
 def lacks_its_end(folder: Path, episodes: int) -> bool:
-    """Whether a wave in the checkpoints' `folder` has some, but not that of its last episode, whole."""
-    return any(
-        latest_steps(wave) and not is_whole(wave / str(episodes)) for wave in wave_folders(folder)
-    )
+    """Whether a wave in the checkpoints' `folder` has some, but not that of its last episode, whole and durable."""
+
+    def has_it(wave: Path) -> bool:
+        last = wave / str(episodes)
+        return files_note(last).exists() and is_whole(last)
+
+    return any(latest_steps(wave) and not has_it(wave) for wave in wave_folders(folder))
 
 
 def verify(folder: Path) -> Iterator[Finding]:

@@ -92,21 +92,15 @@ def test_file_systems_that_do_not_sync_folders_are_lived_with(
     assert (tmp_path / "a" / "b").is_dir()
 
 
-class Step:
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-
 def test_the_latest_durable_one_stays_until_a_later_one_is(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         (tmp_path / str(step)).mkdir()
     keep = LatestAndBest(tmp_path, 1)
-    steps = [Step(1), Step(2), Step(3)]
-    assert keep.should_preserve(steps) == [False, False, True]
+    assert keep.kept([1, 2, 3]) == {3}
     keep.durable = 2
-    assert keep.should_preserve(steps) == [False, True, True]
+    assert keep.kept([1, 2, 3]) == {2, 3}
     keep.durable = 3
-    assert keep.should_preserve(steps) == [False, False, True]
+    assert keep.kept([1, 2, 3]) == {3}
     files_note(tmp_path / "1").write_text("")
     keep.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3"]
@@ -118,8 +112,4 @@ def test_a_later_process_knows_the_durable_one_by_its_note(tmp_path: Path) -> No
     (tmp_path / "2" / "meta").mkdir()
     (tmp_path / "2" / "meta" / "metadata").write_text(json.dumps(sealed({"score": None})))
     files_note(tmp_path / "2").write_text("")
-    assert LatestAndBest(tmp_path, 1).should_preserve([Step(1), Step(2), Step(3)]) == [
-        False,
-        True,
-        True,
-    ]
+    assert LatestAndBest(tmp_path, 1).kept([1, 2, 3]) == {2, 3}

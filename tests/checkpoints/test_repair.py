@@ -10,6 +10,7 @@ from fake_population import FakePopulation, FakeStore, Notes, small
 from resume_cases import Stopping, same_run, tiny
 from stand_ins import resume, stand_ins, train
 
+from purejax_mgtopo.checkpoints.stored import files_note
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli import running
 from purejax_mgtopo.errors import RunError
@@ -62,6 +63,20 @@ def test_a_finished_run_makes_its_last_checkpoint_again(
     result = resume(run, reporter=Notes(), population=lambda config: population)
     assert not result.interrupted and status(run) is Status.FINISHED
     same_run(finished_run, run)
+    with pytest.raises(RunError, match="nothing to resume"):
+        resume(run, reporter=Notes(), population=lambda config: population)
+
+
+def test_a_last_checkpoint_that_nobody_knows_to_be_durable_is_made_so(
+    population: Population, finished_run: Path, run: Path
+) -> None:
+    """A disk refused to sync it: the run said so, and that `mgtopo resume` mends it."""
+    files_note(wave(run) / "12").unlink()
+    result = resume(run, reporter=Notes(), population=lambda config: population)
+    assert not result.interrupted and status(run) is Status.FINISHED
+    assert files_note(wave(run) / "12").read_bytes() == (
+        files_note(wave(finished_run) / "12").read_bytes()
+    )
     with pytest.raises(RunError, match="nothing to resume"):
         resume(run, reporter=Notes(), population=lambda config: population)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from purejax_mgtopo.checkpoints.retention import LatestAndBest
-from purejax_mgtopo.checkpoints.stored import BadCheckpoint, check_files, note_files
+from purejax_mgtopo.checkpoints.stored import (
+    BadCheckpoint,
+    check_files,
+    files_note,
+    latest_steps,
+    note_files,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,9 +31,42 @@ def test_the_highest_score_stays(tmp_path: Path, scores: dict, kept: list[int]) 
     """The worst one would be kept as the best."""
     policy = LatestAndBest(tmp_path, latest=1)
     policy.scores |= scores
-    steps = [SimpleNamespace(step=step) for step in scores]
-    preserved = policy.should_preserve(steps)
-    assert [step for step, stays in zip(scores, preserved, strict=True) if stays] == kept
+    assert sorted(policy.kept(list(scores))) == kept
+
+
+@pytest.mark.parametrize("fails", ["after the first file", "at once"])
+def test_what_is_half_removed_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A disk refuses in the midst of it, or a kill comes: what is left would be called damaged."""
+    for step in (1, 2):
+        for name in ("a", "b"):
+            (tmp_path / str(step)).mkdir(exist_ok=True)
+            (tmp_path / str(step) / name).write_text(name)
+        note_files(tmp_path / str(step))
+
+    def half(folder: Path, ignore_errors: bool = False) -> None:
+        if fails != "at once":
+            (folder / "a").unlink()
+        if not ignore_errors:
+            raise OSError(errno.EROFS, "no")
+
+    def refused(old: Path, new: Path) -> None:
+        raise OSError(errno.EROFS, "no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "rmtree", half)
+        if fails == "at once":
+            broken.setattr(Path, "rename", refused)
+        LatestAndBest(tmp_path, latest=1).prune(tmp_path)
+    left = latest_steps(tmp_path)
+    assert [path.name for path in left] == (["2", "1"] if fails == "at once" else ["2"])
+    assert all(check_files(path) for path in left)
+    LatestAndBest(tmp_path, latest=1).prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "2",
+        files_note(tmp_path / "2").name,
+    ]
 
 
 def test_a_file_that_changed_is_named(tmp_path: Path) -> None:
