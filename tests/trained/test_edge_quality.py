@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from stand_ins import train
+from trained_cases import TINY
 
 from purejax_mgtopo.cli.tables import assessment_table, console
 from purejax_mgtopo.config import Config, override
@@ -18,29 +19,13 @@ from purejax_mgtopo.report.report import build_report
 from purejax_mgtopo.trained.assess import assess
 from purejax_mgtopo.trained.table import write_table
 
-TINY = {
-    "task": "toy_follow_holder",
-    "topology": "full",
-    "seeds": 2,
-    "episodes": 2,
-    "updates_per_iteration": 2,
-    "chunk_episodes": 2,
-    "evaluation.every": 2,
-    "evaluation.episodes": 2,
-    "evaluation.final_episodes": 4,
-    "learner.hidden": 8,
-    "learner.batch_size": 8,
-    "learner.replay_transitions": 150,
-    "learner.warmup_episodes": 3,
-    "seed_axis": "map",
-    "wandb": "off",
-}
+TOY = TINY | {"task": "toy_follow_holder", "topology": "full", "first_seed": 0}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quality") / "full"
-    train(override(Config(), TINY), folder)
+    train(override(Config(), TOY), folder)
     return folder
 
 
@@ -50,7 +35,7 @@ def test_everybody_hears_everybody_and_one_edge_of_six_is_right(run: Path) -> No
         np.testing.assert_allclose(table[f"edge_precision{end}"].to_numpy(), 1 / 6, rtol=1e-5)
         np.testing.assert_allclose(table[f"edge_recall{end}"].to_numpy(), 1.0)
     evaluation = list(read_metrics([run / "metrics.parquet"]))[-1]
-    row = evaluation_row(evaluation, override(Config(), TINY).experiment)
+    row = evaluation_row(evaluation, override(Config(), TOY).experiment)
     assert row["metrics/edge_precision"] == pytest.approx(1 / 6)
     assert row["metrics/edge_recall_greedy"] == 1
     report = build_report([run], episodes=False)

@@ -9,39 +9,12 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from stand_ins import train
 
 from purejax_mgtopo.algorithm.types import Mode
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.trained import watch
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.trained.play import play_episode
-
-TINY = {
-    "task": "navigation_N3_l3",
-    "seeds": 2,
-    "first_seed": 4,
-    "episodes": 2,
-    "updates_per_iteration": 2,
-    "chunk_episodes": 2,
-    "evaluation.every": 2,
-    "evaluation.episodes": 2,
-    "evaluation.final_episodes": 4,
-    "learner.hidden": 8,
-    "learner.batch_size": 8,
-    "learner.replay_transitions": 150,
-    "learner.warmup_episodes": 3,
-    "seed_axis": "map",
-}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two seeds, 4 and 5."""
-    target = tmp_path_factory.mktemp("runs") / "tiny"
-    train(override(Config(with_method(Experiment(), "reinforce")), TINY), target)
-    return target
 
 
 @pytest.fixture
@@ -53,28 +26,28 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list:
     return seen
 
 
-def test_writes_a_picture_and_an_animation_into_the_run(folder, capsys) -> None:
-    assert cli.main(["watch", str(folder)]) == 0
+def test_writes_a_picture_and_an_animation_into_the_run(run, capsys) -> None:
+    assert cli.main(["watch", str(run)]) == 0
     names = ["seed4_episode0.png", "seed4_episode0.gif"]
     shown = capsys.readouterr().out.split()
-    assert [Path(word) for word in shown[1::2]] == [folder / "figures" / name for name in names]
+    assert [Path(word) for word in shown[1::2]] == [run / "figures" / name for name in names]
     assert Image.open(shown[1]).format == "PNG"
     assert Image.open(shown[3]).n_frames == 26
 
 
-def test_the_files_can_be_named(folder, tmp_path) -> None:
-    assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "navigation"]) == 0
+def test_the_files_can_be_named(run, tmp_path) -> None:
+    assert cli.main(["watch", str(run), "--out", str(tmp_path), "--name", "navigation"]) == 0
     assert sorted(os.listdir(tmp_path)) == ["navigation.gif", "navigation.png"]
 
 
-def test_draws_what_the_named_seeds_networks_do(folder, tmp_path, recorded) -> None:
+def test_draws_what_the_named_seeds_networks_do(run, tmp_path, recorded) -> None:
     words = ["--seed", "5", "--greedy", "--episode-seed", "7", "--out", str(tmp_path / "new")]
-    assert cli.main(["watch", str(folder), *words]) == 0
+    assert cli.main(["watch", str(run), *words]) == 0
     assert sorted(os.listdir(tmp_path / "new")) == [
         "seed5_episode7_greedy.gif",
         "seed5_episode7_greedy.png",
     ]
-    trained = load_trained(folder)
+    trained = load_trained(run)
     networks = jax.tree.map(lambda leaf: leaf[1], trained.networks)
     expected = play_episode(trained.algorithm, networks, 7, Mode.EVAL_GREEDY)
     (drawn,) = recorded
@@ -94,15 +67,15 @@ def test_draws_what_the_named_seeds_networks_do(folder, tmp_path, recorded) -> N
         ([], 2, ""),
     ],
 )
-def test_bad_input_is_one_line(folder, tmp_path, capsys, words, code, said) -> None:
-    words = [word.replace("RUN", str(folder)).replace("TMP", str(tmp_path)) for word in words]
+def test_bad_input_is_one_line(run, tmp_path, capsys, words, code, said) -> None:
+    words = [word.replace("RUN", str(run)).replace("TMP", str(tmp_path)) for word in words]
     assert cli.main(["watch", *words]) == code
     shown = capsys.readouterr()
     (line,) = shown.err.splitlines()
     assert said in line and shown.out == ""
 
 
-def test_a_diverged_seed_is_named(folder, tmp_path, capsys, monkeypatch) -> None:
+def test_a_diverged_seed_is_named(run, tmp_path, capsys, monkeypatch) -> None:
     def poisoned(*args):
         trained = load_trained(*args)
         poison = jax.tree.map(lambda leaf: leaf * np.nan, trained.networks.learner.policy)
@@ -111,17 +84,17 @@ def test_a_diverged_seed_is_named(folder, tmp_path, capsys, monkeypatch) -> None
         return trained
 
     monkeypatch.setattr(watch, "load_trained", poisoned)
-    assert cli.main(["watch", str(folder), "--out", str(tmp_path)]) == 1
+    assert cli.main(["watch", str(run), "--out", str(tmp_path)]) == 1
     assert "seed 4" in capsys.readouterr().err and os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_files_of_somebody_else_are_left_alone(folder, tmp_path, capsys, suffix: str) -> None:
+def test_files_of_somebody_else_are_left_alone(run, tmp_path, capsys, suffix: str) -> None:
     target = tmp_path / f"mine{suffix}"
     target.write_bytes(b"mine")
-    assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "mine"]) == 1
+    assert cli.main(["watch", str(run), "--out", str(tmp_path), "--name", "mine"]) == 1
     assert "holds something else already" in capsys.readouterr().err
     assert target.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [target]
     target.unlink()
     for _ in range(2):  # the second time over our own
-        assert cli.main(["watch", str(folder), "--out", str(tmp_path), "--name", "mine"]) == 0
+        assert cli.main(["watch", str(run), "--out", str(tmp_path), "--name", "mine"]) == 0
