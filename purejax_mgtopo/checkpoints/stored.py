@@ -163,7 +163,12 @@ def note_files(path: Path) -> None:
     except FileNotFoundError:  # newer ones have pushed it out already
         return
     if path.exists():
-        write_atomically(files_note(path), document.encode())
+        try:
+            write_atomically(files_note(path), document.encode())
+        except OSError:  # it may stand there, and nobody knows for how long
+            with contextlib.suppress(OSError):
+                files_note(path).unlink(missing_ok=True)
+            raise
 
 
 def check_files(path: Path) -> bool:

@@ -84,6 +84,19 @@ def test_counterfactual_values_equal_one_call_for_each_agent():
         np.testing.assert_allclose(values[i], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_critic_is_data_to_a_part_that_asks_it():
+    """A part's loss must not move the critic; the action it asks about is differentiated."""
+    made, learner, _, _, window = parts()
+    observation = window.observation[:, 0]
+
+    def asked(critic, action):
+        return jnp.sum(made.maddpg.value(critic, observation, action))
+
+    critic, action = jit(jax.grad(asked, argnums=(0, 1)))(learner.critic, window.action)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(critic))
+    assert np.any(action)
+
+
 def test_the_target_bootstraps_everywhere_with_target_networks():
     """Online parameters, o for o', a zero value at the time limit, a missing discount."""
     made, _, _, target, window = parts()

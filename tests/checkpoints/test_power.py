@@ -12,7 +12,7 @@ from resume_cases import tiny
 
 from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 from purejax_mgtopo.checkpoints.retention import LatestAndBest
-from purejax_mgtopo.checkpoints.stored import files_note, latest_steps, sealed
+from purejax_mgtopo.checkpoints.stored import files_note, latest_steps, note_files, sealed
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.records import files
@@ -76,6 +76,22 @@ def test_a_checkpoint_that_cannot_be_synced_is_not_saved(
         store.close()
     assert "\n" not in str(error.value)
     assert not files_note(tmp_path / "0").exists()
+
+
+def test_a_note_that_cannot_be_synced_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would tell the next process that the checkpoint is durable."""
+    (tmp_path / "12").mkdir()
+
+    def refused(path: Path) -> None:
+        if path == tmp_path and files_note(tmp_path / "12").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "sync", refused)
+    with pytest.raises(OSError, match="No space left"):
+        note_files(tmp_path / "12")
+    assert not files_note(tmp_path / "12").exists()
 
 
 def test_file_systems_that_do_not_sync_folders_are_lived_with(

@@ -162,7 +162,7 @@ class Redirected(Interpreter, abc.ABC):
         moment = replace(moment, tape=own)
         if moment.mode is Mode.IMAGINED:
             return super().hear(params, acting, seen, gates, moment)  # type: ignore[safe-super]
-        edges = jax.lax.stop_gradient(self.instead(gates.decision, numbers))
+        edges = self.instead(gates.decision, numbers)
         delivering = arriving(replace(gates, decision=edges), seen)
         heard = super().hear(params, acting, seen, delivering, moment)  # type: ignore[safe-super]
         return heard._replace(edges=edges)
