@@ -204,12 +204,13 @@ class ResumeCommand(TrainingCommand):
         if is_run(self.run):
             return self._resume(self.run)
         from purejax_mgtopo.cli.tables import note
+        from purejax_mgtopo.records.events import ends_unsaved
         from purejax_mgtopo.records.record import Status as State
         from purejax_mgtopo.records.record import find_runs, read_config, status
         from purejax_mgtopo.training.stop import heard
 
         runs, asked = find_runs([self.run]), self.episodes or 0
-        done = [run for run in runs if status(run) is State.FINISHED]
+        done = [run for run in runs if status(run) is State.FINISHED and not ends_unsaved(run)]
         done = [run for run in done if read_config(run).experiment.episodes >= asked]
         if len(done) == len(runs):
             raise RunError(f"all runs in {self.run} are finished; there is nothing to resume")

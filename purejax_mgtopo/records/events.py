@@ -58,6 +58,19 @@ def saved_waves(events: Iterator[dict[str, Any]]) -> set[int]:
             wave = event.get("wave", 0)
             saved |= begun & {wave} | {other for other in begun if other < wave}
             begun.add(wave)
+        elif event.get("event") == "unsaved":
+            begun.discard(event.get("wave", 0))
         elif event.get("event") in ("interrupted", "end"):
             saved |= begun
     return saved
+
+
+def ends_unsaved(folder: Path) -> bool:
+    """Whether the last checkpoint of some wave could not be saved, as the run has said."""
+    unsaved: set[int] = set()
+    for event in read_events(folder):
+        if event.get("event") == "unsaved":
+            unsaved.add(event.get("wave", 0))
+        elif event.get("event") == "checkpoint":
+            unsaved.discard(event.get("wave", 0))
+    return bool(unsaved)

@@ -153,9 +153,8 @@ class Loop:
             found = store.restore() if self._resume else None
             if self._resume:
                 self._take_up(wave, found)
-            if (
-                stop.requested_anywhere
-            ):  # in the last chunk of the wave before, or while this one was prepared
+            # In the last chunk of the wave before, or while this one was prepared.
+            if stop.requested_anywhere:
                 return
             state = population.init(wave) if found is None else found.state
             watchdog.beat()
@@ -182,7 +181,7 @@ class Loop:
             with contextlib.suppress(Exception):  # the first error is the one to hear of
                 store.close(alone=True)
             raise
-        with self._tolerated(), clear_disk_errors(self._record.folder):
+        with self._tolerated(wave), clear_disk_errors(self._record.folder):
             store.close()
         self._unsaved = self._unsaved or self._failed_save
 
@@ -231,13 +230,12 @@ class Loop:
         )
         self._hope |= finished and alive
         ending = ending or self._hopeless
-        with self._tolerated():
+        with self._tolerated(wave):
             store.settle()
             if finished or ending or due:
                 self._record.flush()  # a checkpoint never knows of more than the records do
-                scores = gathered[
-                    np.isfinite(gathered[:, 2]), 2
-                ]  # of processes with seeds that are finite
+                # Of processes with seeds that are finite.
+                scores = gathered[np.isfinite(gathered[:, 2]), 2]
                 store.records = self._record.proof()
                 store.save(state, float(np.mean(scores) if len(scores) else gathered[0, 2]))
                 self._record.event(
@@ -250,7 +248,7 @@ class Loop:
         return ending
 
     @contextlib.contextmanager
-    def _tolerated(self) -> Iterator[None]:
+    def _tolerated(self, wave: Wave) -> Iterator[None]:
         """Go on after a checkpoint that cannot be written, if that is what the user wants."""
         try:
             yield
@@ -258,6 +256,8 @@ class Loop:
             if self._config.means.checkpoint.on_error == "stop":
                 raise
             self._saved, self._failed_save = time.monotonic(), str(error)
+            with contextlib.suppress(RunError):  # as when the disk is full
+                self._record.event("unsaved", wave=wave.index, episode=self._ledger.episode)
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
     def _finish(self, stop: StopRequest) -> RunResult:

@@ -17,6 +17,7 @@ from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
 from purejax_mgtopo.population.waves import Wave
+from purejax_mgtopo.records.events import ends_unsaved
 from purejax_mgtopo.records.fingerprint import in_common
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
@@ -224,11 +225,12 @@ def extended(config: Config, folder: Path, episodes: int) -> Config:
 
 
 def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
-    """A finished run is taken up again only where its last checkpoint is damaged, to be made once more."""
+    """A finished run is taken up again only where its last checkpoint was never saved or is damaged, to make it."""
     from purejax_mgtopo.checkpoints.stored import lacks_its_end
 
     found = status(folder)
-    if found is Status.FINISHED and not lacks_its_end(folder / CHECKPOINTS, episodes):
+    lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)
+    if found is Status.FINISHED and not lacking:
         raise RunError(
             f"{folder} holds a finished run; there is nothing to resume (--episodes N extends it to N)"
         )

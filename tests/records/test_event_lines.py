@@ -83,17 +83,24 @@ def by_hand(events: list[dict[str, Any]]) -> set[int]:
             continue
         wave = event.get("wave", 0)
         later = events[at + 1 :]
-        if any(
-            other["event"] in ("interrupted", "end")
-            or (other["event"] == "checkpoint" and other.get("wave", 0) >= wave)
+        told = [
+            other["event"] != "unsaved"
             for other in later
-        ):
+            if other["event"] in ("interrupted", "end")
+            or (other["event"] == "checkpoint" and other.get("wave", 0) >= wave)
+            or (other["event"] == "unsaved" and other.get("wave", 0) == wave)
+        ]
+        if told and told[0]:
             saved.add(wave)
     return saved
 
 
 def checkpoint(wave: int) -> dict[str, Any]:
     return {"event": "checkpoint", "wave": wave}
+
+
+def unsaved(wave: int) -> dict[str, Any]:
+    return {"event": "unsaved", "wave": wave}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,10 @@ def checkpoint(wave: int) -> dict[str, Any]:
         [checkpoint(0), {"event": "end"}, checkpoint(1), {"event": "evaluation"}],
         [{"event": "end"}, checkpoint(3)],
         [checkpoint(0), checkpoint(0), checkpoint(1), checkpoint(2), checkpoint(2)],
+        [checkpoint(0), unsaved(0), checkpoint(0), unsaved(0), {"event": "end"}],
+        [checkpoint(0), unsaved(0), checkpoint(0), {"event": "end"}],
+        [checkpoint(0), checkpoint(0), unsaved(0), {"event": "end"}],
+        [checkpoint(0), checkpoint(1), unsaved(1), {"event": "interrupted"}],
     ],
 )
 def test_waves_are_saved_by_what_came_after(events: list[dict[str, Any]]) -> None:

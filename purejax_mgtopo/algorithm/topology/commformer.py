@@ -68,11 +68,11 @@ class LearnedGraph(Rule):
         alpha = jnp.broadcast_to(acting, (*batch, *self.tape_shape))
         probability = jax.nn.softmax(jax.lax.stop_gradient(alpha), axis=-1)
         if moment.mode in (Mode.EVAL_SAMPLED, Mode.EVAL_GREEDY):
-            return Gates(probability, self.largest(jax.lax.stop_gradient(alpha))), moment.carry
+            return Gates(probability, self.largest(alpha)), moment.carry
         tiny = jnp.finfo(moment.tape.dtype).tiny
         noisy = alpha - jnp.log(-jnp.log(jnp.maximum(moment.tape, tiny)))
         soft = jax.nn.softmax(noisy, axis=-1)
-        hard = self.largest(jax.lax.stop_gradient(noisy))
+        hard = self.largest(noisy)
         return Gates(probability, hard + (soft - jax.lax.stop_gradient(soft))), moment.carry
 
     def largest(self, score: Float[Array, "*batch N others"]) -> Float[Array, "*batch N others"]:

@@ -75,6 +75,11 @@ def test_the_decision_has_the_derivative_of_the_softmax():
         np.testing.assert_allclose(jax.grad(worth)(alpha, mode), expected, rtol=1e-4, atol=1e-6)
     assert not np.any(jax.grad(worth)(alpha, Mode.EVAL_SAMPLED))
 
+    def shown(alpha):
+        return jnp.sum(aim * rule.gate(alpha, rows, Moment((), tape, Mode.REPLAY))[0].probability)
+
+    assert not np.any(jax.grad(shown)(alpha))  # what is shown moves nothing
+
 
 def test_alpha_moves_in_its_turn_alone_and_no_more_once_frozen():
     rule, state = rule_of(

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from fake_population import FakePopulation, FakeStore, small
 from resume_cases import Notes
-from stand_ins import stand_ins, train
+from stand_ins import resume, stand_ins, train
 
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli import running
 from purejax_mgtopo.config import CheckpointConfig
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.folders import METRICS
 from purejax_mgtopo.records.record import RunRecord
 
 ON = CheckpointConfig(minutes=0.0, on_error="continue")
@@ -61,6 +62,24 @@ def test_only_the_last_state_matters(options: dict, unsaved: bool, tmp_path: Pat
     config = small(checkpoint=ON)
     result = train(config, tmp_path, reporter=Notes(), population=FakePopulation, store=store)
     assert (result.unsaved is not None) == unsaved and not result.interrupted
+
+
+@pytest.mark.parametrize(("first", "late"), [(0, False), (40, False), (40, True)])
+def test_it_is_resumed_as_it_was_told_and_then_it_is_finished(
+    first: int, late: bool, tmp_path: Path
+) -> None:
+    """Where nothing at all could be saved as well: there was never a checkpoint that could be lost."""
+    config = small(checkpoint=ON)
+    full = FullAt({}, first=first, late=late)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(config, whole, reporter=Notes(), population=FakePopulation, store=FakeStore({}))
+    train(config, run, reporter=Notes(), population=FakePopulation, store=full)
+    roomy = FakeStore({} if first == 0 else full.kept)
+    found = resume(run, reporter=Notes(), population=FakePopulation, store=roomy)
+    assert found.unsaved is None and not found.interrupted
+    assert (run / METRICS).read_bytes() == (whole / METRICS).read_bytes()
+    with pytest.raises(RunError, match="nothing to resume"):
+        resume(run, reporter=Notes(), population=FakePopulation, store=roomy)
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
