@@ -205,16 +205,27 @@ def test_it_is_drawn_and_reported(run: Path, tmp_path: Path) -> None:
     assert "coin+average" in text and '"standing":"best"' in text
 
 
+@pytest.mark.slow
 def test_fit_knows_what_a_seed_of_it_needs(capsys: pytest.CaptureFixture) -> None:
     assert main(["fit", *flags(settings()), "--memory", "8", "--no-burst"]) == 0
     assert "coin+average" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("latency", [0, 1])
+PAIRS = [
+    *(("coin", name) for name in methods.MESSAGES),
+    *((name, "average") for name in methods.TOPOLOGIES),
+]
+
+
 @pytest.mark.parametrize(
-    ("topology", "messages"),
-    [("coin", name) for name in methods.MESSAGES] + [(name, "average") for name in methods.TOPOLOGIES],
-)  # fmt: skip
+    ("topology", "messages", "latency"),
+    [
+        # Each of them once in a hurry.
+        pytest.param(*pair, latency, marks=() if number % 2 == latency else pytest.mark.slow)
+        for number, pair in enumerate(PAIRS)
+        for latency in (0, 1)
+    ],
+)
 def test_either_goes_with_every_other(topology: str, messages: str, latency: int) -> None:
     """An iteration leaves a state of the shapes that it found."""
     changes = {"topology": topology, "messages": messages, "message.latency": latency}

@@ -149,7 +149,14 @@ def test_arena_half_width(agents, width):
     assert jax_mpe.arena_half_width(agents) == pytest.approx(width)
 
 
-@pytest.mark.parametrize("name", ["navigation_N2_l1", "navigation_N3_l3", "navigation_N10_l4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "navigation_N2_l1",
+        "navigation_N3_l3",
+        pytest.param("navigation_N10_l4", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_are_finite_when_agents_coincide(name):
     env = jax_mpe.make(name)
     state, _ = env.reset(jax.random.key(0))

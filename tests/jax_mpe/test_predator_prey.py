@@ -21,6 +21,7 @@ TASKS = (
     "predator_prey_N10_l3",
     "predator_prey_N3_l1@scripted",
 )
+RARE = dict.fromkeys(("predator_prey_N6_l1", "predator_prey_N10_l3"), pytest.mark.slow)
 FIELDS = ("agent_position", "agent_velocity", "prey_position", "prey_velocity", "landmark_position")
 BEFORE, AFTER, ALL = slice(None, -1), slice(1, None), slice(None)
 
@@ -33,7 +34,7 @@ def oracles_prey(env, state):
     return mpe_numpy.scripted_prey_action(state, env.half_width)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=RARE.get(name, ())) for name in TASKS])
 def test_500_episodes_equal_the_oracle_step_by_step(name):
     env = jax_mpe.make(name)
     state, timestep, action = episodes(name)

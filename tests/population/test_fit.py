@@ -54,6 +54,7 @@ def test_nothing_is_compiled_where_all_fits_easily(monkeypatch: pytest.MonkeyPat
     assert (given.config.means.lanes, given.waves) == (4, 2)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_runs_in_waves_as_predicted() -> None:
     two, four = program_bytes(small(), 2), program_bytes(small(), 4)
     assert four.state > two.state > lane_bytes(small()).replay

@@ -114,6 +114,7 @@ def test_replay_gives_each_side_its_own_view(duel, pair):
         assert state.replay.reward.shape == replay.reward.shape
 
 
+@pytest.mark.slow
 def test_both_sides_learn_and_lanes_are_independent():
     told = []
     both = Pairs(SMALL).train(lambda episode, metrics: told.append((episode, metrics)))
@@ -166,6 +167,7 @@ def test_straight_hunters_go_for_the_nearest_prey(duel, pair):
     assert 0.42 < hunted.mean() < 0.58
 
 
+@pytest.mark.slow
 def test_teams_meet_row_by_column(duel):
     pairs = jax.jit(jax.vmap(duel.init))(jax.random.split(jax.random.key(0), 2))
     policies = pairs.predators.learner.policy, pairs.prey.learner.policy

@@ -35,6 +35,7 @@ def test_writes_a_picture_and_an_animation_into_the_run(run, capsys) -> None:
     assert Image.open(shown[3]).n_frames == 26
 
 
+@pytest.mark.slow
 def test_the_files_can_be_named(run, tmp_path) -> None:
     assert cli.main(["watch", str(run), "--out", str(tmp_path), "--name", "navigation"]) == 0
     assert sorted(os.listdir(tmp_path)) == ["navigation.gif", "navigation.png"]
@@ -88,7 +89,7 @@ def test_a_diverged_seed_is_named(run, tmp_path, capsys, monkeypatch) -> None:
     assert "seed 4" in capsys.readouterr().err and os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", [".png", ".gif"])
+@pytest.mark.parametrize("suffix", [".png", pytest.param(".gif", marks=pytest.mark.slow)])
 def test_files_of_somebody_else_are_left_alone(run, tmp_path, capsys, suffix: str) -> None:
     target = tmp_path / f"mine{suffix}"
     target.write_bytes(b"mine")

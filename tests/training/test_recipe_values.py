@@ -114,6 +114,7 @@ def test_no_recipe_is_missing_from_the_wheel() -> None:
         assert target == f"purejax_mgtopo/recipes/{Path(source).parent.name}/{Path(source).name}"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_extended(tmp_path: Path) -> None:
     longer = tiny("none+commnet", episodes=12)
     train(tiny("none+commnet", episodes=8), tmp_path / "extended", reporter=Notes())

@@ -83,6 +83,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, method: str) -
     assert {"clock.episode", "clock.stored", "lanes.alive"} <= set(state)
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(tmp_path: Path) -> None:
     """After every single chunk."""
     population = program(QUICK[1])

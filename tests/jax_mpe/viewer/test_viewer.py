@@ -27,7 +27,10 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "N30" in name else []) for name in TASKS],
+)
 def test_an_arrow_for_each_open_edge_from_sender_to_receiver(name):
     task = make(name)
     recording = record(task)

@@ -131,6 +131,7 @@ class Poisoned(Population):
         return state.replace(lanes=state.lanes.replace(seed=seeds))
 
 
+@pytest.mark.slow
 def test_a_lost_seed_is_not_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where no evaluation has told of its loss."""
     config = tiny("none", episodes=4, **{"evaluation.every": 8})
