@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax_mpe import Snapshot
 from jax_mpe.scenario import Scenario
 from jaxtyping import Array, Float, Integer, Key
@@ -19,7 +21,9 @@ from purejax_mgtopo.config import EvaluationConfig
 
 QUALITIES = ("edge_precision", "edge_recall")
 """Names of what `edge_quality` tells: ratios of sums over all steps of all episodes. With nothing open there is no
-precision, and where no edge is right no recall: NaN, which records keep, and pictures and means leave out."""
+precision, and where no edge is right no recall: `with_nan` makes NaN of them on the host."""
+NOTHING = -1.0
+"""What stands on a device for a ratio of nothing: NaN would end a sound program under JAX_DEBUG_NANS."""
 
 
 COSTS = ("edges_per_step", "messages_per_step", "bits_per_step")
@@ -71,9 +75,19 @@ def edge_quality(counts: dict[str, Float[Array, "*episodes"]]) -> dict[str, Floa
     total = {name: jnp.sum(values) for name, values in counts.items()}
 
     def share(whole: Array) -> Array:
-        return jnp.where(whole > 0, total["both"] / jnp.maximum(whole, 1.0), jnp.nan)
+        return jnp.where(whole > 0, total["both"] / jnp.maximum(whole, 1.0), NOTHING)
 
     return dict(zip(QUALITIES, (share(total["open"]), share(total["right"])), strict=True))
+
+
+def with_nan(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of a device, with NaN for ratios of nothing: records keep it, pictures and means leave it out."""
+    ends = ("", "_greedy")
+    ratios = [f"{name}{end}" for name in QUALITIES for end in ends if f"{name}{end}" in told]
+    return {
+        **told,
+        **{name: np.where(told[name] < 0, np.float32(np.nan), told[name]) for name in ratios},
+    }
 
 
 def evaluation_shapes(agents: int, right: bool = False) -> dict[str, tuple[int, ...]]:

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
-from purejax_mgtopo.algorithm.evaluate import FINAL, evaluate
+from purejax_mgtopo.algorithm.evaluate import FINAL, evaluate, with_nan
 from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
@@ -258,7 +258,7 @@ class Population:
         evaluates, finals = self._evaluates(episode), self._final_batches(episode)
         if evaluates:
             answers = self._evaluated(state, [0, *finals])
-            evaluation, *told = (of_lanes(answer, ours) for answer in answers)
+            evaluation, *told = (with_nan(of_lanes(answer, ours)) for answer in answers)
             if self.config.experiment.evaluation.final_batches:
                 final = {name: mean_of([x[name] for x in told], ours[ours]) for name in FINAL}
         since = dict(local.since_evaluation)

@@ -31,7 +31,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.evaluate import edge_quality, right_counts
+from purejax_mgtopo.algorithm.evaluate import edge_quality, right_counts, with_nan
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import (
@@ -131,6 +131,7 @@ def assess(
         keys = episode_keys(episode_seed, episodes)
         outcome = _play(trained.algorithm, *networks, keys, chosen)
     outcome = jax.tree.map(np.asarray, outcome)
+    outcome = replace(outcome, edge_quality=with_nan(outcome.edge_quality))
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
     finite, _ = finite_seeds(np.concatenate(leaves, axis=1))

@@ -17,6 +17,7 @@ from purejax_mgtopo.algorithm.evaluate import (
     evaluation_episodes,
     evaluation_shapes,
     knows_right_edges,
+    with_nan,
 )
 from purejax_mgtopo.algorithm.maddpg import ActorCritic
 from purejax_mgtopo.algorithm.topology.reinforce import ReinforceState
@@ -82,8 +83,14 @@ def test_which_tasks_know(task, knows) -> None:
     assert knows_right_edges(jax_mpe.make(task)) is knows
 
 
-def test_what_is_undefined_is_not_a_number() -> None:
-    counts = {"open": jnp.zeros(4), "right": jnp.full(4, 2.0), "both": jnp.zeros(4)}
-    silent = edge_quality(counts)
-    assert math.isnan(silent["edge_precision"]) and silent["edge_recall"] == 0
-    assert edge_quality({}) == {}
+@pytest.mark.parametrize("there", ["right", "open"])
+def test_what_is_undefined_is_not_a_number_once_it_is_read(there: str) -> None:
+    """On a device it is a number: JAX_DEBUG_NANS stops at none of a team that is silent."""
+    counts = {"open": jnp.zeros(4), "right": jnp.zeros(4), "both": jnp.zeros(4)}
+    with jax.debug_nans(True):
+        told = jit(edge_quality)(counts | {there: jnp.full(4, 2.0)})
+    told = with_nan({**told, "edge_recall_greedy": np.float32(-1), "return_sampled": -1.0})
+    ours, other = ("edge_recall", "edge_precision")[:: 1 if there == "right" else -1]
+    assert told[ours] == 0 and math.isnan(told[other]) and told[other].dtype == np.float32
+    assert math.isnan(told["edge_recall_greedy"]) and told["return_sampled"] == -1
+    assert edge_quality({}) == {} == with_nan({})

@@ -113,8 +113,7 @@ def test_killed_at_twenty_instants_nothing_is_lost(whole: Path, tmp_path: Path) 
     assert torn >= 5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["none", "meta"])
+@pytest.mark.parametrize("method", ["none", pytest.param("meta", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("mode", "code"),
     [
