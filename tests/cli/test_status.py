@@ -15,7 +15,7 @@ from stand_ins import train
 
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.cli.status import read_state, read_states, status_table
-from purejax_mgtopo.config import CheckpointConfig, Config
+from purejax_mgtopo.config import CheckpointConfig, Config, override
 from purejax_mgtopo.records import record
 
 ROOT = Path(__file__).parents[2]
@@ -182,3 +182,20 @@ def test_every_console_prints_data_as_it_is() -> None:
                     assert (given.get("markup"), given.get("emoji")) == ("False", "False"), path
                 if node.func.id == "TextColumn":
                     assert given.get("markup") == "False", path
+
+
+def test_runs_of_one_method_are_told_apart_by_their_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sweep's results the folder says it; elsewhere the settings do, or else the folders."""
+    for hidden in (64, 128):
+        config = override(small(), {"learner.hidden": hidden})
+        write(tmp_path / "toy_follow_holder" / f"meta,hidden={hidden}", config, START)
+        write(tmp_path / "by hand" / str(hidden), override(config, {"topology": "full"}), START)
+    write(tmp_path / "again" / "128", override(small(), {"topology": "none"}), START)
+    write(tmp_path / "again" / "129", override(small(), {"topology": "none"}), START)
+    assert main(["status", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for name in ("meta", "full"):
+        assert f" {name}, hidden=64 " in out and f" {name}, hidden=128 " in out
+    assert " none (128) " in out and " none (129) " in out
