@@ -145,6 +145,23 @@ def _without_a_flag(word: str, command: str) -> str | None:
     return f"{word!r} stands without a flag; did you mean {flag} {word}?"
 
 
+def as_flags(message: str) -> str:
+    """An error of the library, which speaks of arguments, in the words of the command line."""
+    for argument, flag in _FLAGS:
+        message = message.replace(argument, flag)
+    return message
+
+
+_FLAGS = (
+    ("choose another folder", "choose another folder (--out)"),
+    ("choose another file", "choose another file (--out)"),
+    ("choose another name or folder", "choose another name or folder (--name, --out)"),
+    ("watch another seed", "watch another with --seed"),
+    ("(episodes=N extends it", "(--episodes N extends it"),
+    ("for example lanes=", "for example --lanes "),
+)
+
+
 def plainly(line: str) -> str:
     """What tyro says of values, in words of its reader's."""
     for pattern, words in _PLAIN:

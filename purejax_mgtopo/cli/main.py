@@ -19,7 +19,7 @@ from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
-from purejax_mgtopo.cli.hints import other_words, plainly, unknown_command
+from purejax_mgtopo.cli.hints import as_flags, other_words, plainly, unknown_command
 from purejax_mgtopo.cli.others import (
     BenchCommand,
     GlossaryCommand,
@@ -324,6 +324,6 @@ def _condense(text: str) -> str:
 def _fail(error: BaseException, code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    line = " ".join(message.split())
+    line = as_flags(" ".join(message.split()))
     print(f"{PROG}: error: {line}", file=sys.stderr)
     return code

@@ -182,7 +182,7 @@ class WandbMirror:
             where = str(import_wandb().setup().settings.base_url)
             self._say(
                 f"W&B: sends measurements, settings, command line and commit to the project {self._project} at "
-                f"{where}; --wandb off keeps them here"
+                f'{where}; --wandb off, in Python Means(wandb="off"), keeps them here'
             )
         name = secrets.token_hex(6) if self._anew or old is None else old
         if not self._anew:

@@ -141,9 +141,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
         ],
     }
     if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
-        raise RunError(
-            f"{folder / SWEEP} holds something else already; choose another folder (--out)"
-        )
+        raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
@@ -163,7 +161,7 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     found = status(place)
     if found is Status.RUNNING:
         raise RunError(
-            f"{place} is in use by another mgtopo; wait for it, or choose another folder (--out)"
+            f"{place} is in use by another mgtopo; wait for it, or choose another folder"
         )
     if found is not Status.ABSENT:
         old, new = read_config(place).experiment, run.config.experiment
@@ -171,6 +169,6 @@ def _state(run: RecipeRun, folder: Path) -> Status:
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
-                "choose another folder (--out), or delete this one"
+                "choose another folder, or delete this one"
             )
     return found
