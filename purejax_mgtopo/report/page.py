@@ -18,9 +18,10 @@ from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
-from purejax_mgtopo.report.charts import IntervalRow, Look, Series
+from purejax_mgtopo.report.charts import Look, Series
 from purejax_mgtopo.report.controls import channels_of, percent, sentence
 from purejax_mgtopo.report.costs import Place, place_chart
+from purejax_mgtopo.report.intervals import IntervalRow, interval_chart
 from purejax_mgtopo.report.model import (
     Across,
     Comparison,
@@ -81,7 +82,7 @@ def render(report: ReportContent) -> str:
         version=__version__,
         style=Markup(_own("style.css")),
         script=Markup(_own("playback.js") + _own("curves.js")),
-        axes=AXES,
+        axes=_known_axes(report),
         replays=Markup(playback_json(report.watched)),
         verdict=verdict,
         across_verdict=across_verdict,
@@ -148,7 +149,7 @@ def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
         if len(run.finals)
     ]
     title = f"final return of each method on {comparison.task}"
-    return charts.interval_chart(rows, title=title, x_label="final return of a seed")
+    return interval_chart(rows, title=title, x_label="final return of a seed")
 
 
 def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Markup:
@@ -191,10 +192,20 @@ AXES = {
 """What curves can be drawn against."""
 
 
+def _known_axes(report: ReportContent) -> dict[str, str]:
+    """Those against which some task's curves can be drawn: all of its runs know them."""
+    tasks = [[run.returns for run in c.runs if run.returns] for c in report.comparisons]
+    return {
+        axis: words
+        for axis, words in AXES.items()
+        if any(own and all(getattr(curve, axis) is not None for curve in own) for own in tasks)
+    }
+
+
 def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
     """Returns over all tasks, each on the scale of its methods."""
     rows = [IntervalRow(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
-    return charts.interval_chart(
+    return interval_chart(
         rows, title="normalised return over all tasks", x_label="normalised return"
     )
 

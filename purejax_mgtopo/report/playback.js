@@ -129,7 +129,8 @@
     told.reward.textContent = ended ? "\u2013" : round(replay.rewards[step]);
     told.return.textContent = round(total);
     told.agents.textContent = Object.entries(replay.told)
-      .map(([name, values]) => ended ? name : `${name} ${values[step].join(" ")}`).join(", ") || "\u2013";
+      .map(([name, values]) => ended ? name : `${name} ${values[step].join(" ")}`).join(", ");
+    for (const part of [told.agents, told.agents.previousElementSibling]) part.hidden = !told.agents.textContent;
     cursor.setAttribute("d", `M${10 + 300 * step / last()} 6V66`);
     scrub.value = step;
     scrub.setAttribute("aria-valuetext", `step ${step} of ${last()}, ${count} of ${edges.length} edges open`);

@@ -203,6 +203,18 @@ def test_verdict_claims_only_what_the_interval_shows(report):
     assert f"cannot be told apart from {runs[2].method} (0.60 [0.40, 0.80])." in text
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 6, 7, 8])
+def test_where_intervals_are_called_too_narrow_nobody_beats(report, seeds):
+    """Words follow coverage: the sentence and its caveat agree."""
+    comparison = report.comparisons[0]
+    few = [dataclasses.replace(r, finals=r.finals[:seeds]) for r in comparison.runs[:2]]
+    row = (None, Interval(1.0, 0.9, 1.0))
+    judged = dataclasses.replace(comparison, runs=tuple(few), improvement=(row, row))
+    warned = any("too narrow" in line for line in caveats([judged]))
+    assert warned == (seeds < 8)
+    assert ("It beats" in verdict(judged)) == (not warned)
+
+
 def test_few_seeds_beat_nobody(report):
     comparison = report.comparisons[0]
     few = [dataclasses.replace(run, finals=run.finals[:3]) for run in comparison.runs[:2]]
