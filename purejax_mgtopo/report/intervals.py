@@ -22,6 +22,9 @@ from purejax_mgtopo.report.charts import (
 )
 from purejax_mgtopo.report.embedded import LINE, table_data
 
+NAME, VALUE = 8.0, 6.8
+"""Units that a letter takes of a name and of a value, at most."""
+
 
 @dataclass(frozen=True)
 class IntervalRow:
@@ -36,7 +39,13 @@ class IntervalRow:
 
 def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
     """One row per method: its seeds as dots, their interquartile mean, and its interval."""
-    pitch, top = 48, 4
+    # A name and a value that do not fit beside each other stand one above the other.
+    texts = [interval_text(row.interval) + (f" {row.note}" if row.note else "") for row in rows]
+    stacked = any(
+        NAME * len(row.label) + VALUE * len(text) > WIDTH - 36
+        for row, text in zip(rows, texts, strict=True)
+    )
+    pitch, top = 64 if stacked else 48, 4
     height = top + pitch * len(rows) + BOTTOM
     known = [
         v
@@ -57,19 +66,23 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
     parts.append(
         f'<text class="label" x="{WIDTH / 2}" y="{base + 29}" text-anchor="middle">{escape(x_label)}</text>'
     )
-    for k, row in enumerate(rows):
-        y = top + pitch * k + 28
+    for k, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        y = top + pitch * (k + 1) - 20
         interval = row.interval
-        text = interval_text(interval) + (f" {row.note}" if row.note else "")
+        place = (
+            f'x="12" y="{y - 13}"'
+            if stacked
+            else f'x="{WIDTH - 12}" y="{y - 13}" text-anchor="end"'
+        )
         told = [f"{row.label} {text}"]
         told += (
             [f"seeds {', '.join(number(v) for v in sorted(row.seeds))}"] if len(row.seeds) else []
         )
         parts.append(
             f'<g class="{row.look.colour}" data-line="{escape(row.label)}" data-tip="{escape(LINE.join(told))}">'
-            f'<rect class="reach" x="0" y="{y - 28}" width="{WIDTH}" height="{pitch}"/>'
-            f'<text class="name" x="12" y="{y - 13}">{escape(_short(row.label))}</text>'
-            f'<text class="value" x="{WIDTH - 12}" y="{y - 13}" text-anchor="end">{escape(text)}</text>'
+            f'<rect class="reach" x="0" y="{y + 20 - pitch}" width="{WIDTH}" height="{pitch}"/>'
+            f'<text class="name" x="12" y="{y - 29 if stacked else y - 13}">{escape(_short(row.label))}</text>'
+            f'<text class="value" {place}>{escape(text)}</text>'
         )
         dots = "".join(f"M{across(v):.1f} {y + 11}h0" for v in row.seeds)
         parts.append(f'<path class="seeds" d="{dots}"/>' if dots else "")
@@ -95,5 +108,8 @@ def ends_of(interval: Interval) -> tuple[float, float, float]:
     return float(interval.point), float(interval.low), float(interval.high)
 
 
-def _short(label: str, most: int = 22) -> str:
-    return label if len(label) <= most else f"{label[: most - 1]}\u2026"
+def _short(label: str) -> str:
+    """`label` as it fits in a row of its own: its end tells it apart as much as its beginning."""
+    most = int((WIDTH - 24) / NAME)
+    half = (most - 1) // 2
+    return label if len(label) <= most else f"{label[:half]}\u2026{label[-half:]}"

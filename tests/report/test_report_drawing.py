@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsed import TASKS, Page
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from synthetic_runs import write_run
 
 from purejax_mgtopo import methods
@@ -28,6 +30,7 @@ from purejax_mgtopo.report.charts import (
     ticks,
 )
 from purejax_mgtopo.report.collect import POINTS
+from purejax_mgtopo.report.intervals import IntervalRow, interval_chart
 from purejax_mgtopo.report.page import looks_of, render
 from purejax_mgtopo.report.report import build_report
 
@@ -116,6 +119,38 @@ def test_colours_stand_out_from_the_page(scheme):
             assert _contrast(found[name], found[ground]) >= 3, (name, ground)
         for name in ("ink", "soft", "link"):
             assert _contrast(found[name], found[ground]) >= 4.5, (name, ground)
+
+
+@pytest.mark.parametrize("note", ["", "at 5.5k episodes"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["none", "meta"],
+        ["meta", "meta_commnet, hidden=64", "meta_commnet, hidden=128"],
+        ["gated_acml, final_episodes=1000, batch_size=256", "none"],
+        [f"reinforce+commnet, learner.policy_learning_rate={x}, seeds={x}" for x in (10, 20)],
+    ],
+)
+def test_names_and_values_meet_neither_each_other_nor_the_edge(names, note):
+    """Measured by the widths of DejaVu, one of the widest fonts that a page may get."""
+    look, interval = Look("red", "", "o"), Interval(-22.14, -122.7, -20.93)
+    rows = [IntervalRow(name, look, interval, np.arange(3.0), note) for name in names]
+    picture = str(interval_chart(rows, title="final returns", x_label="final return of a seed"))
+    boxes = []
+    for kind, attributes, text in re.findall(
+        r'<text class="(name|value)" (.*?)>(.*?)</text>', picture
+    ):
+        font = FontProperties(family="DejaVu Sans", weight="bold" if kind == "name" else "normal")
+        width = TextPath((0, 0), text, size=12.5, prop=font).get_extents().width
+        x, y = (float(re.search(rf'\b{k}="([\d.]+)"', attributes)[1]) for k in "xy")
+        left = x - width if 'text-anchor="end"' in attributes else x
+        assert 0 <= left and left + width <= 360, text
+        boxes.append((left, left + width, y - 10, y + 3))
+    assert len(boxes) == 2 * len(names)
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2], (a, b)
+    whole = re.findall(r'<text class="name".*?>(.*?)</text>', picture)
+    assert len(set(whole)) == len(names)  # shortened, they still differ
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
