@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,19 +133,27 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     """What the sweep asks and consists of, beside its results: a report begins with it."""
     if processes.index():
         return
+    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
+        raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     document = {
         "recipe": recipe.name,
+        "id": _old_id(folder / SWEEP) or secrets.token_hex(6),
         "question": recipe.question,
         "command": command_line() if command is None else command,
         "runs": [
             {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
         ],
     }
-    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
-        raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def _old_id(path: Path) -> str:
+    """What tells this sweep from others of the same recipe, where it was begun before."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(path.read_text(encoding="utf-8")).get("id") or "")
+    return ""
 
 
 def _is_ours(path: Path) -> bool:
