@@ -245,6 +245,10 @@ def learned_charts(learned: LearnedAdvantage) -> list[tuple[str, Markup]]:
     return pictures
 
 
+EXTENT = 1250
+"""Half the side of the player's picture, where an arena's is 1000: the same for all, whoever flees."""
+
+
 def playback_json(watched: Sequence[Watched]) -> str:
     """The playback's data; safe inside a script element."""
     played = [_playback(w, playback) for w in watched for playback in w.playbacks]
@@ -253,9 +257,6 @@ def playback_json(watched: Sequence[Watched]) -> str:
 
 def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
     columns = 1 << np.arange(playback.masks.shape[1], dtype=np.int64)
-    reach = [
-        int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in playback.things
-    ]
     return {
         "task": watched.task,
         "method": watched.method,
@@ -263,8 +264,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
         "standing": playback.standing,
         **({"analysed": True} if watched.learned and watched.learned.seed == playback.seed else {}),
         "agents": playback.masks.shape[1],
-        # Bodies may leave the arena; a runaway must not shrink the others to dots.
-        "extent": min(max(1060, *reach), 2500),
+        "extent": EXTENT,
         "things": [
             {
                 "role": thing.role,

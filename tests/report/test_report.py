@@ -24,6 +24,7 @@ from purejax_mgtopo.report.charts import (
     heat_map,
 )
 from purejax_mgtopo.report.collect import standing_seeds
+from purejax_mgtopo.report.model import Playback, Thing, Watched
 from purejax_mgtopo.report.page import playback_json, render
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
@@ -350,3 +351,16 @@ def test_replays_are_safe_inside_a_script_element():
     ]
     assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
     assert found["rewards"] == [0.1235, 0.0]
+
+
+def test_who_flees_does_not_shrink_the_arena():
+    """The picture's half side is that of the arena (1000) and a margin, whatever the places."""
+    extents = set()
+    for far in (0, 1100, 50_000):
+        places = np.zeros((4, 2), int)
+        places[-1] = far
+        thing = Thing("agent", "blue", "pale", "0", 100, places)
+        playback = Playback(7, "best", (thing,), (), np.ones((3, 1, 1), bool), np.zeros(3))
+        (told,) = json.loads(playback_json([Watched("task", "meta", (playback,))]))
+        extents.add(told["extent"])
+    assert len(extents) == 1 and 1000 < extents.pop() <= 1250
