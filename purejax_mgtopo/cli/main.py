@@ -35,7 +35,8 @@ from purejax_mgtopo.cli.results import (
     VerifyCommand,
     WatchCommand,
 )
-from purejax_mgtopo.cli.running import ResumeCommand, SweepCommand, TrainCommand
+from purejax_mgtopo.cli.resuming import ResumeCommand
+from purejax_mgtopo.cli.running import SweepCommand, TrainCommand
 from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded

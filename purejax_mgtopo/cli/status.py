@@ -71,7 +71,7 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     now = time.time() if now is None else now
     silence = now - events[-1]["time"] if events else math.nan
     state, error = _judge(folder, events, chunks, silence)
-    rate = _rate(chunks)
+    rate = _rate(events)
     done = sum(part.seeds for part in waves[:wave]) * experiment.episodes
     done += waves[min(wave, len(waves) - 1)].seeds * episode
     left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
@@ -236,9 +236,16 @@ def _judge(
     return ("running?" if silence <= patience else "interrupted"), ""
 
 
-def _rate(chunks: Sequence[dict[str, Any]]) -> float:
-    """Episodes per second over the latest chunks but the very first, whose call compiles the program."""
-    recent = [e for e in chunks[1:][-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
+def _rate(events: Sequence[dict[str, Any]]) -> float:
+    """Episodes per second over the latest chunks but the first of each process, whose call compiles the program."""
+    warm, compiled = [], False
+    for event in events:
+        if event.get("event") in ("start", "resumed"):
+            compiled = False
+        elif event.get("event") == "chunk":
+            warm += [event] * compiled
+            compiled = True
+    recent = [e for e in warm[-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
     seconds = sum(e["wall"] for e in recent)
     episodes = sum(e["episodes_per_second"] * e["wall"] for e in recent)
     return episodes / seconds if seconds else math.nan

@@ -137,7 +137,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
         raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     document = {
         "recipe": recipe.name,
-        "id": _old_id(folder / SWEEP) or secrets.token_hex(6),
+        "id": _written(folder / SWEEP, "id") or secrets.token_hex(6),
         "question": recipe.question,
         "command": command_line() if command is None else command,
         "runs": [
@@ -149,10 +149,15 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
 
 
-def _old_id(path: Path) -> str:
-    """What tells this sweep from others of the same recipe, where it was begun before."""
+def question_of(folder: Path) -> str | None:
+    """What the sweep in `folder` asks, if it says so."""
+    return _written(folder / SWEEP, "question") or None
+
+
+def _written(path: Path, key: str) -> str:
+    """What a sweep's description says, where it was begun before."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(path.read_text(encoding="utf-8")).get("id") or "")
+        return str(json.loads(path.read_text(encoding="utf-8")).get(key) or "")
     return ""
 
 

@@ -78,6 +78,21 @@ def test_speed_and_time_left_count_all_seeds_and_leave_out_the_compilation(tmp_p
     assert state.returns == -9.0  # this wave has no evaluation yet
 
 
+def test_speed_leaves_out_the_compilation_of_every_process(tmp_path: Path) -> None:
+    """A resumed run compiles again, which says nothing of how long the rest takes."""
+    events = [
+        START,
+        chunk(100, 10, wall=100.0),
+        chunk(102, 20),
+        {"event": "resumed", "time": 150.0},
+    ]
+    events.append(chunk(200, 30, wall=50.0))
+    run = write(tmp_path / "run", small(seeds=3), *events)
+    assert read_state(run, now=201).rate == pytest.approx(15)  # the old process's one warm chunk
+    later = write(tmp_path / "later", small(seeds=3), *events, chunk(201, 40, wall=1.0))
+    assert read_state(later, now=202).rate == pytest.approx(2 * 30 / 3)
+
+
 def test_running_here_is_known_by_the_lock(tmp_path: Path) -> None:
     with record.RunRecord(tmp_path / "run", small(), "test"):
         assert read_state(tmp_path / "run", now=1e12).state == "running"
