@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purejax_mgtopo.config import Config, Experiment, Means, flatten, override, with_method
-    from purejax_mgtopo.errors import ConfigError
+    from purejax_mgtopo.errors import ConfigError, RunError
     from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
     from purejax_mgtopo.plugins.registry import (
         register_critic,
@@ -35,6 +35,7 @@ __version__ = "0.2.0"
 _HOME = {
     "Config": "config",
     "ConfigError": "errors",
+    "RunError": "errors",
     "Experiment": "config",
     "Means": "config",
     "flatten": "config",
@@ -73,6 +74,7 @@ __all__ = [  # noqa: F822 - resolved by __getattr__
     "Population",
     "Recipe",
     "RunData",
+    "RunError",
     "RunResult",
     "flatten",
     "load_policy",

@@ -7,7 +7,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
@@ -66,8 +66,86 @@ def override(config: Tree, changes: Mapping[str, Any]) -> Tree:
     known = flatten(config)
     for name in changes:
         if name not in known:
-            raise unknown_name("setting", name, known)
+            raise unknown_setting(name, known)
     return typing.cast(Tree, _override(config, changes, ""))
+
+
+def unknown_setting(name: str, known: Collection[str]) -> ConfigError:
+    """The error for a setting that does not exist, with those that its name can mean."""
+    found = meant(name, known)
+    if not found:
+        return unknown_name("setting", name, known)
+    return ConfigError(f"unknown setting {name!r}; did you mean {' or '.join(map(repr, found))}?")
+
+
+def meant(name: str, known: Collection[str]) -> list[str]:
+    """The settings that a name of another program's, or the end of a name of ours, can mean."""
+    name = name.lower().replace("-", "_")
+    others = [setting for setting in ELSEWHERE.get(name, ()) if setting in known]
+    return others or [x for x in known if x.rpartition(".")[2] == name != x]
+
+
+_RATES = ("learner.policy_learning_rate", "learner.critic_learning_rate", "gates.learning_rate")
+_OTHER_NAMES = {
+    _RATES: "lr",
+    (*_RATES, "meta.learning_rate"): "learning_rate",
+    _RATES[:1]: "actor_lr policy_lr pi_lr lr_actor lr_policy actor_learning_rate",
+    _RATES[1:2]: "critic_lr q_lr value_lr lr_critic vf_lr q_learning_rate",
+    _RATES[2:]: "gate_lr gates_lr topology_lr",
+    ("meta.learning_rate",): "meta_lr eta_lr",
+    ("learner.discount",): "gamma discount_factor",
+    ("learner.target_rate",): "tau polyak soft_update target_update target_update_rate",
+    (
+        "learner.replay_transitions",
+    ): "buffer_size buffer memory_size replay_size capacity buffer_capacity "
+    "replay_capacity replay_buffer_size max_buffer_size",
+    (
+        "learner.hidden",
+    ): "hidden_dim hidden_size hidden_units hidden_dims hidden_layers num_units units width "
+    "layer_size net_arch",
+    ("learner.batch_size",): "batch bs minibatch_size minibatch",
+    ("learner.warmup_episodes",): "warmup learning_starts start_steps random_steps warmup_steps",
+    ("learner.exploration_noise",): "noise sigma exploration action_noise noise_scale",
+    (
+        "learner.gradient_clip",
+        "meta.gradient_clip",
+    ): "grad_clip clip clip_norm max_grad_norm grad_norm_clip",
+    ("gates.entropy", "meta.entropy"): "ent_coef entropy_coef entropy_cost",
+    ("updates_per_iteration",): "k inner_steps inner_updates unroll",
+    ("task",): "env env_name env_id environment scenario map game",
+    ("method",): "algo alg algorithm model agent policy baseline_name",
+    ("topology",): "rule gate",
+    ("messages",): "interpreter channel_type comm communication",
+    (
+        "episodes",
+    ): "steps timesteps total_timesteps epochs iterations n_steps num_steps max_steps total_steps "
+    "n_episodes num_episodes max_episodes total_episodes n_iterations num_iterations train_steps",
+    ("seeds",): "num_seeds n_seeds repeats num_runs n_runs runs repetitions",
+    ("seeds", "first_seed"): "seed random_seed rng_seed",
+    ("devices",): "gpu gpus device cuda num_devices num_gpus n_gpus cpu cpus cores n_jobs",
+    (
+        "out",
+    ): "output outdir out_dir output_dir output_path save save_dir save_path logdir log_dir dir folder "
+    "path results results_dir result_dir run_dir work_dir workdir o",
+    ("wandb",): "wandb_mode track use_wandb",
+    ("wandb_project",): "project project_name wandb_project_name",
+    ("wandb off",): "no_wandb no_track disable_wandb",
+    (
+        "evaluation.every",
+    ): "eval_every eval_interval eval_freq evaluate_every evaluation_interval test_interval "
+    "eval_frequency",
+    (
+        "evaluation.episodes",
+    ): "eval_episodes n_eval_episodes num_eval_episodes evaluation_episodes test_episodes",
+    (
+        "checkpoint.minutes",
+    ): "checkpoint_every checkpoint_interval save_interval save_freq save_every checkpoint_freq",
+    ("checkpoint.keep",): "keep_checkpoints max_checkpoints",
+    ("precision",): "dtype float_precision",
+    ("chunk_episodes",): "log_interval log_every print_every log_freq chunk",
+}
+ELSEWHERE = {name: ours for ours, names in _OTHER_NAMES.items() for name in names.split()}
+"""What other programs call what is a setting here, or a flag of `mgtopo train`."""
 
 
 def _override(node: Any, changes: Mapping[str, Any], prefix: str) -> Any:

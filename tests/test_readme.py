@@ -17,21 +17,22 @@ from purejax_mgtopo.methods import METHODS, TOPOLOGIES, AxisEntry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+METHODS_PAGE = (ROOT / "purejax_mgtopo/algorithm/README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def test_the_example_rule_is_short_and_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code = next(block for block in blocks("python") if "class Coin" in block)
+    code = next(block for block in blocks("python", METHODS_PAGE) if "class Coin" in block)
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 20
     (tmp_path / "my_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    line = re.search(r"Then `AxisEntry\((.*?)\)`", README)
+    line = re.search(r"Then `AxisEntry\((.*?)\)`", METHODS_PAGE)
     assert line is not None
     coin = AxisEntry(*(word.strip().strip('"') for word in line[1].split(", ")))
     monkeypatch.setitem(TOPOLOGIES, "coin", coin)
@@ -50,10 +51,29 @@ def test_the_example_rule_is_short_and_runs(
     assert abs(float(measures["edge_rate"]) - 0.5) < 5 * 0.5 / np.sqrt(1500)
 
 
+def test_the_first_page_is_about_a_screen_and_shows_what_a_newcomer_needs() -> None:
+    assert len(README.splitlines()) <= 95
+    for words in (
+        "https://neurips.cc/virtual/2021/35800",
+        "git clone",
+        "](runs/gallery/",
+        "uv ",
+        "mgtopo glossary",
+        "override(",
+        "## Citation and licence",
+    ):
+        assert words in README, words
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    slow = ("mgtopo train", "mgtopo sweep", "mgtopo evaluate", "mgtopo report", "mgtopo resume")
+    for line in commands:  # a duration beside each command that takes one
+        if line.startswith(slow):
+            assert re.search(r"(second|minute)s?\b", line.partition("#")[2]), line
+
+
 def test_paths_and_presets_that_it_names_exist() -> None:
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
-    grid = README.split("## The grid")[1].split("## Add a rule")[0]
+    grid = METHODS_PAGE.split("## The grid")[1].split("## Add a rule")[0]
     for name in METHODS:
         assert f"**{name}**" in grid or f"`{name}`" in grid, name
     for name in TOPOLOGIES:
@@ -68,6 +88,7 @@ def test_the_test_command_is_one_line_that_ends_in_pytest() -> None:
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("runs/*/README.md"))]
 PAGES += [ROOT / "envs/jax_mpe/README.md", ROOT / "purejax_mgtopo/algorithm/README.md"]
+PAGES += [ROOT / "purejax_mgtopo/README.md"]
 
 
 def test_every_link_of_the_longer_pages_leads_somewhere() -> None:

@@ -293,14 +293,33 @@ def _label(method: str, runs: Sequence[Curve]) -> str:
 
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
-    """Known methods look the same in every figure; others take spare styles in turn."""
-    own = {name: METHODS[name].style for name in methods if name in METHODS}
+    """How methods look together: known ones alike in every figure where no other one of their colour is shown.
+
+    As long as there are colours, no two methods share one: the later one in the table of methods takes another, and
+    keeps its line and marker. Methods without a style of their own take spare ones in turn.
+    """
+    own = _apart([name for name in METHODS if name in methods])
     taken = {colour for colour, _, _ in own.values()}
     # Colours that nobody wears come first (the sort is stable); no style repeats before the 56th.
     colours = sorted(SPARE_COLOURS, key=lambda colour: colour in taken)
     lines, markers = cycle(SPARE_LINES), cycle(("o", "s", "^", "D", "v", "P", "X"))
     spare = zip(cycle(colours), lines, markers, strict=False)
     return {name: own[name] if name in own else next(spare) for name in methods}
+
+
+def _apart(known: Sequence[str]) -> dict[str, Style]:
+    """The styles of known methods, each of another colour while there are any."""
+    own: dict[str, Style] = {}
+    for name in known:
+        colour, _, _ = style = METHODS[name].style
+        if colour not in {taken for taken, _, _ in own.values()}:
+            own[name] = style
+    free = [c for c in SPARE_COLOURS if c not in {taken for taken, _, _ in own.values()}]
+    for name in known:
+        if name not in own:
+            colour, line, marker = METHODS[name].style
+            own[name] = (free.pop(0) if free else colour, line, marker)
+    return own
 
 
 def compact(number: float) -> str:

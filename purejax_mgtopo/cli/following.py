@@ -74,8 +74,11 @@ class WandbDashboardCommand(Command):
     def do(self) -> int:
         from purejax_mgtopo.cli.tables import say
         from purejax_mgtopo.mirror.dashboard import save_dashboard
-        from purejax_mgtopo.mirror.places import sent_to
+        from purejax_mgtopo.mirror.places import sent_to, sweep_id
 
-        project, group = (self.project, "") if self.sweep is None else sent_to(self.sweep)
-        say(f"dashboard  {save_dashboard(self.entity, self.project or project, group)}")
+        project, group, key = self.project, "", ""
+        if self.sweep is not None:
+            project, group = sent_to(self.sweep)
+            key = sweep_id(self.sweep)
+        say(f"dashboard  {save_dashboard(self.entity, self.project or project, group, key)}")
         return 0

@@ -19,7 +19,7 @@ from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
-from purejax_mgtopo.cli.hints import other_words
+from purejax_mgtopo.cli.hints import as_flags, other_words, plainly, unknown_command
 from purejax_mgtopo.cli.others import (
     BenchCommand,
     GlossaryCommand,
@@ -35,9 +35,10 @@ from purejax_mgtopo.cli.results import (
     VerifyCommand,
     WatchCommand,
 )
-from purejax_mgtopo.cli.running import ResumeCommand, SweepCommand, TrainCommand
+from purejax_mgtopo.cli.resuming import ResumeCommand
+from purejax_mgtopo.cli.running import SweepCommand, TrainCommand
 from purejax_mgtopo.config import Experiment, Means, with_method
-from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.streams import enduring_streams, leave_within
 from purejax_mgtopo.settings import flatten
@@ -134,13 +135,15 @@ def _dispatch(argv: list[str]) -> int:
         argv = ["--help"]
     if argv[0] == "help":
         argv = [argv[1], "--help"]
+    if argv[1:] == ["--version"]:
+        argv = argv[1:]
     if argv[0] in ("--version", "-V", "version"):
         from purejax_mgtopo.records.provenance import versions
 
         print(f"{PROG} " + ", ".join(f"{name} {value}" for name, value in versions().items()))
         return 0
     if not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        raise unknown_name("command", argv[0], COMMANDS)
+        raise unknown_command(argv[0], COMMANDS)
     return parse(argv).do()
 
 
@@ -295,20 +298,8 @@ def _one_line_errors(argv: Sequence[str]) -> Iterator[None]:
                 raise ConfigError(str(cause)) from None
             cause = cause.__context__
         line = _condense(shown.getvalue())
-        raise ConfigError(other_words(line, argv) or _left_over(line, argv) or line) from None
-
-
-def _left_over(line: str, argv: Sequence[str]) -> str | None:
-    """What to say of a value that stands behind the only one that a flag takes."""
-    found = re.match(r"Unrecognized options: ([^-,\s][^,\s]*)", line)
-    if found is None or found[1] not in argv:
-        return None
-    before = [word for word in argv[: argv.index(found[1])] if word.startswith("-")]
-    if not before:
-        return None
-    flag = before[-1].partition("=")[0]
-    hint = "; it says how many, as in --seeds 3" if flag == "--seeds" else ""
-    return f"{found[1]!r} is one value too many for {flag}{hint}"
+        own = [item.name for item in dataclasses.fields(COMMANDS.get(argv[0], VerifyCommand))]
+        raise ConfigError(other_words(line, argv, own) or plainly(line)) from None
 
 
 def _condense(text: str) -> str:
@@ -334,6 +325,6 @@ def _condense(text: str) -> str:
 def _fail(error: BaseException, code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    line = " ".join(message.split())
+    line = as_flags(" ".join(message.split()))
     print(f"{PROG}: error: {line}", file=sys.stderr)
     return code

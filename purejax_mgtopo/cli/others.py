@@ -27,7 +27,7 @@ class TasksCommand(Command):
         from rich.padding import Padding
 
         from purejax_mgtopo.analysis.normalised import ends
-        from purejax_mgtopo.cli.tables import console, say, table_of
+        from purejax_mgtopo.cli.tables import console, table_of, tell
         from purejax_mgtopo.plugins import tasks
 
         columns: dict[str, list[str]] = {
@@ -47,7 +47,7 @@ class TasksCommand(Command):
         for about, names in abouts.items():
             shown.print(f"{', '.join(names)}:")
             shown.print(Padding(about, (0, 0, 1, 2)))
-        say(
+        tell(
             "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], "
             "e.g. navigation_N4_l2."
         )
@@ -69,7 +69,7 @@ class MethodsCommand(Command):
     def do(self) -> int:
         from rich.table import Table
 
-        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.cli.tables import console, tell
 
         find_entry_points()
         shown = console()
@@ -83,13 +83,15 @@ class MethodsCommand(Command):
                 table.add_row(f"  {entry.name}", entry.about)
             shown.print(table, "")
         shown.print("presets (--method), and where they were published:")
-        presets = Table("", "", "", "", box=None, show_header=False)
+        wide = shown.width >= 100
+        presets = Table("", "", *("", "") * wide, box=None, show_header=False)
         for name, method in METHODS.items():
             about = method.about if name == method.name else f"the same as {method.name}"
             axes = f"{method.topology} + {method.messages}"
-            presets.add_row(f"  {name}", axes, about, method.source)
+            cells = (axes, about, method.source)
+            presets.add_row(f"  {name}", *(cells if wide else ["; ".join(x for x in cells if x)]))
         shown.print(presets, "")
-        say(
+        tell(
             "Any rule goes with any interpreter: --method none+commnet, "
             "or --topology none --messages commnet."
         )
@@ -105,7 +107,7 @@ class GlossaryCommand(Command):
     def do(self) -> int:
         from rich.table import Table
 
-        from purejax_mgtopo.cli.tables import console, say
+        from purejax_mgtopo.cli.tables import console, tell
         from purejax_mgtopo.records import glossary
 
         shown = console()
@@ -117,7 +119,7 @@ class GlossaryCommand(Command):
             for name, about in words.items():
                 table.add_row(f"  {name}", about)
             shown.print(table, "")
-        say(
+        tell(
             "Other columns are measures of a rule, of an interpreter or of a task, by their own names."
         )
         return 0

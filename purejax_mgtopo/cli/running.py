@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `sweep` and `resume`."""
+"""Commands that begin to train: `train` and `sweep`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from purejax_mgtopo.cli.flags import (
     Imports,
     MethodName,
     NoCache,
-    Switch,
-    is_run,
 )
-from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
+from purejax_mgtopo.config import Config, Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -178,74 +176,6 @@ class SweepCommand(TrainingCommand):
             return 0
         note("mgtopo: stopped between two runs; go on by calling the same sweep again")
         return stopped(result.stopped_by)
-
-
-@dataclass(frozen=True)
-class ResumeCommand(TrainingCommand):
-    """Go on with an interrupted run where it stopped, bit for bit, or with all of a sweep."""
-
-    run: Annotated[Positional[Path], arg(metavar="DIR")]
-    """A run's folder, or a folder that holds runs, such as a sweep's results."""
-    devices: Annotated[
-        int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
-    ] = None
-    """How many devices share the seeds from now on."""
-    episodes: Annotated[
-        int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
-    ] = None
-    """Train each seed for so many episodes in all: a finished run is extended."""
-    anew: Switch = False
-    """Begin from the start where checkpoints were saved and none is left."""
-    distributed: Distributed = False
-    no_cache: NoCache = False
-    debug: Debug = False
-
-    def train(self) -> int:
-        if is_run(self.run):
-            return self._resume(self.run)
-        from purejax_mgtopo.cli.tables import note
-        from purejax_mgtopo.records.events import ends_unsaved
-        from purejax_mgtopo.records.record import Status as State
-        from purejax_mgtopo.records.record import find_runs, read_config, status
-        from purejax_mgtopo.training.stop import heard
-
-        runs, asked = find_runs([self.run]), self.episodes or 0
-        done = [run for run in runs if status(run) is State.FINISHED and not ends_unsaved(run)]
-        done = [run for run in done if read_config(run).experiment.episodes >= asked]
-        if len(done) == len(runs):
-            raise RunError(f"all runs in {self.run} are finished; there is nothing to resume")
-        note(f"{len(done)} of {len(runs)} runs are finished, and kept")
-        with heard() as stop:
-            for run in (run for run in runs if run not in done):
-                code = self._resume(run)
-                if code or stop.requested:
-                    return code
-        return 0
-
-    def _resume(self, run: Path) -> int:
-        from purejax_mgtopo.records.record import read_config
-        from purejax_mgtopo.training.progress import make_reporter
-        from purejax_mgtopo.training.run import extended, resume
-
-        config = read_config(run)
-        if self.episodes is not None:
-            config = extended(config, run, self.episodes)
-        if self.devices is not None:
-            config = override(config, {"devices": self.devices})
-        get_ready(
-            [config],
-            cache=not self.no_cache,
-            distributed=self.distributed,
-            command="resume" + " --anew" * self.anew,
-            out=run,
-        )
-        changes: dict[str, Any] = {
-            "devices": self.devices,
-            "anew": self.anew,
-            "episodes": self.episodes,
-        }
-        with closing(make_reporter()) as reporter:
-            return ended(resume(run, reporter=reporter, **changes))
 
 
 def check_method(name: str | None, experiment: Experiment) -> None:

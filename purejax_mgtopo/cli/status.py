@@ -12,11 +12,12 @@ from typing import Any
 from rich.table import Table
 
 from purejax_mgtopo.cli.tables import natural_width, table_of
-from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.config import Experiment, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.alive import is_gone
 from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
+from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
 from purejax_mgtopo.training.account import duration, significant
 
 RECENT = 20
@@ -33,6 +34,7 @@ class RunState:
 
     folder: Path
     experiment: Experiment
+    settings: Mapping[str, Any]
     state: str
     """``finished``, ``running``, ``running?`` (recent news, but no lock to be seen), ``interrupted`` or ``failed``."""
     silence: float
@@ -69,7 +71,7 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     now = time.time() if now is None else now
     silence = now - events[-1]["time"] if events else math.nan
     state, error = _judge(folder, events, chunks, silence)
-    rate = _rate(chunks)
+    rate = _rate(events)
     done = sum(part.seeds for part in waves[:wave]) * experiment.episodes
     done += waves[min(wave, len(waves) - 1)].seeds * episode
     left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
@@ -84,6 +86,7 @@ def read_state(folder: Path, now: float | None = None) -> RunState:
     return RunState(
         folder=folder,
         experiment=experiment,
+        settings=flatten(config),
         state=state,
         silence=silence,
         wave=wave,
@@ -139,7 +142,7 @@ def _columns(states: Sequence[RunState]) -> dict[str, list[str]]:
 
     columns = {
         "task": told(lambda s: s.experiment.task),
-        "method": told(lambda s: s.experiment.method),
+        "method": _methods(states),
         "state": told(_state_words),
         "seeds": told(lambda s: str(s.experiment.seeds)),
         "wave": told(lambda s: f"{s.wave + 1}/{s.waves}" if s.waves > 1 else ""),
@@ -155,6 +158,18 @@ def _columns(states: Sequence[RunState]) -> dict[str, list[str]]:
     return {
         name: cells for name, cells in columns.items() if any(cells) or name not in ("wave", "lost")
     }
+
+
+def _methods(states: Sequence[RunState]) -> list[str]:
+    """The method of each run, and what tells it from others of its task and method."""
+    by_task: dict[str, list[RunState]] = {}
+    for state in states:
+        by_task.setdefault(state.experiment.task, []).append(state)
+    names: dict[int, str] = {}
+    for own in by_task.values():
+        found = [NamedRun(word_for(s.folder, s.experiment), s.folder, s.settings) for s in own]
+        names |= {id(state): name for state, name in zip(own, told_apart(found), strict=True)}
+    return [names[id(state)] for state in states]
 
 
 def _needed(columns: Mapping[str, Sequence[str]], width: int) -> int:
@@ -221,9 +236,16 @@ def _judge(
     return ("running?" if silence <= patience else "interrupted"), ""
 
 
-def _rate(chunks: Sequence[dict[str, Any]]) -> float:
-    """Episodes per second over the latest chunks but the very first, whose call compiles the program."""
-    recent = [e for e in chunks[1:][-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
+def _rate(events: Sequence[dict[str, Any]]) -> float:
+    """Episodes per second over the latest chunks but the first of each process, whose call compiles the program."""
+    warm, compiled = [], False
+    for event in events:
+        if event.get("event") in ("start", "resumed"):
+            compiled = False
+        elif event.get("event") == "chunk":
+            warm += [event] * compiled
+            compiled = True
+    recent = [e for e in warm[-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
     seconds = sum(e["wall"] for e in recent)
     episodes = sum(e["episodes_per_second"] * e["wall"] for e in recent)
     return episodes / seconds if seconds else math.nan

@@ -34,6 +34,11 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def tell(sentence: str) -> None:
+    """Print words of results, broken between words where the terminal ends."""
+    console().print(sentence)
+
+
 def note(line: str) -> None:
     """Print one line beside the results."""
     print(line, file=sys.stderr, flush=True)

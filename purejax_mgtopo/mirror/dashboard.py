@@ -37,11 +37,13 @@ META = {
 LEARNER = {"critic_loss": "Loss of the critic", "policy_loss": "Loss of the policies"}
 
 
-def workspace(entity: str, project: str, sweep: str = "") -> Any:
+def workspace(entity: str, project: str, sweep: str = "", key: str = "") -> Any:
     """The view, built but not saved: a `wandb_workspaces.workspaces.Workspace`.
 
     Args:
         sweep: show the runs of this group alone, which is a sweep's recipe by its name; else all of the project.
+        key: show the runs of the very sweep that has this `places.sweep_id` alone: a recipe may be run under several
+            settings.
 
     Raises RunError without the extra that builds it.
     """
@@ -107,19 +109,23 @@ def workspace(entity: str, project: str, sweep: str = "") -> Any:
         settings=ws.WorkspaceSettings(x_axis=AXIS, max_runs=50),
         runset_settings=ws.RunsetSettings(
             groupby=[ws.Config("task"), ws.Config("method")],
-            filters=[ws.Metric("Group") == sweep] if sweep else [],
+            filters=[ws.Config("sweep_id") == key]
+            if key
+            else [ws.Metric("Group") == sweep]
+            if sweep
+            else [],
         ),
     )
 
 
-def save_dashboard(entity: str | None, project: str, sweep: str = "") -> str:
+def save_dashboard(entity: str | None, project: str, sweep: str = "", key: str = "") -> str:
     """Save the view and answer with its address. Raises RunError, in one line, where that fails."""
     wandb = import_wandb()
     if not has_credentials(str(wandb.setup().settings.base_url)):
         raise RunError("no W&B credentials; get some by `wandb login`")
     try:
         who = entity or wandb.Api().default_entity
-        view = workspace(who, project or project_of_environment(), sweep)
+        view = workspace(who, project or project_of_environment(), sweep, key)
         view.save()
     except RunError:
         raise

@@ -16,7 +16,6 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
-from purejax_mgtopo.mirror.places import LABEL, STATE, TAG, cut, named_project, recipe_name
+from purejax_mgtopo.mirror.places import LABEL, STATE, cut, labels, named_project
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -182,7 +181,7 @@ class WandbMirror:
             where = str(import_wandb().setup().settings.base_url)
             self._say(
                 f"W&B: sends measurements, settings, command line and commit to the project {self._project} at "
-                f"{where}; --wandb off keeps them here"
+                f'{where}; --wandb off, in Python Means(wandb="off"), keeps them here'
             )
         name = secrets.token_hex(6) if self._anew or old is None else old
         if not self._anew:
@@ -208,16 +207,7 @@ class WandbMirror:
     def _start(self, name: str, seed: int | None = None) -> Any:
         """A W&B run: the program's, or the one of a seed."""
         wandb = import_wandb()
-        experiment, means = self._config.experiment, self._config.means
         document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
-        origin = {
-            key: document.get(key) for key in ("versions", "device", "git", "started", "command")
-        }
-        said = os.environ.get
-        title = said("WANDB_NAME") or f"{experiment.task}/{experiment.method}"
-        group = said("WANDB_RUN_GROUP") or recipe_name(self._folder)
-        tags = [*said("WANDB_TAGS", "").split(","), experiment.task, experiment.topology]
-        tags += [experiment.messages] if seed is None else [experiment.messages, "seed"]
         wanted = {
             "silent": True,
             "console": "off",  # else it would take over stdout and stderr
@@ -235,14 +225,7 @@ class WandbMirror:
             mode=self._mode,
             dir=os.environ.get("WANDB_DIR") or str(self._folder),
             project=self._project,
-            group=cut(group or "", LABEL) or None
-            if seed is None
-            else cut(title, LABEL, f" by seed {name}"),
-            job_type=cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
-            name=cut(title, LABEL, "" if seed is None else f"/{seed}"),
-            tags=list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
-            config={**asdict(experiment), **asdict(means), "method": experiment.method, **origin}
-            | ({} if seed is None else {"seed": seed}),
+            **labels(self._folder, self._config, document, name, seed),
             settings=wandb.Settings(
                 **{
                     key: value

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
@@ -30,6 +33,34 @@ def cut(text: str, limit: int, ending: str = "") -> str:
     return (text if len(text) <= room else text[: room - 3] + "...") + ending
 
 
+def labels(
+    folder: Path, config: Config, document: Mapping[str, Any], name: str, seed: int | None
+) -> dict[str, Any]:
+    """Name, group, tags and settings of a W&B run: the program's, or the one of a seed.
+
+    Args:
+        document: the run's config.json.
+        name: the id of the program's W&B run.
+    """
+    experiment, said, word = config.experiment, os.environ.get, run_word(folder, config)
+    title = said("WANDB_NAME") or f"{experiment.task}/{word}"
+    group = said("WANDB_RUN_GROUP") or recipe_name(folder)
+    tags = [*said("WANDB_TAGS", "").split(","), experiment.task, experiment.topology]
+    tags += [experiment.messages] if seed is None else [experiment.messages, "seed"]
+    origin = {key: document.get(key) for key in ("versions", "device", "git", "started", "command")}
+    settings = {**asdict(experiment), **asdict(config.means), **origin}
+    settings |= {"method": word, "sweep_id": sweep_id(folder)}
+    return {
+        "group": cut(group or "", LABEL) or None
+        if seed is None
+        else cut(title, LABEL, f" by seed {name}"),
+        "job_type": cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
+        "name": cut(title, LABEL, "" if seed is None else f"/{seed}"),
+        "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
+        "config": settings | ({} if seed is None else {"seed": seed}),
+    }
+
+
 def sent_to(sweep: Path) -> tuple[str, str]:
     """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
     for run in find_runs([sweep]):
@@ -42,7 +73,34 @@ def sent_to(sweep: Path) -> tuple[str, str]:
 
 def recipe_name(folder: Path) -> str | None:
     """The recipe's folder, of the sweep that `folder` is a run of."""
+    found = _sweep_above(folder)
+    return None if found is None else str(found[1]["recipe"])
+
+
+def sweep_id(folder: Path) -> str:
+    """What no other sweep has, of that which left `folder` or a run there; nothing where an older version left it."""
+    found = _sweep_above(folder / "run")
+    return "" if found is None else str(found[1].get("id") or "")
+
+
+def run_word(folder: Path, config: Config) -> str:
+    """What a run is called among those of its sweep: ``meta, hidden=64`` where settings take several values."""
+    found = _sweep_above(folder)
+    if found is not None:
+        home, document = found
+        own = str(folder.resolve().relative_to(home))
+        with contextlib.suppress(KeyError, TypeError):
+            for run in document["runs"]:
+                if run["folder"] == own:
+                    return str(run["method"])
+    return config.experiment.method
+
+
+def _sweep_above(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """The folder and the description of the sweep that `folder` is a run of."""
     for above in folder.resolve().parents[:3]:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return str(json.loads((above / SWEEP).read_text(encoding="utf-8"))["recipe"])
+        with contextlib.suppress(OSError, ValueError):
+            document = json.loads((above / SWEEP).read_text(encoding="utf-8"))
+            if isinstance(document, dict) and "recipe" in document:
+                return above, document
     return None

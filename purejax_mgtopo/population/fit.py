@@ -107,7 +107,7 @@ def program_bytes(config: Config, lanes: int) -> ProgramBytes:
     chunk = population.compiled(state).memory_analysis()
     evaluation = population.compiled_evaluation(state).memory_analysis()
     if chunk is None or evaluation is None:
-        raise ConfigError("this backend does not tell how much memory a program needs; set --lanes")
+        raise ConfigError("this backend does not tell how much memory a program needs; set lanes")
     kept = chunk.argument_size_in_bytes + chunk.output_size_in_bytes - chunk.alias_size_in_bytes
     temporary = max(chunk.temp_size_in_bytes, evaluation.temp_size_in_bytes)
     return ProgramBytes(state=int(kept), temporary=int(temporary))

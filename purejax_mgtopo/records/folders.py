@@ -34,9 +34,9 @@ def refuse_existing(folder: Path) -> None:
     if not holds_something(folder):
         return
     found = status(folder)
-    way_out = "choose another folder (--out), or move this one away"
+    way_out = "choose another folder, or move this one away"
     if found is Status.UNFINISHED:
-        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder (--out)"
+        way_out = f"go on with it by `mgtopo resume {folder}`, or choose another folder"
     raise RunError(f"{folder} already holds {found.value}; {way_out}")
 
 

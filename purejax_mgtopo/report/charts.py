@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from purejax_mgtopo.analysis.figures import compact
 from purejax_mgtopo.analysis.statistics import Band, Interval
-from purejax_mgtopo.report.embedded import chart_data
+from purejax_mgtopo.report.embedded import chart_data, table_data
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 360, 44, 10, 12, 34
 
@@ -77,17 +77,6 @@ class Series:
     """Lines of single seeds, thin, for the page's script to show."""
 
 
-@dataclass(frozen=True)
-class IntervalRow:
-    """One method in a chart of intervals. `seeds` are drawn as dots."""
-
-    label: str
-    look: Look
-    interval: Interval
-    seeds: NDArray
-    note: str = ""
-
-
 def line_chart(
     series: Sequence[Series],
     *,
@@ -145,53 +134,6 @@ def line_chart(
     return svg(height, title, description, parts, more=more)
 
 
-def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
-    """One row per method: its seeds as dots, their interquartile mean, and its interval."""
-    pitch, top = 48, 4
-    height = top + pitch * len(rows) + BOTTOM
-    known = [
-        v
-        for row in rows
-        for v in (*row.seeds, row.interval.low, row.interval.high, row.interval.point)
-        if math.isfinite(v)
-    ]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    room = (high - low) * 0.05 or 0.5
-    across = Axis(low - room, high + room, 12, WIDTH - 12)
-    base = height - BOTTOM
-    parts = [
-        f'<path class="grid" d="M{x:.1f} {top}V{base}"/>'
-        f'<text class="tick" x="{x:.1f}" y="{base + 14}" text-anchor="middle">{number(v)}</text>'
-        for v in ticks(across.low, across.high, 5)
-        for x in (across(v),)
-    ]
-    parts.append(
-        f'<text class="label" x="{WIDTH / 2}" y="{base + 29}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    for k, row in enumerate(rows):
-        y = top + pitch * k + 28
-        interval = row.interval
-        text = interval_text(interval) + (f" {row.note}" if row.note else "")
-        parts.append(
-            f'<g class="{row.look.colour}" data-line="{escape(row.label)}">'
-            f'<text class="name" x="12" y="{y - 13}">{escape(_short(row.label))}</text>'
-            f'<text class="value" x="{WIDTH - 12}" y="{y - 13}" text-anchor="end">{escape(text)}</text>'
-        )
-        dots = "".join(f"M{across(v):.1f} {y + 11}h0" for v in row.seeds)
-        parts.append(f'<path class="seeds" d="{dots}"/>' if dots else "")
-        if math.isfinite(interval.low):
-            a, b = across(interval.low), across(interval.high)
-            parts.append(
-                f'<path class="whisker" d="M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 5}v10M{b:.1f} {y - 5}v10"/>'
-            )
-        if math.isfinite(interval.point):
-            at = f"translate({across(interval.point):.1f} {y}) scale(1.5)"
-            parts.append(f'<path class="dot" d="{row.look.shape}" transform="{at}"/>')
-        parts.append("</g>")
-    description = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
-    return svg(height, title, description, parts)
-
-
 def heat_map(rates: NDArray, *, title: str, weights: bool = False) -> Markup:
     """Open rates [N, N] by receiver (row) and sender (column), or weights, whose diagonal is drawn too."""
     n = len(rates)
@@ -216,7 +158,8 @@ def heat_map(rates: NDArray, *, title: str, weights: bool = False) -> Markup:
             rate = float(rates[i, j])
             tone = "strong" if rate > 0.78 else "weak"  # where either has a contrast of 4
             parts.append(
-                f"<g><title>agent {i} hears agent {j}: {rate:.1%}{unit}</title>"
+                f'<g data-tip="{i} hears {j}: {rate:.1%}{unit}">'
+                f"<title>agent {i} hears agent {j}: {rate:.1%}{unit}</title>"
                 f'<rect class="cell" x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" '
                 f'rx="3" fill-opacity="{0.04 + 0.96 * rate:.3f}"/><text class="{tone}" x="{x + side / 2}" '
                 f'y="{y + side / 2 + 4}" text-anchor="middle"{small}>{100 * rate:.0f}</text></g>'
@@ -224,7 +167,10 @@ def heat_map(rates: NDArray, *, title: str, weights: bool = False) -> Markup:
     description = "; ".join(
         f"{i} hears {j} in {rates[i, j]:.0%}" for i in range(n) for j in range(n) if i != j
     )
-    return svg(height, title, description, parts, width)
+    pairs = [(i, j) for i in range(n) for j in range(n) if weights or i != j]
+    table = [[i, j, float(rates[i, j])] for i, j in pairs]
+    data = table_data(title, ("to", "from", "weight" if weights else "share of steps"), table)
+    return svg(height, title, description, parts, width, f' data-table="{escape(data)}"')
 
 
 def focus(series: Sequence[Series]) -> tuple[float, float]:
@@ -292,10 +238,6 @@ class Axis:
     def __call__(self, value: ArrayLike) -> NDArray:
         share = (np.asarray(value, float) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
-
-
-def _short(label: str, most: int = 22) -> str:
-    return label if len(label) <= most else f"{label[: most - 1]}\u2026"
 
 
 def grid(

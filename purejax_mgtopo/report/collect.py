@@ -34,6 +34,7 @@ from purejax_mgtopo.analysis.statistics import (
 from purejax_mgtopo.config import Config, flatten
 from purejax_mgtopo.records.record import CONFIG, SWEEP, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
+from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
 
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
@@ -59,7 +60,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
     """One run. Raises RunError where it cannot be read."""
     data = load_run(folder)
     experiment = data.experiment
-    method = folder.name if folder.parent.name == experiment.task else experiment.method
+    method = word_for(folder, experiment)
     evaluated = len(data.episodes) > 0
     healthy = data.healthy
     summary = summarise_run(method, data)
@@ -180,54 +181,8 @@ def _matrix(scores: Sequence[Any], compare: Any) -> tuple[tuple[Interval | None,
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
     """Runs of one method carry the settings in which they differ, or else what tells their folders apart."""
-    names = [run.method for run in runs]
-    runs = [_by_settings(run, [r for r in runs if r.method == run.method]) for run in runs]
-    named = []
-    for run in runs:
-        alike = [Path(r.folder).resolve().parts for r in runs if r.method == run.method]
-        if len(alike) > 1:
-            start = _common(alike)
-            end = _common([parts[start:][::-1] for parts in alike])
-            own = Path(run.folder).resolve().parts
-            what = "/".join(own[start : len(own) - end]) or run.folder
-            run = replace(run, method=f"{run.method} ({what})")
-        named.append(run)
-    # A method's folder may by chance be called like another told apart.
-    if len({run.method for run in named}) < len(names):
-        named = [
-            replace(run, method=f"{name} ({run.folder})")
-            for name, run in zip(names, runs, strict=True)
-        ]
-    return named
-
-
-def _by_settings(run: Run, alike: Sequence[Run]) -> Run:
-    """`run`, called by the settings in which it differs from others of its name, where few say it all."""
-    ours = dict(run.settings)
-    theirs = [dict(other.settings) for other in alike]
-    names = [name for name in ours if len({str(other.get(name)) for other in theirs}) > 1]
-    labels = {tuple(str(other.get(name)) for name in names) for other in theirs}
-    if not names or len(names) > 3 or len(labels) < len(alike):
-        return run
-    last = [name.rpartition(".")[2] for name in names]
-    words = [
-        f"{short if last.count(short) == 1 else name}={setting_text(ours[name])}"
-        for name, short in zip(names, last, strict=True)
-    ]
-    return replace(run, method=", ".join([run.method, *words]))
-
-
-def setting_text(value: Any) -> str:
-    """A setting's value in the name of a run."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _common(paths: Sequence[Sequence[str]]) -> int:
-    """How many parts all paths begin with."""
-    return sum(
-        1
-        for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
-    )
+    found = [NamedRun(run.method, Path(run.folder), dict(run.settings)) for run in runs]
+    return [replace(run, method=name) for run, name in zip(runs, told_apart(found), strict=True)]
 
 
 def _curve(data: RunData, values: NDArray) -> MetricCurve | None:

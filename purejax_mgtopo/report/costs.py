@@ -22,6 +22,8 @@ from purejax_mgtopo.report.charts import (
     number,
     svg,
 )
+from purejax_mgtopo.report.embedded import LINE, table_data
+from purejax_mgtopo.report.intervals import ends_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Place:
 def place_chart(places: Sequence[Place], *, title: str, x_label: str, height: int = 220) -> Markup:
     """Intervals against costs, which stand at powers of ten, and at zero."""
     cost = [math.log10(1 + place.cost) for place in places]
-    ends = [v for p in places for v in _ends(p.interval) if math.isfinite(v)]
+    ends = [v for p in places for v in ends_of(p.interval) if math.isfinite(v)]
     room = (max(ends) - min(ends)) * 0.06 or 0.5
     across = Axis(-0.1, max(1.0, *cost) + 0.2, LEFT, WIDTH - RIGHT)
     up = Axis(min(ends) - room, max(ends) + room, height - BOTTOM, TOP)
@@ -50,15 +52,23 @@ def place_chart(places: Sequence[Place], *, title: str, x_label: str, height: in
             for v in (place.interval.low, place.interval.high)
         )
         parts.append(
-            f'<g class="{place.look.colour}"><title>{escape(place.label)}</title>'
+            f'<g class="{place.look.colour}" data-line="{escape(place.label)}" '
+            f'data-tip="{escape(_told(place, x_label))}">'
+            f"<title>{escape(place.label)}</title>"
+            f'<path class="reach" stroke-width="24" d="M{x:.1f} {low - 8:.1f}V{high + 8:.1f}"/>'
             f'<path class="whisker" d="M{x:.1f} {low:.1f}V{high:.1f}"/>'
             f'<path class="dot" d="{place.look.shape}" transform="translate({x:.1f} {y:.1f}) scale(1.5)"/></g>'
         )
     description = "; ".join(
         f"{p.label} {interval_text(p.interval)} at {number(p.cost)} bits" for p in places
     )
-    return svg(height, title, description, parts)
+    table = [[p.label, float(p.cost), *ends_of(p.interval)] for p in places]
+    data = table_data(title, ("method", x_label, "value", "low", "high"), table)
+    return svg(height, title, description, parts, more=f' data-table="{escape(data)}"')
 
 
-def _ends(interval: Interval) -> tuple[float, float, float]:
-    return interval.point, interval.low, interval.high
+def _told(place: Place, x_label: str) -> str:
+    """What stands under the pointer."""
+    return LINE.join(
+        [f"{place.label} {interval_text(place.interval)}", f"{number(place.cost)} {x_label}"]
+    )

@@ -2,7 +2,8 @@
 // Values under the pointer, methods on and off, another axis, and numbers and pictures to take away. Without it the
 // charts are whole, on the axis of episodes.
 (() => {
-  const figures = [...document.querySelectorAll("figure")].filter((figure) => figure.querySelector("svg[data-series]"));
+  const drawn = "svg[data-series], svg[data-table]";
+  const figures = [...document.querySelectorAll("figure")].filter((figure) => figure.querySelector(drawn));
   if (!figures.length) return;
   const hidden = new Set();
   const round = (x) => (x === null ? "\u2013" : String(Number(x.toPrecision(4))).replace("-", "\u2212"));
@@ -13,16 +14,17 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
-  const shown = (figure) => figure.querySelector("svg[data-series]");
+  const shown = (figure) => figure.querySelector(drawn);
   const conceal = (within) => {
     for (const part of within.querySelectorAll("[data-line]")) part.toggleAttribute("hidden", hidden.has(part.dataset.line));
   };
-  const dataOf = (svg) => JSON.parse(svg.dataset.series);
+  const dataOf = (svg) => JSON.parse(svg.dataset.series || svg.dataset.table);
   const label = (text) => /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 
   function csv(data) {
-    const rows = [["method", data.x, "value", "low", "high"]];
-    for (const s of data.series) s.x.forEach((x, k) => rows.push([label(s.label), x, s.point[k], s.low[k], s.high[k]]));
+    const rows = data.rows ? data.rows.map((row) => row.map((cell) => typeof cell === "string" ? label(cell) : cell))
+      : [["method", data.x, "value", "low", "high"]];
+    for (const s of data.series || []) s.x.forEach((x, k) => rows.push([label(s.label), x, s.point[k], s.low[k], s.high[k]]));
     return rows.map((row) => row.map((cell) => (cell === null ? "" : cell)).join(",")).join("\n") + "\n";
   }
 
@@ -35,7 +37,7 @@
         copies[k].style.setProperty(name, style.getPropertyValue(name));
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    copy.removeAttribute("data-series");
+    for (const own of ["data-series", "data-table"]) copy.removeAttribute(own);
     copy.removeAttribute("style");
     return new XMLSerializer().serializeToString(copy);
   }
@@ -47,7 +49,7 @@
     tip.setAttribute("aria-hidden", "true");
     figure.append(tip);
     const tools = document.createElement("p");
-    tools.className = "tools";
+    tools.className = shown(figure).dataset.series ? "tools" : "away";
     for (const kind of ["CSV", "SVG"]) {
       const button = document.createElement("button");
       button.type = "button";
@@ -60,9 +62,28 @@
       tools.append(button);
     }
     figure.append(tools);
+    const put = (event, lines) => {
+      tip.replaceChildren(...lines.map((text, k) => {
+        const row = document.createElement(k ? "span" : "b");
+        row.textContent = text;
+        return row;
+      }));
+      tip.hidden = false;
+      const outer = figure.getBoundingClientRect();
+      const left = event.clientX - outer.left;
+      tip.style.left = left > outer.width / 2 ? "auto" : `${left + 14}px`;
+      tip.style.right = left > outer.width / 2 ? `${outer.width - left + 14}px` : "auto";
+      tip.style.top = `${event.clientY - outer.top + 10}px`;
+    };
     const move = (event) => {
-      const svg = event.target.closest("svg[data-series]");
+      const svg = event.target.closest(drawn);
       if (!svg) return;
+      if (!svg.dataset.series) {
+        const thing = event.target.closest("[data-tip]");
+        if (thing) put(event, thing.dataset.tip.split("\n"));
+        else tip.hidden = true;
+        return;
+      }
       const data = dataOf(svg), box = svg.getBoundingClientRect();
       const at = (event.clientX - box.left) / box.width * data.width;
       const x = data.low + (at - data.left) / (data.right - data.left) * (data.high - data.low);
@@ -77,25 +98,13 @@
         lines.push([s.label, `${round(s.point[k])}${band}`, s.point[k]]);
       }
       lines.sort((a, b) => b[2] - a[2]);
-      tip.replaceChildren();
-      const head = document.createElement("b");
-      head.textContent = `${data.x} ${round(place === null ? x : place)}`;
-      tip.append(head);
-      for (const [name, value] of lines) {
-        const row = document.createElement("span");
-        row.textContent = `${name} ${value}`;
-        tip.append(row);
-      }
-      tip.hidden = false;
-      const outer = figure.getBoundingClientRect();
-      const left = event.clientX - outer.left;
-      tip.style.left = left > outer.width / 2 ? "auto" : `${left + 14}px`;
-      tip.style.right = left > outer.width / 2 ? `${outer.width - left + 14}px` : "auto";
-      tip.style.top = `${event.clientY - outer.top + 10}px`;
+      put(event, [`${data.x} ${round(place === null ? x : place)}`, ...lines.map(([name, value]) => `${name} ${value}`)]);
     };
     figure.addEventListener("pointermove", move);
     figure.addEventListener("pointerdown", move);
-    figure.addEventListener("pointerleave", () => { tip.hidden = true; });
+    // A finger that is lifted leaves too, and what it asked for stays until another place is touched.
+    figure.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") tip.hidden = true; });
+    document.addEventListener("pointerdown", (event) => { if (!figure.contains(event.target)) tip.hidden = true; });
   }
 
   for (const item of document.querySelectorAll("[data-method]")) {

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LINE = "\n"
+"""Between the lines of what is told under the pointer."""
+
 
 def chart_data(
     name: str, x: str, axis: tuple[float, float, float, float, float], series: Sequence[Any]
@@ -34,6 +37,15 @@ def chart_data(
         allow_nan=False,
         separators=(",", ":"),
     )
+
+
+def table_data(name: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A chart's numbers as JSON for ` data-table`, headings first; None for what is not known."""
+    cells = [
+        [_digits(np.array([cell]))[0] if isinstance(cell, float) else cell for cell in row]
+        for row in rows
+    ]
+    return json.dumps({"name": name, "rows": [list(head), *cells]}, separators=(",", ":"))
 
 
 def _numbers(series: Any) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
-from purejax_mgtopo.report.charts import IntervalRow, Look, Series
+from purejax_mgtopo.report.charts import Look, Series
 from purejax_mgtopo.report.controls import channels_of, percent, sentence
 from purejax_mgtopo.report.costs import Place, place_chart
+from purejax_mgtopo.report.intervals import IntervalRow, interval_chart
 from purejax_mgtopo.report.model import (
     Across,
     Comparison,
@@ -81,7 +82,7 @@ def render(report: ReportContent) -> str:
         version=__version__,
         style=Markup(_own("style.css")),
         script=Markup(_own("playback.js") + _own("curves.js")),
-        axes=AXES,
+        axes=_known_axes(report),
         replays=Markup(playback_json(report.watched)),
         verdict=verdict,
         across_verdict=across_verdict,
@@ -148,7 +149,7 @@ def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
         if len(run.finals)
     ]
     title = f"final return of each method on {comparison.task}"
-    return charts.interval_chart(rows, title=title, x_label="final return of a seed")
+    return interval_chart(rows, title=title, x_label="final return of a seed")
 
 
 def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Markup:
@@ -191,10 +192,20 @@ AXES = {
 """What curves can be drawn against."""
 
 
+def _known_axes(report: ReportContent) -> dict[str, str]:
+    """Those against which some task's curves can be drawn: all of its runs know them."""
+    tasks = [[run.returns for run in c.runs if run.returns] for c in report.comparisons]
+    return {
+        axis: words
+        for axis, words in AXES.items()
+        if any(own and all(getattr(curve, axis) is not None for curve in own) for own in tasks)
+    }
+
+
 def across_chart(across: Across, looks: dict[str, Look]) -> Markup:
     """Returns over all tasks, each on the scale of its methods."""
     rows = [IntervalRow(a.method, looks[a.method], a.score, np.empty(0)) for a in across.methods]
-    return charts.interval_chart(
+    return interval_chart(
         rows, title="normalised return over all tasks", x_label="normalised return"
     )
 
@@ -234,6 +245,10 @@ def learned_charts(learned: LearnedAdvantage) -> list[tuple[str, Markup]]:
     return pictures
 
 
+EXTENT = 1250
+"""Half the side of the player's picture, where an arena's is 1000: the same for all, whoever flees."""
+
+
 def playback_json(watched: Sequence[Watched]) -> str:
     """The playback's data; safe inside a script element."""
     played = [_playback(w, playback) for w in watched for playback in w.playbacks]
@@ -242,9 +257,6 @@ def playback_json(watched: Sequence[Watched]) -> str:
 
 def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
     columns = 1 << np.arange(playback.masks.shape[1], dtype=np.int64)
-    reach = [
-        int(np.abs(thing.places).max(initial=0)) + thing.radius + 60 for thing in playback.things
-    ]
     return {
         "task": watched.task,
         "method": watched.method,
@@ -252,8 +264,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
         "standing": playback.standing,
         **({"analysed": True} if watched.learned and watched.learned.seed == playback.seed else {}),
         "agents": playback.masks.shape[1],
-        # Bodies may leave the arena; a runaway must not shrink the others to dots.
-        "extent": min(max(1060, *reach), 2500),
+        "extent": EXTENT,
         "things": [
             {
                 "role": thing.role,

@@ -20,7 +20,11 @@
     if (text) node.textContent = text;
     return parent.appendChild(node);
   };
-  const at = (places, t) => { const k = 2 * Math.min(t, places.length / 2 - 1); return [places[k], -places[k + 1]]; };
+  // The arena stays as large as it is: who flees waits at the rim.
+  const rim = () => replay.extent - 60;
+  const place_of = (places, t) => { const k = 2 * Math.min(t, places.length / 2 - 1); return [places[k], -places[k + 1]]; };
+  const at = (places, t) => place_of(places, t).map((x) => Math.max(-rim(), Math.min(rim(), x)));
+  const outside = (places, t) => place_of(places, t).some((x) => Math.abs(x) > rim());
   const open = (t, i, j) => t < replay.masks.length && (replay.masks[t][i] >> j & 1) === 1;
   const round = (x) => (Math.abs(x) < 0.005 ? 0 : x).toFixed(2).replace("-", "\u2212");
   const last = () => replay.masks.length;
@@ -108,7 +112,10 @@
 
   function show(t) {
     step = Math.max(0, Math.min(last(), t));
-    things.forEach((group, k) => group.setAttribute("transform", `translate(${at(replay.things[k].places, step)})`));
+    things.forEach((group, k) => {
+      group.setAttribute("transform", `translate(${at(replay.things[k].places, step)})`);
+      group.classList.toggle("outside", outside(replay.things[k].places, step));
+    });
     claims.forEach((path, k) => {
       const claim = replay.claims[k], from = at(replay.things[claim.agent].places, step);
       const [x, y] = at(claim.places, step), d = 45;
@@ -129,7 +136,8 @@
     told.reward.textContent = ended ? "\u2013" : round(replay.rewards[step]);
     told.return.textContent = round(total);
     told.agents.textContent = Object.entries(replay.told)
-      .map(([name, values]) => ended ? name : `${name} ${values[step].join(" ")}`).join(", ") || "\u2013";
+      .map(([name, values]) => ended ? name : `${name} ${values[step].join(" ")}`).join(", ");
+    for (const part of [told.agents, told.agents.previousElementSibling]) part.hidden = !told.agents.textContent;
     cursor.setAttribute("d", `M${10 + 300 * step / last()} 6V66`);
     scrub.value = step;
     scrub.setAttribute("aria-valuetext", `step ${step} of ${last()}, ${count} of ${edges.length} edges open`);

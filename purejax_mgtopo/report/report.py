@@ -43,14 +43,14 @@ def write_report(
     places = [expanded(folder) for folder in folders]
     target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
     if is_foreign(target):  # before episodes are played
-        raise RunError(f"{target} holds something else already; choose another file (--out)")
+        raise RunError(f"{target} holds something else already; choose another file")
     page = render(build_report(places, episodes=episodes, say=say)).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(f"cannot write {target}: {reason}; choose another file (--out)") from error
+        raise RunError(f"cannot write {target}: {reason}; choose another file") from error
     return target
 
 

@@ -44,8 +44,8 @@ def across_verdict(across: Across) -> str:
     return _sentence(leads, names, across.improvement[0], across.fewest)
 
 
-_FEW = 5
-"""Seeds below which an interval covers too seldom for a word like "beats" (see `_COVERAGE`)."""
+_FEW = max(_COVERAGE) + 1
+"""Seeds below which an interval covers too seldom for a word like "beats"; `caveats` says how seldom."""
 
 
 def _sentence(

@@ -39,7 +39,7 @@ def export(folder: str | Path, seed: int, out: str | Path | None = None) -> Path
     target = trained.folder / POLICIES / name if out is None else expanded(out)
     with clear_disk_errors(target):
         if target.exists() and target.read_bytes() != content:
-            raise RunError(f"{target} holds something else already; choose another file (--out)")
+            raise RunError(f"{target} holds something else already; choose another file")
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, content)
     return target

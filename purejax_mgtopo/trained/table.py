@@ -48,7 +48,7 @@ def refuse_foreign_table(path: Path) -> None:
     """Raise RunError if `path` holds something other than an older table of evaluations."""
     path = expanded(path)
     if path.exists() and not _is_table(path):
-        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another file (--out)")
+        raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another file")
 
 
 def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:

@@ -62,7 +62,7 @@ def watch(
     trained = load_trained(folder, None if seed is None else [seed])
     alive = [one for one in trained.seeds if one not in trained.frozen]
     if seed in trained.frozen:
-        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
+        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another seed")
     if not alive:
         raise RunError(f"no seed of {folder} stayed finite; there is nothing to watch")
     seed = alive[0] if seed is None else seed
@@ -73,7 +73,7 @@ def watch(
     precision = trained.means.precision
     episode = play_episode(trained.algorithm, trained.of(seed), episode_seed, mode, precision)
     if not np.isfinite(episode.actions).all():
-        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another with --seed")
+        raise RunError(f"seed {seed} of {folder} did not stay finite; watch another seed")
     title = f"{trained.experiment.task}, {trained.experiment.method}, seed {seed}"
     return draw_episode(trained.algorithm.env, episode, target / name, title)
 
@@ -127,9 +127,7 @@ def _refuse_foreign(stem: Path) -> None:
     alone = animation.exists() and not picture.exists()
     if alone or is_foreign(picture):
         found = animation if alone else picture
-        raise RunError(
-            f"{found} holds something else already; choose another name or folder (--name, --out)"
-        )
+        raise RunError(f"{found} holds something else already; choose another name or folder")
 
 
 def draw_episode(env: Scenario[Any], episode: Episode, stem: Path, title: str) -> Pictures:

@@ -9,22 +9,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from purejax_mgtopo.analysis.curves import try_to_draw
-from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
-from purejax_mgtopo.population.waves import Wave, split_into_waves
+from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.account import duration, seeds_in_words, significant
 from purejax_mgtopo.training.ledger import Ledger
+from purejax_mgtopo.training.outcome import RunResult
 from purejax_mgtopo.training.progress import Reporter
 from purejax_mgtopo.training.stop import StopRequest, heard
 from purejax_mgtopo.training.watchdog import Watchdog
@@ -37,47 +36,6 @@ if TYPE_CHECKING:
 
 class LostCheckpoints(RunError):
     """A run whose checkpoints are gone; to begin it anew is for its owner to decide."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended."""
-
-    folder: Path
-    config: Config
-    episode: int
-    """Training episodes done, per seed; of waves that follow one another, the sum."""
-    seconds: float
-    stopped_by: signal.Signals | None
-    """What ended it early; None when it finished."""
-    non_finite: int
-    """Seeds whose parameters left the finite numbers."""
-    figure: Path | None
-    hopeless: bool = False
-    """It ended early because no seed was left to train."""
-    unsaved: str | None = None
-    """Why its last state could not be saved, where training went on after that; None where it was saved."""
-
-    @property
-    def place(self) -> str:
-        """How far it came: episodes of a seed, and the wave where there are several."""
-        experiment = self.config.experiment
-        waves = split_into_waves(experiment, self.config.means.lanes or experiment.seeds)
-        wave, episode = divmod(self.episode, experiment.episodes)
-        if self.episode and not episode:  # between two waves, or at the end
-            wave, episode = wave - 1, experiment.episodes
-        several = f" of wave {wave + 1} of {len(waves)}" if len(waves) > 1 else ""
-        return f"{episode:,} of {experiment.episodes:,} episodes{several}"
-
-    @property
-    def all_lost(self) -> bool:
-        """Whether no seed stayed finite."""
-        return self.hopeless or self.non_finite >= self.config.experiment.seeds
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run was stopped before its end."""
-        return self.stopped_by is not None
 
 
 class Loop:
@@ -327,7 +285,7 @@ class Loop:
             lanes = self._population.waves[0].seeds
             return RunError(
                 f"out of memory with {lanes} seeds at a time; `mgtopo fit` tells how many fit: start again "
-                f"with fewer, for example --lanes {max(1, lanes // 2)}, in another folder"
+                f"with fewer, for example lanes={max(1, lanes // 2)}, in another folder"
             )
         return error
 

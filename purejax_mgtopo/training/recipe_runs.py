@@ -12,6 +12,7 @@ from typing import Any
 from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.settings import unknown_setting
 
 MOST_RUNS = 10_000
 """More are a mistake, or more than one sweep can hold in its picture."""
@@ -161,7 +162,7 @@ def check_name(name: str, where: str) -> None:
     """Raise ConfigError for a setting that does not exist, or that `tasks` and `methods` say."""
     known = flatten(Config())
     if name not in known:
-        raise ConfigError(f"{where}: {unknown_name('setting', name, known)}")
+        raise ConfigError(f"{where}: {unknown_setting(name, known)}")
     if name in AXES:
         raise ConfigError(f"{where}: {name} is set by the recipe's `tasks` and `methods`, not here")
 

@@ -28,7 +28,8 @@ from purejax_mgtopo.records.record import (
     refuse_existing,
     status,
 )
-from purejax_mgtopo.training.loop import Loop, RunResult
+from purejax_mgtopo.training.loop import Loop
+from purejax_mgtopo.training.outcome import RunResult
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.stop import heard
 
@@ -208,7 +209,7 @@ def extended(config: Config, folder: Path, episodes: int) -> Config:
     experiment = config.experiment
     if episodes < experiment.episodes:
         raise ConfigError(
-            f"{folder} is a run of {experiment.episodes:,} episodes; --episodes {episodes} would shorten it, "
+            f"{folder} is a run of {experiment.episodes:,} episodes; {episodes:,} would shorten it, "
             "which needs a run of its own"
         )
     if experiment.episodes % experiment.evaluation.every:
@@ -232,7 +233,7 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
     lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)
     if found is Status.FINISHED and not lacking:
         raise RunError(
-            f"{folder} holds a finished run; there is nothing to resume (--episodes N extends it to N)"
+            f"{folder} holds a finished run; there is nothing to resume (episodes=N extends it to N)"
         )
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")

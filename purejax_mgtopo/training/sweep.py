@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,21 +133,32 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     """What the sweep asks and consists of, beside its results: a report begins with it."""
     if processes.index():
         return
+    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
+        raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     document = {
         "recipe": recipe.name,
+        "id": _written(folder / SWEEP, "id") or secrets.token_hex(6),
         "question": recipe.question,
         "command": command_line() if command is None else command,
         "runs": [
             {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
         ],
     }
-    if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
-        raise RunError(
-            f"{folder / SWEEP} holds something else already; choose another folder (--out)"
-        )
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def question_of(folder: Path) -> str | None:
+    """What the sweep in `folder` asks, if it says so."""
+    return _written(folder / SWEEP, "question") or None
+
+
+def _written(path: Path, key: str) -> str:
+    """What a sweep's description says, where it was begun before."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(path.read_text(encoding="utf-8")).get(key) or "")
+    return ""
 
 
 def _is_ours(path: Path) -> bool:
@@ -163,7 +175,7 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     found = status(place)
     if found is Status.RUNNING:
         raise RunError(
-            f"{place} is in use by another mgtopo; wait for it, or choose another folder (--out)"
+            f"{place} is in use by another mgtopo; wait for it, or choose another folder"
         )
     if found is not Status.ABSENT:
         old, new = read_config(place).experiment, run.config.experiment
@@ -171,6 +183,6 @@ def _state(run: RecipeRun, folder: Path) -> Status:
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
-                "choose another folder (--out), or delete this one"
+                "choose another folder, or delete this one"
             )
     return found

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from purejax_mgtopo.analysis import figures
-from purejax_mgtopo.analysis.figures import Curve, compact, draw, learning_curves
+from purejax_mgtopo.analysis.figures import Curve, compact, draw, learning_curves, styles
 from purejax_mgtopo.analysis.statistics import curve_interval
 from purejax_mgtopo.methods import METHODS
 
@@ -89,6 +89,26 @@ def test_a_method_looks_the_same_in_every_panel_and_unlike_any_other():
     assert len({look[0] for look in seen[-3:]}) == 3
     alone = lines(draw([curve(method="meta")]).axes[0])["meta"]
     assert alone.get_color() == lines(figure.axes[0])["meta"].get_color()
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_no_two_of_a_few_methods_share_a_colour(count):
+    """Whichever they are; the line and the marker stay a method's own."""
+    rng = np.random.default_rng(0)
+    known = [name for name in METHODS if name == METHODS[name].name]
+    for _ in range(300):
+        names = list(rng.choice([*known, "mine", "yours"], count, replace=False))
+        looks = styles(names)
+        assert list(looks) == names
+        assert len({colour for colour, _, _ in looks.values()}) == count
+        for name in names:
+            if name in METHODS:
+                assert looks[name][1:] == METHODS[name].style[1:]
+    for _ in range(300):  # more than there are colours
+        names = list(rng.choice([*known, "mine", "yours"], 14, replace=False))
+        looks = styles(names)
+        assert len({(colour, str(line), marker) for colour, line, marker in looks.values()}) == 14
+    assert styles(["meta", "commformer"])["meta"] == METHODS["meta"].style
 
 
 def test_non_finite_seeds_are_left_out_and_counted():

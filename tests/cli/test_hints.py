@@ -28,6 +28,41 @@ from purejax_mgtopo.cli.main import main
         (["train", "--set", "learner.batch_size=8"], "such as --learner.batch-size 8"),
         (["fit", "--set", "hidden"], "such as --learner.hidden 64"),
         (["train", "--set=learner.hidden=8"], "such as --learner.hidden 8"),
+        (["train", "--eval-episodes", "9"], "did you mean --evaluation.episodes?"),
+        (["train", "--batch", "9"], "did you mean --learner.batch-size?"),
+        (["train", "--n_steps", "9"], "did you mean --episodes?"),
+        (["train", "--out_dir", "x"], "did you mean --out?"),
+        (["train", "--no-wandb"], "did you mean --wandb off?"),
+        (["train", "--num-envs", "9"], "--seeds says how many seeds"),
+        (["train", "--config", "x.toml"], "`mgtopo sweep RECIPE`"),
+        (["train", "--resume", "x"], "`mgtopo resume DIR`"),
+        (["train", "quickstart"], "`mgtopo sweep quickstart`"),
+        (["train", "push_N3"], "did you mean --task push_N3?"),
+        (["train", "commnet"], "did you mean --method commnet?"),
+        (["train", "help"], "`mgtopo train --help`"),
+        (["train", "--seeds", "0,1,2"], "--seeds takes a whole number, not '0,1,2'"),
+        (["train", "--episodes", "1e4"], "--episodes takes a whole number, not '1e4'"),
+        (["train", "--learner.discount", "x"], "--learner.discount takes a number, not 'x'"),
+        (["train", "--task"], "error: --task needs a value"),
+        (["train", "--wandb", "true"], "error: --wandb must be one of 'auto', "),
+        (["train", "--bogus"], "error: unknown flag --bogus; --help lists all"),
+        (["sweep"], "error: mgtopo sweep needs RECIPE: A TOML file"),
+        (["export", "x"], "error: mgtopo export needs --seed: Which of"),
+        (["sweep", "quickstart", "--learner.hidden", "64"], "--set learner.hidden=64?"),
+        (["sweep", "quickstart", "--learner.hiden=64"], "--set learner.hidden=64?"),
+        (["sweep", "quickstart", "--devices", "2"], "--set devices=2?"),
+        (["sweep", "quickstart", "--wandb-project", "x"], "--set wandb_project=x?"),
+        (["sweep", "quickstart", "--set", "seeds=2", "episodes=9"], "say --set episodes=9 as well"),
+        (["sweep", "quickstart", "--set", "learner.hidden", "64"], "say --set learner.hidden=64"),
+        (["sweep", "quickstart", "--set", "lr=1"], "'learner.policy_learning_rate' or "),
+        (["sweep", "quickstart", "--set", "hidden=1"], "'learner.hidden' or 'meta.hidden'?"),
+        (["sweep", "quickstart", "--set", "seed=1"], "'seeds' or 'first_seed'?"),
+        (["resume", "x", "--lr", "1"], "a run keeps its settings"),
+        (["resume", "x", "--steps", "1"], "did you mean --episodes?"),
+        (["report", "x", "--output", "y"], "did you mean --out?"),
+        (["tasks", "x"], "'x' is one word too many"),
+        (["plot", "x"], "did you mean 'figures'?"),
+        (["list"], "did you mean 'tasks' or 'methods'?"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
@@ -40,7 +75,7 @@ def test_other_programs_words_get_a_hint(
 
 
 def test_help_and_version_in_any_form(capsys: pytest.CaptureFixture) -> None:
-    for words in (["--version"], ["version"], ["-V"]):
+    for words in (["--version"], ["version"], ["-V"], ["train", "--version"]):
         assert main(words) == 0
         assert f"purejax_mgtopo {__version__}" in capsys.readouterr().out
     for words, shown in ((["help"], "sweep"), (["help", "train"], "--learner.hidden")):

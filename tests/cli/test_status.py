@@ -15,7 +15,7 @@ from stand_ins import train
 
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.cli.status import read_state, read_states, status_table
-from purejax_mgtopo.config import CheckpointConfig, Config
+from purejax_mgtopo.config import CheckpointConfig, Config, override
 from purejax_mgtopo.records import record
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,21 @@ def test_speed_and_time_left_count_all_seeds_and_leave_out_the_compilation(tmp_p
     assert state.seconds_left == pytest.approx((8 * 40 - 3 * 40 - 3 * 10) / 15)
     assert (state.wave, state.waves, state.episode) == (1, 3, 10)
     assert state.returns == -9.0  # this wave has no evaluation yet
+
+
+def test_speed_leaves_out_the_compilation_of_every_process(tmp_path: Path) -> None:
+    """A resumed run compiles again, which says nothing of how long the rest takes."""
+    events = [
+        START,
+        chunk(100, 10, wall=100.0),
+        chunk(102, 20),
+        {"event": "resumed", "time": 150.0},
+    ]
+    events.append(chunk(200, 30, wall=50.0))
+    run = write(tmp_path / "run", small(seeds=3), *events)
+    assert read_state(run, now=201).rate == pytest.approx(15)  # the old process's one warm chunk
+    later = write(tmp_path / "later", small(seeds=3), *events, chunk(201, 40, wall=1.0))
+    assert read_state(later, now=202).rate == pytest.approx(2 * 30 / 3)
 
 
 def test_running_here_is_known_by_the_lock(tmp_path: Path) -> None:
@@ -182,3 +197,20 @@ def test_every_console_prints_data_as_it_is() -> None:
                     assert (given.get("markup"), given.get("emoji")) == ("False", "False"), path
                 if node.func.id == "TextColumn":
                     assert given.get("markup") == "False", path
+
+
+def test_runs_of_one_method_are_told_apart_by_their_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sweep's results the folder says it; elsewhere the settings do, or else the folders."""
+    for hidden in (64, 128):
+        config = override(small(), {"learner.hidden": hidden})
+        write(tmp_path / "toy_follow_holder" / f"meta,hidden={hidden}", config, START)
+        write(tmp_path / "by hand" / str(hidden), override(config, {"topology": "full"}), START)
+    write(tmp_path / "again" / "128", override(small(), {"topology": "none"}), START)
+    write(tmp_path / "again" / "129", override(small(), {"topology": "none"}), START)
+    assert main(["status", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for name in ("meta", "full"):
+        assert f" {name}, hidden=64 " in out and f" {name}, hidden=128 " in out
+    assert " none (128) " in out and " none (129) " in out

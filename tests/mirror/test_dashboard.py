@@ -32,8 +32,8 @@ def rows_of_the_real_program() -> set[str]:
     columns = {**evaluated, **measured}
     evaluation = Evaluation(40, 1000, np.arange(4, dtype=np.int32), np.ones(4, bool), columns)
     event = dict.fromkeys(("train_return", "edge_rate", "episodes_per_second", "non_finite"), 1)
-    progress = progress_row({"episode": 40, "seconds": 1, **event}, small())
-    names = {*evaluation_row(evaluation, small()), *progress}
+    progress = progress_row({"episode": 40, "seconds": 1, **event}, small().experiment)
+    names = {*evaluation_row(evaluation, small().experiment), *progress}
     return {key for name in names if (key := shown_name(name)) is not None}
 
 

@@ -266,7 +266,7 @@ def test_results_are_never_overwritten(tmp_path: Path) -> None:
         run.event("end")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with (
-        pytest.raises(RunError, match="already holds a finished run.*--out"),
+        pytest.raises(RunError, match="already holds a finished run; choose another folder, or"),
         RunRecord(tmp_path, small(seeds=1), None),
     ):
         pass

@@ -84,14 +84,14 @@ def test_anything_of_ours_is_in_the_way(name: str, tmp_path: Path) -> None:
         refuse_existing(tmp_path)
     assert str(error.value) == (
         f"{tmp_path} already holds a run that was interrupted; go on with it by `mgtopo resume {tmp_path}`, or "
-        "choose another folder (--out)"
+        "choose another folder"
     )
     (tmp_path / EVENTS).write_text('{"event": "end"}\n{"event": "later"}\n')
     assert status(tmp_path) is Status.FINISHED
     with pytest.raises(RunError) as error:
         refuse_existing(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path} already holds a finished run; choose another folder (--out), or move this one away"
+        f"{tmp_path} already holds a finished run; choose another folder, or move this one away"
     )
 
 

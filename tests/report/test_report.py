@@ -24,6 +24,7 @@ from purejax_mgtopo.report.charts import (
     heat_map,
 )
 from purejax_mgtopo.report.collect import standing_seeds
+from purejax_mgtopo.report.model import Playback, Thing, Watched
 from purejax_mgtopo.report.page import playback_json, render
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
@@ -203,6 +204,18 @@ def test_verdict_claims_only_what_the_interval_shows(report):
     assert f"cannot be told apart from {runs[2].method} (0.60 [0.40, 0.80])." in text
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 6, 7, 8])
+def test_where_intervals_are_called_too_narrow_nobody_beats(report, seeds):
+    """Words follow coverage: the sentence and its caveat agree."""
+    comparison = report.comparisons[0]
+    few = [dataclasses.replace(r, finals=r.finals[:seeds]) for r in comparison.runs[:2]]
+    row = (None, Interval(1.0, 0.9, 1.0))
+    judged = dataclasses.replace(comparison, runs=tuple(few), improvement=(row, row))
+    warned = any("too narrow" in line for line in caveats([judged]))
+    assert warned == (seeds < 8)
+    assert ("It beats" in verdict(judged)) == (not warned)
+
+
 def test_few_seeds_beat_nobody(report):
     comparison = report.comparisons[0]
     few = [dataclasses.replace(run, finals=run.finals[:3]) for run in comparison.runs[:2]]
@@ -338,3 +351,16 @@ def test_replays_are_safe_inside_a_script_element():
     ]
     assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
     assert found["rewards"] == [0.1235, 0.0]
+
+
+def test_who_flees_does_not_shrink_the_arena():
+    """The picture's half side is that of the arena (1000) and a margin, whatever the places."""
+    extents = set()
+    for far in (0, 1100, 50_000):
+        places = np.zeros((4, 2), int)
+        places[-1] = far
+        thing = Thing("agent", "blue", "pale", "0", 100, places)
+        playback = Playback(7, "best", (thing,), (), np.ones((3, 1, 1), bool), np.zeros(3))
+        (told,) = json.loads(playback_json([Watched("task", "meta", (playback,))]))
+        extents.add(told["extent"])
+    assert len(extents) == 1 and 1000 < extents.pop() <= 1250

@@ -154,3 +154,42 @@ def test_no_chart_stands_alone_in_its_row(browser, address):
         tops = [figure.bounding_box()["y"] for figure in grid.locator("figure").all()]
         if len(tops) == 4:
             assert sorted(tops.count(top) for top in set(tops)) == [2, 2]
+
+
+def test_every_chart_tells_its_values_and_hides_what_is_switched_off(browser, address):
+    """Final returns and costs as well as curves; a finger's answer stays when it is lifted."""
+    visit = Visit(browser, address)
+    page = visit.page
+    row = page.locator("svg[data-table] g[data-line=meta]").first
+    row.scroll_into_view_if_needed()
+    box = row.locator("rect.reach").bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + box["height"] / 2)
+    told = page.locator(".values:not([hidden])").inner_text().splitlines()
+    assert told[0].startswith("meta \u2212") and "[" in told[0] and told[1].startswith("seeds ")
+    page.locator("[data-method=meta] button").click()
+    assert not row.is_visible()
+    cell = page.locator("#edges g[data-tip]").first
+    cell.scroll_into_view_if_needed()
+    cell.hover()
+    assert " hears " in page.locator(".values:not([hidden])").inner_text()
+    for figure in page.locator("figure:has(svg[data-table])").all()[:4]:
+        with page.expect_download() as download:
+            figure.locator("button", has_text="CSV").click()
+        head, *rows = open(download.value.path(), encoding="utf-8").read().splitlines()
+        assert head.split(",")[0] in ("method", "to") and rows
+        assert {len(line.split(",")) for line in rows} == {len(head.split(","))}
+    assert not visit.complaints and len(visit.requests) == 1
+    visit.context.close()
+
+
+def test_a_finger_keeps_its_answer_until_it_touches_elsewhere(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = context.new_page()
+    page.goto(address)
+    chart = page.locator("svg[data-series]").first
+    chart.scroll_into_view_if_needed()
+    chart.tap()
+    assert "meta" in page.locator(".values:not([hidden])").inner_text()
+    page.locator("#returns-h").tap()
+    assert page.locator(".values:not([hidden])").count() == 0
+    context.close()

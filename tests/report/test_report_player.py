@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from browsed import STEPS, TASKS, Visit, watched
+from synthetic_runs import write_sweep
+
+from purejax_mgtopo.report.page import render
+from purejax_mgtopo.report.report import build_report
 
 
 @pytest.mark.parametrize("choice", [(TASKS[0], "meta", "best"), (TASKS[1], "full", "worst")])
@@ -168,3 +174,45 @@ def test_the_player_begins_with_the_episode_that_is_analysed(browser, address):
     assert shown == [learned.task, learned.method, standing]
     heading = visit.page.locator("#eta h3").first.inner_text()
     assert f"seed {learned.learned.seed}" in heading
+
+
+@pytest.fixture
+def fled(tmp_path, browser):
+    """A page on which one agent runs away, and the others stay."""
+    own, other = (
+        w for w in watched() if (w.task, w.method) in ((TASKS[0], "meta"), (TASKS[0], "full"))
+    )
+    (first, *rest) = own.playbacks
+    runaway = first.things[0]
+    places = runaway.places.copy()
+    places[-3:] = (9000, -400)
+    things = (dataclasses.replace(runaway, places=places), *first.things[1:])
+    far = dataclasses.replace(own, playbacks=(dataclasses.replace(first, things=things), *rest))
+    write_sweep(tmp_path / "results", TASKS[:1], ("full", "meta"), "Who flees?")
+    report = build_report([tmp_path / "results"], episodes=False)
+    path = tmp_path / "report.html"
+    path.write_text(render(dataclasses.replace(report, watched=(far, other))), encoding="utf-8")
+    visit = Visit(browser, path.as_uri())
+    yield visit, own.method, first
+    visit.context.close()
+
+
+def test_who_flees_waits_at_the_rim_and_the_arena_stays_as_it_is(fled):
+    visit, method, playback = fled
+    seen = {}
+    for name in ("full", "meta"):
+        visit.choose(TASKS[0], name, playback.standing)
+        seen[name] = visit.part("stage").get_attribute("viewBox")
+    assert seen["full"] == seen["meta"]
+    visit.choose(TASKS[0], method, playback.standing)
+    visit.part("scrub").focus()
+    look = """() => [...document.querySelectorAll(".stage .thing.outside")].map((e) => {
+        const { matrix } = e.transform.baseVal[0], box = e.ownerSVGElement.viewBox.baseVal;
+        return [e.querySelector("title").textContent, matrix.e, matrix.f, box.x + box.width];
+    })"""
+    visit.page.keyboard.press("Home")
+    assert visit.page.evaluate(look) == []
+    visit.page.keyboard.press("End")
+    ((name, x, y, right),) = visit.page.evaluate(look)
+    assert name == "agent 0" and 900 < x < right and y == 400
+    assert not visit.complaints

@@ -258,7 +258,7 @@ def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
     def fail(chunk: int) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
-    with pytest.raises(RunError, match=r"3 seeds at a time; `mgtopo fit`.*--lanes 1"):
+    with pytest.raises(RunError, match=r"3 seeds at a time; `mgtopo fit`.*lanes=1"):
         train(
             small(),
             tmp_path,

@@ -53,7 +53,9 @@ def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None
     wider = parse_recipe(RECIPE, tmp_path / "recipe.toml")
     built: list[Config] = []
     changes = [Setting("seeds", 2), Setting("learner.hidden", 64)]
-    with pytest.raises(RunError, match=r"seeds 3 -> 2; learner.hidden 128 -> 64; .*--out"):
+    with pytest.raises(
+        RunError, match=r"seeds 3 -> 2; learner.hidden 128 -> 64; .*choose another folder, or"
+    ):
         sweep(
             wider,
             changes=changes,

@@ -129,3 +129,24 @@ os._exit(130)
     heading = " ".join(" ".join(line) for line in shown[:4])
     assert "evaluation" in heading and "return" in heading
     assert ("saved" in heading) == (columns == 200)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("tasks", "Other sizes follow the grammar <scenario>_N<agents>[_l<landmarks seen>], e.g. "
+         "navigation_N4_l2."),
+        ("tasks", "Each agent knows both goals, so that nothing is left to say."),
+        ("methods", "Any rule goes with any interpreter: --method none+commnet, or --topology none "
+         "--messages commnet."),
+        ("glossary", "Other columns are measures of a rule, of an interpreter or of a task, by their own "
+         "names."),
+    ],
+)  # fmt: skip
+def test_no_sentence_is_cut_or_broken_within_a_word(
+    command: str, sentence: str, columns: int
+) -> None:
+    _, lines = in_terminal([sys.executable, "-m", "purejax_mgtopo", command], columns)
+    assert sentence in " ".join(" ".join(lines).split())
+    assert not [line for line in lines if "…" in line]

@@ -32,7 +32,7 @@ class GoalsState:
 
 @dataclass(frozen=True)
 class CrossedGoals(Scenario[GoalsState]):
-    """Toy A: each agent knows the other's goal, not its own.
+    """Each agent knows the other's goal, not its own.
 
     - observation: [2, 7]. One-hot of the *partner's* goal corner (4), time / horizon (1), one-hot
       of the agent (2).
@@ -84,8 +84,8 @@ class CrossedGoals(Scenario[GoalsState]):
 
 @dataclass(frozen=True)
 class LateGoals(CrossedGoals):
-    """Toy A for messages that arrive in the next step: as `CrossedGoals`, but a round takes two
-    steps, of which the second is scored.
+    """Each agent knows the other's goal, not its own, and a round takes two steps, of which the second
+    is scored: time for messages that arrive in the next step.
 
     - observation: [2, 8]. As in `CrossedGoals`, and 1 in the second step of a round.
     - action, state: as in `CrossedGoals`; goals are drawn anew after each second step.
@@ -123,7 +123,7 @@ def _second(state: GoalsState) -> Array:
 
 @dataclass(frozen=True)
 class Public(CrossedGoals):
-    """Toy C: as `CrossedGoals`, but everyone sees everything.
+    """Each agent knows both goals, so that nothing is left to say.
 
     - observation: [2, 11]. One-hot of the agent's own goal (4), of the partner's (4), time /
       horizon (1), one-hot of the agent (2).

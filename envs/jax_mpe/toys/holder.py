@@ -1,4 +1,4 @@
-"""Toy B: one agent follows one of two others."""
+"""One agent follows one of two others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HolderState:
 
 @dataclass(frozen=True)
 class FollowHolder(Scenario[HolderState]):
-    """Toy B: agent 0 must copy the action of the holder, and only one of two agents is worth
+    """Agent 0 must copy the action of the holder, and only one of two agents is worth
     listening to.
 
     - observation: [3, 9]. One-hot of the agent's own corner (4; zeros for agent 0), one-hot of the

@@ -1,0 +1,79 @@
+"""What runs are called where several are shown: by method, and by the settings in which they differ."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.config import Experiment
+
+MOST_SETTINGS = 3
+"""More in a name would say less than the folder does."""
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A run of a task by what it is called so far, with all that can tell it from others."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Any]
+
+
+def word_for(folder: Path, experiment: Experiment) -> str:
+    """What the run in `folder` is called alone: in a sweep's results the recipe's word, else its method."""
+    if folder.parent.name != experiment.task:
+        return experiment.method
+    first, *values = folder.name.split(",")
+    return ", ".join([first, *(value.strip() for value in values)])
+
+
+def told_apart(runs: Sequence[NamedRun]) -> list[str]:
+    """The names of a task's runs: those of one name get the settings in which they differ, or else what tells their
+    folders apart."""
+    called = [_by_settings(run, [r for r in runs if r.name == run.name]) for run in runs]
+    names = []
+    for run in called:
+        alike = [r.folder.resolve().parts for r in called if r.name == run.name]
+        name = run.name
+        if len(alike) > 1:
+            start = _common(alike)
+            end = _common([parts[start:][::-1] for parts in alike])
+            own = run.folder.resolve().parts
+            name = f"{name} ({'/'.join(own[start : len(own) - end]) or run.folder})"
+        names.append(name)
+    # A method's folder may by chance be called like another told apart.
+    if len(set(names)) < len(names):
+        names = [f"{run.name} ({run.folder})" for run in called]
+    return names
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value in the name of a run."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _by_settings(run: NamedRun, alike: Sequence[NamedRun]) -> NamedRun:
+    """`run`, called by the settings in which it differs from others of its name, where few say it all."""
+    theirs = [other.settings for other in alike]
+    names = [x for x in run.settings if len({str(other.get(x)) for other in theirs}) > 1]
+    labels = {tuple(str(other.get(name)) for name in names) for other in theirs}
+    if not names or len(names) > MOST_SETTINGS or len(labels) < len(alike):
+        return run
+    last = [name.rpartition(".")[2] for name in names]
+    words = [
+        f"{short if last.count(short) == 1 else name}={setting_text(run.settings[name])}"
+        for name, short in zip(names, last, strict=True)
+    ]
+    return replace(run, name=", ".join([run.name, *words]))
+
+
+def _common(paths: Sequence[Sequence[str]]) -> int:
+    """How many parts all paths begin with."""
+    return sum(
+        1
+        for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    )
