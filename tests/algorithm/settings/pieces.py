@@ -228,6 +228,9 @@ REACH = {
     "meta.entropy": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
     "meta.rms_decay": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
     "meta.rms_epsilon": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.architecture": reach(
+        "edge", "rule's start, warm-up, learn, outer, iteration", idle="reinforce stgs none"
+    ),
     "meta.hidden": reach(7, "rule's start, warm-up, learn, outer, iteration", idle="reinforce"),
     "meta.blend_intermediate": reach(False, "outer, iteration", idle="reinforce stgs none"),
     "meta.append_decisions": reach(

@@ -26,6 +26,7 @@ from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 
 TABLE_1 = {
+    "meta.architecture": "joint",
     "meta.hidden": 128,
     "meta.learning_rate": 0.00005,
     "baseline.learning_rate": 0.001,
