@@ -69,6 +69,7 @@ OURS = {
     "baseline.n_step": 25,
     "baseline.normalise": True,
     "baseline.moments_decay": 0.99,
+    "member.universal.file": "",
     "meta.gradient_clip": 1.0,
     "meta.rms_decay": 0.9,
     "meta.rms_epsilon": 1e-8,
