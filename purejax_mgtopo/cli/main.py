@@ -36,6 +36,7 @@ from purejax_mgtopo.cli.results import (
     WatchCommand,
 )
 from purejax_mgtopo.cli.running import ResumeCommand, SweepCommand, TrainCommand
+from purejax_mgtopo.cli.universal import MetaTrainCommand
 from purejax_mgtopo.config import Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Any] = {
     "wandb-rebuild": WandbRebuildCommand,
     "wandb-dashboard": WandbDashboardCommand,
     "prey": PreyCommand,
+    "meta-train": MetaTrainCommand,
     "tasks": TasksCommand,
     "methods": MethodsCommand,
     "glossary": GlossaryCommand,
