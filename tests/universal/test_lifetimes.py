@@ -1,5 +1,6 @@
 """Lifetimes: what they are given, how they live and die, and the objective that a rule learns from."""
 
+import copy
 import functools
 
 import jax
@@ -19,8 +20,10 @@ from core_cases import (
     small,
 )
 
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
 from purejax_mgtopo.universal.lifetimes import MEASURES, Group, Lot
 from purejax_mgtopo.universal.settings import MetaTraining
+from purejax_mgtopo.universal.trial import Misplaced, whole_life
 
 SETTINGS = MetaTraining(lifetimes=2, fresh_episodes=2, shortest=4, longest=40, mean_l2=0.5)
 TEAMS = 2
@@ -162,7 +165,7 @@ def test_the_objective_is_what_it_says() -> None:
 
 
 def test_the_gradient_equals_central_differences() -> None:
-    """RMSprop's denominator is data, whose derivative is left out on purpose: here an old nu outweighs the new by far."""
+    """RMSprop's denominator is data, whose derivative is left out on purpose: an old nu outweighs the new."""
     told()
     with jax.enable_x64(True):
         made = group(gates__learning_rate=1e3)
@@ -182,6 +185,32 @@ def test_the_gradient_equals_central_differences() -> None:
             np.testing.assert_allclose(slope @ direction, (above - below) / 2e-6, rtol=1e-4)
         others = jit(jax.grad(lambda *data: made.objective(eta, *data)[0], argnums=(0, 2, 4)))
         assert is_zero(others(*data))
+
+
+def test_whole_lives_are_compared_under_the_same_lots() -> None:
+    """With f = 0 the shuffled rule is the rule; with f it is not, and sums over edges stay."""
+    live = {}
+    for shuffled in (False, True):
+        made = copy.copy(group())
+        if shuffled:
+            made.rule = Misplaced(made.rule.experiment, made.rule.sizes)
+        for name, own in (("zero", jax.tree.map(jnp.zeros_like, eta())), ("own", eta())):
+            live[shuffled, name] = jit(lambda e, m=made: whole_life(m, e, 6, jax.random.key(0)))(
+                own
+            )
+        f = made.rule.correction(eta(), life().moving.memory, *first_told(made))[0]
+        live[shuffled, "f"] = np.sort(np.asarray(f).reshape(len(f), -1))
+    assert live[False, "own"]["curve"].shape == (3,) and live[False, "own"]["right_open"] > 0
+    assert_same(live[False, "zero"], live[True, "zero"])
+    assert not is_same(live[False, "own"], live[True, "own"])
+    assert not is_same(live[False, "own"], live[False, "zero"])
+    np.testing.assert_array_equal(live[False, "f"], live[True, "f"])
+
+
+def first_told(made):
+    begun, tau = life(), life().trajectory
+    situation = Situation(begun.age, begun.lot.length, begun.lot.cost)
+    return tau, made.rule.told(begun.moving.gates, begun.baseline, tau, tau.reward, situation)[0]
 
 
 @pytest.mark.parametrize(
