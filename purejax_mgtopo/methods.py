@@ -90,6 +90,11 @@ TOPOLOGIES = _table(
         f"{_RULES}.meta:MetaGradient",
     ),
     AxisEntry(
+        "universal",
+        "edge gates learned by one frozen update rule, meta-learned over many tasks and sizes",
+        f"{_RULES}.edgewise.frozen:Universal",
+    ),
+    AxisEntry(
         "ic3net",
         "each agent talks to all or to nobody, by score function (Singh et al. 2019)",
         f"{_RULES}.ic3net:BroadcastGates",
@@ -211,6 +216,7 @@ _PRESETS = (
     Method("reinforce", "reinforce", "lstm", False, "topology by policy gradient", (_SKY, _MIX, "^")),
     Method("stgs", "stgs", "lstm", False, "topology by straight-through Gumbel-softmax", (_ORANGE, _DASH, "v")),
     Method("meta", "meta", "lstm", False, "topology by meta-gradients: the paper's method", (_RED, "-", "o")),
+    Method("universal", "universal", "lstm", False, "topology by one frozen rule for all tasks", (_BLACK, "-", "*")),
     Method("commnet", "full", "commnet", True, "CommNet: full communication, shared parameters", (_BLUE, _MIX, "P")),
     Method("meta_commnet", "meta", "commnet", True, "meta-gradient topology over CommNet", (_PURPLE, "-", "*")),
     Method(

@@ -25,7 +25,7 @@ LEVELS = (
     ("checkpoints", "analysis"),
     ("mirror", "trained", "prey", "bench"),
     ("training",),
-    ("report",),
+    ("report", "universal"),
     ("cli",),
 )
 """From the ground up. A folder imports itself and what lies below it, never what lies beside it."""

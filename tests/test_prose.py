@@ -154,3 +154,14 @@ def test_one_type_to_a_name():
         homes[name].append(f"{path}:{line}")
     shared = [f"{name}: {', '.join(at)}" for name, at in homes.items() if len(at) > 1]
     assert not shared, "\n".join(shared)
+
+
+def test_nothing_cites_what_its_reader_does_not_have() -> None:
+    """Plans and specifications from which the code was written are not in the repository."""
+    found = [
+        f"{path}:{line}"
+        for path, tree in TREES.items()
+        for line, text in docstrings(tree)
+        if re.search(r"specification, |\b(methods|design)\.md|\brows? \d", " ".join(text.split()))
+    ]
+    assert not found

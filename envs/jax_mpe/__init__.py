@@ -95,8 +95,9 @@ _SIZED = {
     ),
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
     "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
+    "toy_follow_holder": _Sized(FollowHolder, False, ()),  # named among the toys
 }
-_TOYS = {toy.name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
+_TOYS = {toy().name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
 
 
 _OTHERS: dict[str, Callable[[], Scenario[Any]]] = {}
@@ -154,7 +155,10 @@ def make(name: str, *, prey: str | None = None) -> Scenario[Any]:
     if (canonical := re.sub(r"(?<=_[Nl])0+(?=[0-9])", "", task)) != task:
         raise ValueError(f"sizes have no leading zeros: {name!r} is {canonical}{at}{named_prey}")
     sizes = [int(size) for size in parts.groups()[1:] if size is not None]
-    return scenario.constructor(*sizes, **choice)
+    made = scenario.constructor(*sizes, **choice)
+    if made.name.partition("@")[0] != task:
+        raise ValueError(f"{task} is {made.name}; say that")
+    return made
 
 
 def _unknown(name: str) -> str:

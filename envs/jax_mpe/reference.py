@@ -68,9 +68,9 @@ class Reference(Scenario[ReferenceState]):
 
     An episode is truncated after 25 steps.
 
-    Source: project specification, methods section 6. OpenAI's simple_reference (Lowe et al. 2017)
-    is its ancestor: two agents that do not see one another either, three landmarks, a goal for each
-    that the other knows, words as actions of their own, and a squared distance as reward.
+    Source: ours. OpenAI's simple_reference (Lowe et al. 2017) is its ancestor: two agents that do
+    not see one another either, three landmarks, a goal for each that the other knows, words as
+    actions of their own, and a squared distance as reward.
     """
 
     num_agents: int = 3

@@ -214,7 +214,13 @@ class Rule(Part, abc.ABC):
 
     edges: ClassVar[Edges] = Edges.ANY
     judges: ClassVar[bool] = False
-    """Whether the rule judges the decision on every edge and step, by an ``advantage(eta, gates, trajectory)``."""
+    """Whether the rule judges the decision on every edge and step, by a ``judged(state, trajectory)``."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> type[Rule]:
+        """The class that an experiment's settings ask for, where several go by one name."""
+        del experiment
+        return cls
 
     @abc.abstractmethod
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:

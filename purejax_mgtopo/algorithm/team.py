@@ -72,7 +72,7 @@ class Team:
     """
 
     def __init__(self, experiment: Experiment, sizes: Sizes, others_seen: bool = False) -> None:
-        rule = methods.load(methods.TOPOLOGIES, experiment.topology)
+        rule = methods.load(methods.TOPOLOGIES, experiment.topology).of(experiment)
         interpreter = methods.load(methods.MESSAGES, experiment.messages)
         self._behind = partial(
             interpreter_behind,

@@ -204,6 +204,8 @@ class Purpose(enum.IntEnum):
     HUNT = 2**31 + 6
     """The episodes of straight hunters."""
     FINAL_EVALUATION = 2**31 + 7
+    META_TRAINING = 2**31 + 8
+    """The lifetimes over which a rule for every task is learned."""
 
     def key(self, seed: int | Integer[Array, ""]) -> Key[Array, ""]:
         """The key of that number for this purpose."""

@@ -89,8 +89,7 @@ class FitCommand(Command):
             configs.append(Config(experiment, self.means))
         os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU that is there is not asked for
         get_ready(configs, cache=False)
-        from purejax_mgtopo.cli.fitted import card_table, markdown
-        from purejax_mgtopo.cli.tables import console, note
+        from purejax_mgtopo.cli.tables import card_table, console, markdown, note
         from purejax_mgtopo.population.cards import plan_for
 
         found = []

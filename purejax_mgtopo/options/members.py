@@ -162,6 +162,15 @@ class GraphConfig:
 
 
 @dataclass(frozen=True)
+class UniversalConfig:
+    """The rule universal: a frozen update rule."""
+
+    file: str = ""
+    """A file of `mgtopo meta-train` in place of the rule that is shipped.
+    (ours, because the paper leaves a rule for every task open)"""
+
+
+@dataclass(frozen=True)
 class MemberConfig:
     """Settings of single members of the grid, each read by the member of its name alone."""
 
@@ -179,3 +188,5 @@ class MemberConfig:
     """Rule and interpreter atoc: groups that talk for a while."""
     commformer: GraphConfig = field(default_factory=GraphConfig)
     """The rule commformer: one graph for all states."""
+    universal: UniversalConfig = field(default_factory=UniversalConfig)
+    """The rule universal: a frozen update rule."""

@@ -27,8 +27,12 @@ class MetaConfig:
     rms_epsilon: float = 1e-8
     """Epsilon of eta's own RMSprop, inside the square root.
     (ours, because the paper says none; Optax's default)"""
+    architecture: Literal["joint", "edge"] = "joint"
+    """Eta reads all edges at once and gives each an output of its own, or (edge) is one small network for every edge,
+    for any number of agents, that begins as REINFORCE; it has no hidden units, inputs or transforms to set.
+    (paper: joint)"""
     hidden: int = 128
-    """Units of eta's LSTM and hidden layers.
+    """Units of eta's LSTM and hidden layers (joint).
     (paper: 128)"""
     blend_intermediate: bool = True
     """Average the meta-gradient over all K updates (Eq. 9), not the last one alone (Eq. 8).

@@ -88,8 +88,7 @@ def fingerprint(experiment: Experiment, started: bool = True) -> dict[str, Any]:
     found |= {f"code of {name}": code_digest(name) for name in _modules(experiment)}
     found["XLA_FLAGS"] = _flags(os.environ.get("XLA_FLAGS", ""))
     found |= {name: os.environ.get(name, "") for name in VARIABLES}
-    if (file := task_file(experiment.task)) is not None:
-        found[f"{_FILE}{file}"] = _digest_of([file])
+    found |= {f"{_FILE}{file}": _digest_of([file]) for file in files_of(experiment)}
     jax = sys.modules.get("jax")
     if jax is not None:
         values = {name: getattr(jax.config, f"jax_{name}", None) for name in SETTINGS}
@@ -135,10 +134,12 @@ def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
     return None
 
 
-def task_file(task: str) -> Path | None:
-    """The file whose contents are part of a task, as its name tells; None for other tasks."""
-    _, _, word = task.partition("@")
-    return expanded(word) if word.endswith(".npz") else None
+def files_of(experiment: Experiment) -> list[Path]:
+    """The files whose contents are part of what is computed: prey that the task names, and a frozen rule."""
+    prey, rule = experiment.task.partition("@")[2], experiment.member.universal.file
+    named = [prey] if prey.endswith(".npz") else []
+    named += [rule] if rule and experiment.topology == "universal" else []
+    return [expanded(word) for word in named]
 
 
 @functools.cache

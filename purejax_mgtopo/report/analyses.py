@@ -8,7 +8,7 @@ RMSprop hides the first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -116,8 +116,8 @@ def judge(
         seed=seed,
         episode_seed=episode_seed,
         reinforce=np.asarray(returns - values[:-1]),
-        learned=np.asarray(rule.advantage(state.eta, state.gates, trajectory)),
-        initial=np.asarray(rule.advantage(first_eta, state.gates, trajectory)),
+        learned=np.asarray(rule.judged(state, trajectory)),
+        initial=np.asarray(rule.judged(replace(state, eta=first_eta), trajectory)),
     )
 
 

@@ -13,6 +13,7 @@ from core_cases import plain
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal, others
 from purejax_mgtopo.algorithm.part import Interpreter, Rule
 from purejax_mgtopo.algorithm.types import Clock, Streams
+from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, load
 
 
@@ -54,6 +55,11 @@ def test_the_tables_of_names_hold_exactly_the_objects():
         listed = {load(table, name) for name in table}
         assert len(listed) == len(table)
         assert all(issubclass(part, kind) and not part.__abstractmethods__ for part in listed)
+        if kind is Rule:  # which has a class for each of its architectures
+            listed.add(
+                load(table, "meta").of(override(Experiment(), {"meta.architecture": "edge"}))
+            )
+            assert len(listed) == len(table) + 1
         assert listed == set(written(kind, folder))
     for name in CRITICS:
         assert {"init", "value", "counterfactual"} <= set(dir(load(CRITICS, name)))
@@ -71,7 +77,7 @@ def written(kind, folder):
         for part in vars(importlib.import_module(module.name)).values():
             if not isinstance(part, type) or part.__module__ != module.name:
                 continue
-            if issubclass(part, kind) and part.__name__ != "EdgeGates":
+            if issubclass(part, kind) and part.__name__ not in ("EdgeGates", "Edgewise"):
                 yield part
 
 

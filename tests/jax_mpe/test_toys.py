@@ -118,6 +118,36 @@ def test_half_way_is_the_best_compromise_in_toy_b():
     )
 
 
+@pytest.mark.parametrize("agents", [4, 7])
+def test_more_agents_are_more_decoys(agents):
+    """Best without messages and with one edge are those of three agents; every draw may be the holder's."""
+    name = f"toy_follow_holder_N{agents}"
+    env = jax_mpe.make(name)
+    assert env.name == name and env == jax_mpe.FollowHolder(agents)
+
+    def half_way(view, state):
+        return (decode(view[:, :4]).T * (1 - 0.5 * view[0, 3:-agents].at[0].set(0))).T
+
+    def listen(view, state):
+        own = decode(view[:, :4])
+        return own.at[0].set(view[0, 4 : 3 + agents] @ own[1:])
+
+    states, timesteps = play(name, half_way)
+    assert timesteps.reward.mean() == pytest.approx(-0.64, abs=1e-4)
+    assert play(name, listen)[1].reward.mean() == pytest.approx(0, abs=1e-6)
+    holder = np.asarray(states.holder)
+    shares = np.bincount(holder.ravel(), minlength=agents) / holder.size
+    np.testing.assert_allclose(shares, [0, *[1 / (agents - 1)] * (agents - 1)], atol=0.02)
+    one = jax.tree.map(lambda x: x[0, 0], states)
+    right = env.right_edges(one)
+    assert right.sum() == 1 and right[0, one.holder] == 1
+    np.testing.assert_array_equal(env.right_edges_seen(env.observe(one)), right)
+    corner = jax_mpe.corner(one.corner)
+    action = jax_mpe.experts.expert(env)(one)
+    np.testing.assert_allclose(action, np.concatenate([corner[one.holder - 1][None], corner]))
+    assert len(env.scene(jax.tree.map(lambda x: x[0], states)).discs) == 2 * agents
+
+
 def test_follow_holder_reward_is_about_the_holders_action():
     env = jax_mpe.make("toy_follow_holder")
     state = jax_mpe.HolderState(

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from test_population import tiny
 
-from purejax_mgtopo.cli.fitted import card_table, markdown
 from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.cli.tables import card_table, markdown
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.cards import CARDS, LAUNCH

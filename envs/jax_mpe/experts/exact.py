@@ -27,9 +27,9 @@ def goals(task: CrossedGoals) -> Controller:
 
 
 def holder(task: FollowHolder) -> Controller:
-    """Agents 1 and 2 name their corners, and agent 0 the holder's."""
+    """All others name their corners, and agent 0 the holder's."""
 
-    def control(state: HolderState) -> Float[Array, "3 2"]:
+    def control(state: HolderState) -> Float[Array, "N 2"]:
         own = corner(state.corner)
         return jnp.concatenate([own[state.holder - 1][None], own])
 

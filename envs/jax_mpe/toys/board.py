@@ -13,7 +13,7 @@ from ..drawables import BLUE, PURPLE, RED, Claim, Disc, Fill, Scene
 
 CORNERS = ((-0.8, -0.8), (-0.8, 0.8), (0.8, -0.8), (0.8, 0.8))
 HOME_RADIUS = 0.12
-_COLOURS = (BLUE, RED, PURPLE)  # each agent has a goal of its own
+_COLOURS = (BLUE, RED, PURPLE)  # each agent has a goal of its own; of more than three, they return
 _HOME, _GOAL_RADIUS = 0.3, 0.1  # where agents stand: nowhere, in truth
 
 
@@ -41,23 +41,23 @@ def standing(
     turn = (
         np.pi * (0.5 + 2 * np.arange(agents) / agents) if agents > 2 else np.pi * np.array([1, 0])
     )
-    homes = _HOME * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    homes = _HOME * max(1.0, agents / 6) * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
 
     def still(place: NDArray) -> NDArray:
         return np.broadcast_to(place, (moments, 2))
 
     discs = [
-        Disc("agent", still(homes[i]), HOME_RADIUS, _COLOURS[i], Fill.PALE, str(i))
+        Disc("agent", still(homes[i]), HOME_RADIUS, _COLOURS[i % 3], Fill.PALE, str(i))
         for i in range(agents)
     ]
     discs += [
         # In their agents' colours, and of several sizes, for goals may share a corner.
-        Disc("goal", goal, _GOAL_RADIUS + 0.03 * i, _COLOURS[i], Fill.RING)
+        Disc("goal", goal, _GOAL_RADIUS + 0.03 * i, _COLOURS[i % 3], Fill.RING)
         for i, goal in goals.items()
     ]
     claims = (
         []
         if actions is None
-        else [Claim(homes[i], actions[:, i], _COLOURS[i]) for i in range(agents)]
+        else [Claim(homes[i], actions[:, i], _COLOURS[i % 3]) for i in range(agents)]
     )
     return Scene(1.0, tuple(discs), tuple(claims))

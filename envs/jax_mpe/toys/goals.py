@@ -43,8 +43,7 @@ class CrossedGoals(Scenario[GoalsState]):
 
     Best without messages -1.28 (both stay at the centre), with messages 0. Truncated after 25
     rounds.
-    Source: project specification, methods section 6 (latency 0); it has no counterpart in the
-    particle worlds.
+    Source: ours, for messages that arrive at once; it has no counterpart in the particle worlds.
     """
 
     horizon: int = HORIZON
@@ -92,8 +91,8 @@ class LateGoals(CrossedGoals):
     - reward: as in `CrossedGoals` for the second step, 0 for the first.
 
     An episode holds twelve rounds, and the first step of a thirteenth. Best round without messages
-    -1.28, with messages 0; learn it with a discount that covers two steps. Source: project
-    specification, methods section 6; it has no counterpart in the particle worlds.
+    -1.28, with messages 0; learn it with a discount that covers two steps. Source: ours;
+    it has no counterpart in the particle worlds.
     """
 
     name: ClassVar[str] = "toy_late_goals"
@@ -130,8 +129,7 @@ class Public(CrossedGoals):
     - action, reward, state: as in `CrossedGoals`.
 
     Best with or without messages 0, so a learned gate must not beat `none` by more than noise.
-    Truncated after 25 rounds. Source: project specification, methods section 6; it has no
-    counterpart in the particle worlds.
+    Truncated after 25 rounds. Source: ours; it has no counterpart in the particle worlds.
     """
 
     name: ClassVar[str] = "toy_public"

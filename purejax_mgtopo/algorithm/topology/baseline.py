@@ -91,13 +91,19 @@ class Baseline:
         params = optax.apply_updates(state.params, updates)
         return replace(state, params=params, optimizer=optimizer), error
 
+    def beyond(
+        self, params: PyTree, trajectory: Trajectory, reward: Float[Array, " T"]
+    ) -> tuple[Float[Array, " T+1"], Float[Array, " T"]]:
+        """V at all steps, and ``G_t^(n) - V(o_t)``; data."""
+        values = self.value(params, trajectory.observation)
+        returns = n_step_return(reward, values, self.discount, self.settings.n_step)
+        return values, jax.lax.stop_gradient(returns - values[:-1])
+
     def advantage(
         self, state: BaselineState, trajectory: Trajectory, reward: Float[Array, " T"]
     ) -> tuple[Float[Array, " T"], BaselineState]:
         """``G_t^(n) - V(o_t)``, normalised by running moments that now include it; data, not differentiable."""
-        values = self.value(state.params, trajectory.observation)
-        returns = n_step_return(reward, values, self.discount, self.settings.n_step)
-        raw = jax.lax.stop_gradient(returns - values[:-1])
+        raw = self.beyond(state.params, trajectory, reward)[1]
         moments = state.moments.updated(raw, self.settings.moments_decay)
         result = moments.normalised(raw) if self.settings.normalise else raw
         return result, replace(state, moments=moments)

@@ -24,6 +24,14 @@ from purejax_mgtopo.config import Experiment, GateConfig
 
 STEP_MEASURES = ("advantage_norm", "gate_gradient_norm", "gate_update_norm")
 """What a rule tells of one step of its gates; see `step_measures`."""
+OUTER_MEASURES = (
+    "baseline_loss",
+    "meta_objective",
+    "meta_gradient_norm",
+    "eta_update_norm",
+    "reinforce_cosine",
+)
+"""What a meta-learned rule tells of an outer update."""
 
 
 class EdgeGates(Rule):
@@ -82,6 +90,22 @@ class EdgeGates(Rule):
             return self.mean_score(params, trajectory, weight)
 
         return jax.grad(score)(gates)
+
+    def cosine(
+        self,
+        gates: PyTree,
+        trajectory: Trajectory,
+        one: Float[Array, "T N N-1"],
+        other: Float[Array, "T N N-1"],
+    ) -> Float[Array, ""]:
+        """Whether two ways to judge decisions ask for the same: the cosine of their gradients in the gates."""
+        asked = self.score_gradient(gates, trajectory, one)
+        usual = self.score_gradient(gates, trajectory, other)
+        along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, asked, usual)))
+        first, second = (
+            jnp.where(length > 0, length, 1.0) for length in (tree_norm(asked), tree_norm(usual))
+        )
+        return along / first / second  # of zeros, 0
 
     def mean_score(
         self, gates: PyTree, trajectory: Trajectory, weight: Float[Array, "T N N-1"]

@@ -24,10 +24,12 @@ from purejax_mgtopo.algorithm.kernels.meta_backward import (
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
 from purejax_mgtopo.algorithm.kernels.stored import for_products
 from purejax_mgtopo.algorithm.networks import apply
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer
+from purejax_mgtopo.algorithm.part import Context, Learned, Outer, Rule
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
+from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
 from purejax_mgtopo.algorithm.topology.eta import BackwardLSTM
 from purejax_mgtopo.algorithm.topology.gates import (
+    OUTER_MEASURES,
     STEP_MEASURES,
     EdgeGates,
     entropy,
@@ -55,13 +57,12 @@ class MetaGradient(EdgeGates):
 
     judges: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
-    outer_measures: ClassVar[tuple[str, ...]] = (
-        "baseline_loss",
-        "meta_objective",
-        "meta_gradient_norm",
-        "eta_update_norm",
-        "reinforce_cosine",
-    )
+    outer_measures: ClassVar[tuple[str, ...]] = OUTER_MEASURES
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> type[Rule]:
+        """This rule with the paper's network, or the one with a network for each edge."""
+        return EdgeMeta if experiment.meta.architecture == "edge" else cls
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -102,6 +103,10 @@ class MetaGradient(EdgeGates):
         """
         out = apply(self._eta, eta, *self._inputs(gates, trajectory), states)
         return out.reshape(trajectory.gates.decision.shape)
+
+    def judged(self, state: MetaState, trajectory: Trajectory) -> Float[Array, "T N N-1"]:
+        """A-hat of an episode's decisions."""
+        return self.advantage(state.eta, state.gates, trajectory)
 
     def _inputs(
         self, gates: PyTree, trajectory: Trajectory
@@ -208,12 +213,7 @@ class MetaGradient(EdgeGates):
         """
         estimate = self.advantage(eta, gates, trajectory)
         shared = jnp.broadcast_to(advantage[:, None, None], estimate.shape)
-        asked = self.score_gradient(gates, trajectory, estimate)
-        usual = self.score_gradient(gates, trajectory, shared)
-        along = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, asked, usual)))
-        lengths = tree_norm(asked), tree_norm(usual)
-        one, other = (jnp.where(length > 0, length, 1.0) for length in lengths)
-        return along / one / other  # of zeros, 0
+        return self.cosine(gates, trajectory, estimate, shared)
 
     def meta_objective(
         self,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 from core_cases import NOTHING, Algorithm, small
 
 from purejax_mgtopo.algorithm.evaluate import evaluate
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule, rule_bytes
 from purejax_mgtopo.algorithm.types import Mode, Streams
 from purejax_mgtopo.config import Experiment
 
@@ -167,6 +170,14 @@ def reach(value: Any, moves: str, method: str = "meta", idle: str = "") -> Reach
     return Reach(value, frozenset(moves.split(", ")), method, tuple(idle.split()))
 
 
+def another_rule() -> str:
+    """A file that is not the shipped one."""
+    eta = jax.tree.map(lambda x: x + 1, read_rule(SHIPPED)[1])
+    path = Path(tempfile.mkdtemp()) / "another.npz"
+    path.write_bytes(rule_bytes(eta, {}))
+    return str(path)
+
+
 PLAYS = "warm-up, iteration"
 
 
@@ -228,6 +239,9 @@ REACH = {
     "meta.entropy": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
     "meta.rms_decay": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
     "meta.rms_epsilon": reach(0.5, "outer, iteration", idle="reinforce stgs none"),
+    "meta.architecture": reach(
+        "edge", "rule's start, warm-up, learn, outer, iteration", idle="reinforce stgs none"
+    ),
     "meta.hidden": reach(7, "rule's start, warm-up, learn, outer, iteration", idle="reinforce"),
     "meta.blend_intermediate": reach(False, "outer, iteration", idle="reinforce stgs none"),
     "meta.append_decisions": reach(
@@ -306,6 +320,7 @@ REACH = {
     "member.commformer.learning_rate": reach(0.5, "learn, iteration", "commformer", idle="meta"),
     "member.commformer.every": reach(3, "learn, iteration", "commformer", idle="meta"),
     "member.commformer.freeze_after": reach(0.5, "learn, iteration", "commformer", idle="meta"),
+    "member.universal.file": reach(another_rule(), "learn, iteration", "universal", idle="meta"),
     "member.vbc.penalty": reach(0.3, "policy, iteration", "vbc", idle="meta"),
     "evaluation.episodes": reach(4, "evaluation"),
     "evaluation.seed": reach(7, "evaluation"),

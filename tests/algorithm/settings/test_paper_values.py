@@ -26,6 +26,7 @@ from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
 
 TABLE_1 = {
+    "meta.architecture": "joint",
     "meta.hidden": 128,
     "meta.learning_rate": 0.00005,
     "baseline.learning_rate": 0.001,
@@ -68,6 +69,7 @@ OURS = {
     "baseline.n_step": 25,
     "baseline.normalise": True,
     "baseline.moments_decay": 0.99,
+    "member.universal.file": "",
     "meta.gradient_clip": 1.0,
     "meta.rms_decay": 0.9,
     "meta.rms_epsilon": 1e-8,

@@ -29,6 +29,7 @@ def test_presets_are_those_of_the_table() -> None:
         "ic3net": ("ic3net", "commnet", True),
         "tarmac": ("full", "tarmac", True),
         "magic": ("magic", "gat", True),
+        "universal": ("universal", "lstm", False),
         "random": ("random", "lstm", False),
         "dial": ("full", "dial", True),
         "rial": ("full", "rial", True),

@@ -19,6 +19,7 @@ OTHER_SIZES = (
     *(f"push_{size}" for size in ("N2", "N4", "N10")),
     *(f"reference_{size}" for size in ("N4", "N10")),
     "predator_prey_N3_l1@random",
+    "toy_follow_holder_N5",
 )
 LARGE = (
     "navigation_N30_l5",
@@ -32,7 +33,7 @@ def slow(name):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-OTHERS = (n if "_N2" in n or "@" in n else slow(n) for n in OTHER_SIZES)
+OTHERS = (n if "_N2" in n or "@" in n or "toy" in n else slow(n) for n in OTHER_SIZES)
 TASKS = (*NAMED, *OTHERS, *map(slow, LARGE))
 SMALL = (
     "navigation_N3_l3",
@@ -54,7 +55,7 @@ SNAPSHOTS = {
     "toy_crossed_goals": lambda n: (2, 0),
     "toy_public": lambda n: (2, 0),
     "toy_late_goals": lambda n: (2, 0),
-    "toy_follow_holder": lambda n: (3, 0),
+    "toy_follow_holder": lambda n: (n, 0),
     "toy_switch_riddle": lambda n: (7, 0),
 }
 
@@ -155,6 +156,7 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("reference_N6", 28),
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
+        ("toy_follow_holder_N12", 27),
         ("toy_public", 11),
         ("toy_late_goals", 8),
         ("toy_switch_riddle", 13),

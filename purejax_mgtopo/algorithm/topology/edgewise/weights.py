@@ -1,0 +1,99 @@
+"""Files of update rules: an eta that was learned once and is kept.
+
+A rule file is an `.npz` without pickled objects. It holds an `EdgeNetwork`'s parameters by their paths and `header`,
+JSON as bytes: how they came to be and what was measured, and the SHA-256 digest of the arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_mpe.prey import digest
+from numpy.typing import NDArray
+
+from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
+from purejax_mgtopo.algorithm.types import PyTree
+from purejax_mgtopo.errors import ConfigError
+
+FORMAT = "purejax_mgtopo rule 1"
+SHIPPED = Path(__file__).with_name("universal.npz")
+_HEADER = 2**20  # bytes
+
+
+def rule_bytes(eta: PyTree, story: Mapping[str, Any]) -> bytes:
+    """A rule file's content; `story` is anything that JSON can hold."""
+    arrays = _named(jax.tree.map(np.asarray, eta))
+    header = {"format": FORMAT, "sha256": digest(arrays), **story}
+    contents: dict[str, Any] = {
+        **arrays,
+        "header": np.frombuffer(json.dumps(header, indent=1).encode(), np.uint8),
+    }
+    file = io.BytesIO()
+    np.savez(file, **contents)
+    return file.getvalue()
+
+
+def read_rule(path: Path) -> tuple[dict[str, Any], PyTree]:
+    """Header and parameters of a rule file.
+
+    Raises ConfigError, in one line, for a file that is missing, none of ours, or damaged.
+    """
+    try:
+        header, arrays = _contents(path)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no rule file {path}; `mgtopo meta-train` makes one") from None
+    except Exception as error:  # the damage decides which
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} is not a rule file, or a damaged one ({why})") from None
+    shapes, structure = _layout()
+    wrong = [
+        name
+        for name in sorted({*shapes, *arrays})
+        if name not in arrays
+        or (arrays[name].shape, arrays[name].dtype) != (shapes.get(name), np.float32)
+    ]
+    if wrong:
+        raise ConfigError(f"{path} does not hold the network of this version: see its {wrong[0]}")
+    if digest(arrays) != header.get("sha256"):
+        raise ConfigError(f"{path} is damaged: its arrays do not have the SHA-256 of its header")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ConfigError(f"{path} holds numbers that are not finite")
+    return header, jax.tree.unflatten(structure, [arrays[name] for name in shapes])
+
+
+def _contents(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """What a file holds, of which nothing is unpacked that is larger than a rule can be."""
+    if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
+        raise ValueError("it is no archive")
+    with np.load(path, allow_pickle=False) as file:
+        most = 8 * sum(int(np.prod(shape)) for shape in _layout()[0].values()) + _HEADER
+        if sum(entry.file_size for entry in file.zip.infolist()) > most:
+            raise ValueError("it is too large")
+        header = json.loads(file["header"].tobytes())
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ValueError(f"its header does not say {FORMAT!r}")
+        return header, {name: file[name] for name in file.files if name != "header"}
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+@functools.cache
+def _layout() -> tuple[dict[str, tuple[int, ...]], Any]:
+    """Shapes of the parameters by name, and their tree."""
+    x = jnp.zeros((1, 2, 2, FEATURES))
+    made = jax.eval_shape(EdgeNetwork().init, jax.random.key(0), x, jnp.zeros(1), no_memory())
+    return {name: leaf.shape for name, leaf in _named(made).items()}, jax.tree.structure(made)

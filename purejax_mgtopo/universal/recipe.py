@@ -1,0 +1,62 @@
+"""A recipe of meta-training: TOML in, settings and the runs that make frozen teams out. Starts no JAX."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from purejax_mgtopo.config import Config, flatten, override
+from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.training.recipe import Recipe, parse_recipe
+from purejax_mgtopo.universal.settings import MetaTraining
+
+FILE_NAME, TABLE = "meta_train.toml", "meta_train"
+
+
+@dataclass(frozen=True)
+class MetaRecipe:
+    """What is meta-trained, and on what: the runs that make frozen teams are those of a sweep of the rule random."""
+
+    settings: MetaTraining
+    teams: Recipe
+
+    @property
+    def configs(self) -> list[Config]:
+        """The runs that make the teams, one for each task."""
+        return [run.config for run in self.teams.runs()]
+
+    def told(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        runs = [flatten(config.experiment) for config in self.configs]
+        return {TABLE: asdict(self.settings), "teams": runs}
+
+
+def load_meta_recipe(path: Path) -> MetaRecipe:
+    """A TOML file as `mgtopo sweep` reads it, without methods and with a table `[meta_train]`, or its folder.
+
+    Raises ConfigError, in one line.
+    """
+    path = expanded(path)
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    table = document.pop(TABLE, {})
+    if "methods" in document or not isinstance(table, dict):
+        raise ConfigError(
+            f"{file}: a recipe of meta-train has no methods, and a table [{TABLE}] of settings"
+        )
+    try:
+        settings = override(MetaTraining(), table)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: [{TABLE}]: {error}") from None
+    recipe = MetaRecipe(settings, parse_recipe(document | {"methods": ["random"]}, file))
+    if len(recipe.configs) != len(recipe.teams.tasks):
+        raise ConfigError(f"{file}: a setting of meta-train has one value, not a list")
+    return recipe

@@ -1,0 +1,129 @@
+"""What a rule is worth among frozen teams: whole lifetimes under it, under REINFORCE, and under f on the wrong edges.
+
+``python -m purejax_mgtopo.universal.trial RULE TEAMS... [--updates 300] [--lifetimes 32] [--out FILE]``: TEAMS are runs
+of the method random, of tasks that the rule need not have seen. All conditions have the same lifetimes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Told
+from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
+from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
+from purejax_mgtopo.algorithm.types import Purpose, PyTree, Trajectory
+from purejax_mgtopo.config import Means
+from purejax_mgtopo.machine.startup import configure_platform, use_cache
+from purejax_mgtopo.population.lanes import lanes_together, over_lanes
+from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.universal.lifetimes import Group, Lifetime
+from purejax_mgtopo.universal.settings import MetaTraining
+
+CONDITIONS = ("rule", "reinforce", "shuffled")
+
+
+class Misplaced(Edgewise):
+    """A rule that gives each edge the correction of another, always the same one."""
+
+    def correction(
+        self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
+    ) -> tuple[Float[Array, "T N N-1"], Memory]:
+        """How f judges the decisions on other edges."""
+        f, memory = super().correction(eta, memory, trajectory, told)
+        order = np.random.default_rng(0).permutation(f[0].size)
+        return f.reshape(len(f), -1)[:, order].reshape(f.shape), memory
+
+
+def whole_life(
+    group: Group, eta: PyTree, updates: int, key: Key[Array, ""]
+) -> dict[str, Float[Array, "..."]]:
+    """A lifetime's priced return in each K updates' episodes, and in fresh ones at its end, in the task's scale."""
+    life = group.born(key)
+    life = replace(life, lot=replace(life.lot, length=jnp.asarray(float(updates))))
+
+    def window(life: Lifetime, _: None) -> tuple[Lifetime, Array]:
+        life, (taus, _told) = group.lived(eta, life)
+        return life, jnp.mean(jnp.sum(taus.reward, axis=-1)) / life.lot.scale
+
+    life, curve = jax.lax.scan(window, life, length=updates // group.updates)
+    fresh, _ = group.judged(life, life.key)
+    right = group.env.right_edges_seen(fresh.observation[:, :-1])
+    told = {
+        "curve": curve,
+        "late": jnp.mean(jnp.sum(fresh.reward, axis=-1)) / life.lot.scale,
+        "open": jnp.mean(fresh.gates.probability),
+    }
+    if right is not None:
+        opened = fill_diagonal(fresh.gates.probability)
+        told["right_open"] = jnp.sum(opened * right) / jnp.sum(right)
+    return told
+
+
+def interval(values: Float[np.ndarray, " S"]) -> list[float]:
+    """The mean, and the ends of its 95 % bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(values, (2_000, len(values))).mean(axis=1)
+    return [float(x) for x in (values.mean(), *np.quantile(drawn, (0.025, 0.975)))]
+
+
+def trial(
+    file: Path, teams: Path, updates: int, lifetimes: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """All conditions for one task's teams: means, and the rule's gain over REINFORCE with its 95 % interval."""
+    header, learned = read_rule(file)
+    settings = MetaTraining(**(header.get("recipe") or {}))
+    trained = load_trained(teams)
+    networks = jax.tree.map(jnp.asarray, trained.networks)
+    acting = trained.algorithm.parts.acting(networks.parts).interpreter
+    keys = jax.random.split(Purpose.ASSESSMENT.key(settings.seed), lifetimes)
+    found: dict[str, Any] = {}
+    for condition in CONDITIONS:
+        group = Group(trained.experiment, settings, networks.learner.policy, acting)
+        if condition == "shuffled":
+            group.rule = Misplaced(group.rule.experiment, group.rule.sizes)
+        eta = jax.tree.map(jnp.zeros_like, learned) if condition == "reinforce" else learned
+        eta = jax.tree.map(jnp.asarray, eta)
+
+        def live(key: Array, group: Group = group, eta: PyTree = eta) -> Any:
+            return whole_life(group, eta, updates, key)
+
+        told = jax.jit(over_lanes(live, lanes_together(Means(), lifetimes)))(keys)
+        found[condition] = jax.tree.map(np.asarray, told)
+        say(f"{trained.experiment.task} {condition}: late {np.mean(told['late']):.2f}")
+    result: dict[str, Any] = {"task": trained.experiment.task, "lifetimes": lifetimes}
+    for name, told in found.items():
+        result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
+        result[name]["whole"] = float(np.mean(told["curve"]))
+        result[name]["curve"] = np.round(told["curve"].mean(axis=0), 3).tolist()
+        if name != "reinforce":
+            for label, key in (("late", "late"), ("whole", "curve")):
+                gain = told[key] - found["reinforce"][key]
+                result[name][f"gain_{label}"] = interval(gain.reshape(lifetimes, -1).mean(axis=1))
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rule", type=Path)
+    parser.add_argument("teams", type=Path, nargs="+")
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--lifetimes", type=int, default=32)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    use_cache(True)
+    configure_platform(Means())
+    tried = [trial(asked.rule, t, asked.updates, asked.lifetimes, print) for t in asked.teams]
+    text = json.dumps(tried, indent=1)
+    print(text)
+    if asked.out is not None:
+        asked.out.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,240 @@
+"""The whole of meta-training around its groups: one update by all, records, going on, and what is refused."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from core_cases import assert_close, assert_same, is_same
+
+from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
+from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.config import Means
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.training.stop import StopRequest
+from purejax_mgtopo.universal import training
+from purejax_mgtopo.universal.learning import Learning
+from purejax_mgtopo.universal.recipe import load_meta_recipe
+from purejax_mgtopo.universal.settings import MetaTraining
+
+TEXT = """
+tasks = ["toy_follow_holder", "toy_follow_holder_N4"]
+config.seeds = 2
+[meta_train]
+steps = 6
+lifetimes = 4
+checkpoint_every = 2
+learning_rate = 0.01
+gradient_clip = 0.5
+"""
+
+
+@flax.struct.dataclass
+class Number:
+    """A lifetime that is a number and a key."""
+
+    value: jax.Array
+    key: jax.Array
+
+
+class Numbers:
+    """A group whose lifetimes draw a number at each step, and ask the rule to grow by it."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.rule = factor, SimpleNamespace(init_eta=self.init_eta)
+
+    def init_eta(self, key):
+        x = jnp.zeros((1, 2, 2, FEATURES))
+        return EdgeNetwork().init(key, x, jnp.zeros(1), no_memory())
+
+    def first(self, key):
+        return Number(jnp.zeros(()), key)
+
+    def step(self, eta, life):
+        key, draw = jax.random.split(life.key)
+        value = self.factor * jax.random.normal(draw)
+        gradient = jax.tree.map(lambda x: jnp.full_like(x, value), eta)
+        return Number(value, key), (gradient, {"return": value, "meta_objective": 2 * value})
+
+
+def learning(**changes) -> Learning:
+    settings = MetaTraining(lifetimes=4, learning_rate=0.01, gradient_clip=0.5, **changes)
+    return Learning(settings, [Numbers(1.0), Numbers(-100.0)], Means())
+
+
+def test_each_group_has_its_own_optimiser_and_all_move_the_rule_alike() -> None:
+    """One clip or Adam for all, lifetimes summed, a descent, groups that weigh by their gradients."""
+    made = learning()
+    state = made.init()
+    adam = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01))
+    ask = jax.jit(adam.update)
+    eta, adams = state.eta, [jax.jit(adam.init)(state.eta)] * 2
+    for step in (1, 2):
+        state, measures = made.advance(state)
+        assert int(state.step) == step
+        asked = []
+        for i, lives in enumerate(state.lives):
+            mean = np.mean(lives.value)
+            np.testing.assert_allclose(measures[i]["return"], mean, rtol=1e-5)
+            assert measures[i]["sound"] == 1
+            down = jax.tree.map(lambda x, mean=mean: jnp.full_like(x, -mean), eta)
+            updates, adams[i] = ask(down, adams[i], eta)
+            asked.append(updates)
+        eta = optax.apply_updates(eta, jax.tree.map(lambda a, b: (a + b) / 2, *asked))
+        assert_close(state.eta, eta, atol=1e-6)
+    assert not is_same(state.lives[0].value, state.lives[1].value)
+
+
+def test_a_lifetime_that_is_not_finite_is_left_out_of_the_mean() -> None:
+
+    class Sick(Numbers):
+        def step(self, eta, life):
+            after, told = super().step(eta, life)
+            return after, jax.tree.map(lambda x: jnp.where(after.value > 0, jnp.nan, x), told)
+
+    made = Learning(MetaTraining(lifetimes=16), [Sick(1.0)], Means())
+    state, (measures,) = made.advance(made.init())
+    value = np.asarray(state.lives[0].value)
+    assert 0 < np.sum(value > 0) < 16
+    np.testing.assert_allclose(measures["return"], np.mean(value[value <= 0]), rtol=1e-5)
+    np.testing.assert_allclose(measures["sound"], np.mean(value <= 0), rtol=1e-6)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.eta))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe whose teams are there, and whose lifetimes are numbers."""
+    done = SimpleNamespace(stopped_by=None, lost=(), unsaved=())
+    monkeypatch.setattr(training, "sweep", lambda recipe, out: done)
+    monkeypatch.setattr(training, "_groups", lambda *_: [Numbers(1.0), Numbers(-100.0)])
+    path = tmp_path / "meta_train.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def run(recipe: Path, out: Path) -> Path | None:
+    return training.meta_train(load_meta_recipe(recipe), out, lambda line: None)
+
+
+def test_the_rule_is_kept_with_its_recipe_and_its_curve(recipe: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    rule = training.meta_train(load_meta_recipe(recipe), tmp_path / "out", said.append)
+    assert rule == tmp_path / "out" / "universal.npz"
+    header, eta = read_rule(rule)
+    assert header["recipe"]["steps"] == 6 and len(header["teams"]) == 2
+    assert {"commit", "versions"} & set(json.dumps(header["provenance"]).replace('"', " ").split())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "curve.jsonl").open()]
+    assert [(line["step"], line["task"][-2:]) for line in lines] == [
+        (step, end) for step in range(1, 7) for end in ("er", "N4")
+    ]
+    mean = np.mean([line["return"] for line in lines[::2]])
+    np.testing.assert_allclose(header["figures"]["toy_follow_holder"]["return"], mean)
+    assert [line.partition(",")[0] for line in said] == [f"step {n} of 6" for n in (2, 4, 6)]
+    made = Learning(load_meta_recipe(recipe).settings, [Numbers(1.0), Numbers(-100.0)], Means())
+    assert not is_same(eta, made.init().eta)
+    before = rule.read_bytes()
+    assert run(recipe, tmp_path / "out") == rule and rule.read_bytes() == before
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_stopped_and_gone_on_with_it_ends_as_without_a_stop(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Bit for bit: rule, optimisers, lifetimes, curve; stopped where a state was due anyway, and where not."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    run(recipe, whole)
+    advance = Learning.advance
+
+    def stopping(self, state):
+        state, measures = advance(self, state)
+        if int(state.step) == at:
+            monkeypatch.setattr(StopRequest, "requested", True)
+        return state, measures
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learning, "advance", stopping)
+        assert run(recipe, halves) is None
+    monkeypatch.setattr(StopRequest, "requested", False)
+    assert not (halves / "universal.npz").exists()
+    with (halves / "curve.jsonl").open("a") as file:  # what a kill may leave behind the state
+        file.write('{"step": 4, "task": "toy_follow_holder"}\n{"step": 5, "ta')
+    assert run(recipe, halves) is not None
+    assert (whole / "curve.jsonl").read_text() == (halves / "curve.jsonl").read_text()
+    assert_same(*(dict(np.load(folder / "state.npz")) for folder in (whole, halves)))
+    assert_same(*(read_rule(folder / "universal.npz")[1] for folder in (whole, halves)))
+
+
+def test_what_cannot_be_gone_on_with_is_refused_in_one_line(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(recipe, out)
+    recipe.write_text(TEXT.replace("steps = 6", "steps = 7"))
+    with pytest.raises(RunError, match="another recipe") as error:
+        run(recipe, out)
+    assert "\n" not in str(error.value)
+    recipe.write_text(TEXT)
+    (out / "universal.npz").unlink()
+    (out / "state.npz").write_bytes((out / "state.npz").read_bytes()[:500])
+    with pytest.raises(RunError, match=r"state\.npz is damaged") as error:
+        run(recipe, out)
+    assert "\n" not in str(error.value)
+    (out / "recipe.json").write_text("{")
+    with pytest.raises(RunError, match=r"recipe\.json is damaged"):
+        run(recipe, out)
+
+
+WRONG = {
+    "no file": (None, "cannot be read"),
+    "no TOML": ("tasks = [", "not valid TOML"),
+    "methods": ('tasks = ["toy_public"]\nmethods = ["meta"]', "has no methods"),
+    "no table": ('tasks = ["toy_public"]\nmeta_train = 3', r"table \[meta_train\]"),
+    "a setting that is none": ('tasks = ["toy_public"]\n[meta_train]\nstep = 3', "mean 'steps'"),
+    "a value of another kind": ('tasks = ["toy_public"]\n[meta_train]\nsteps = "a"', "type int"),
+    "no tasks": ("[meta_train]\nsteps = 3", "tasks must be a list"),
+    "several values": ('tasks = ["toy_public"]\nconfig.learner.hidden = [4, 8]', "one value"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_recipe_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    text, words = WRONG[case]
+    if text is not None:
+        (tmp_path / "meta_train.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words) as error:
+        load_meta_recipe(tmp_path)
+    assert "\n" not in str(error.value) and "meta_train.toml" in str(error.value)
+
+
+def test_the_committed_recipe_is_whole() -> None:
+    recipe = load_meta_recipe(Path(__file__).parents[2] / "runs" / "universal")
+    assert recipe.settings.steps >= 100 and len(recipe.configs) >= 3
+    assert all(config.experiment.topology == "random" for config in recipe.configs)
+
+
+def test_it_wants_to_know_where_to(capsys: pytest.CaptureFixture, recipe: Path) -> None:
+    assert main(["meta-train", str(recipe)]) == 2
+    assert "say where the results go" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_teams_are_trained_and_a_rule_is_learned_over_them(tmp_path: Path) -> None:
+    """From the command line, and with the rule that comes of it."""
+    tiny = "learner.hidden = 4\nlearner.warmup_episodes = 3\nlearner.replay_transitions = 200"
+    path, out = tmp_path / "meta_train.toml", tmp_path / "out"
+    path.write_text(
+        'tasks = ["toy_follow_holder"]\n[config]\nseeds = 2\nepisodes = 10\nchunk_episodes = 5\n'
+        "updates_per_iteration = 5\nevaluation.every = 10\nevaluation.final_episodes = 0\n"
+        f'wandb = "off"\n{tiny}\n[meta_train]\nsteps = 2\nlifetimes = 2\nfresh_episodes = 2\n'
+    )
+    assert main(["meta-train", str(path), "--out", str(out)]) == 0
+    rule = out / "universal.npz"
+    words = ["--method", "universal", "--member.universal.file", str(rule), "--wandb", "off"]
+    words += ["--task", "toy_follow_holder_N4", "--seeds", "1", "--episodes", "10"]
+    words += ["--chunk-episodes", "10", "--evaluation.every", "10", "--learner.hidden", "4"]
+    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
