@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.account import duration
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
             left_out.append(name)
     table = table_of(columns, words=("channel",))
     table.title = (
-        f"{experiment.task}, {experiment.method}: {seeds}, {assessment.episodes:,} episodes each"
+        f"{experiment.task}, {word_for(assessment.folder, experiment)}: {seeds}, "
+        f"{assessment.episodes:,} episodes each"
     )
     table.title_justify = "left"
     if left_out:

@@ -31,6 +31,15 @@ class FinalReturns:
     own: bool
     """The final evaluation's. Else the last one's on the way: the run is under way, or of an older version."""
 
+    def __repr__(self) -> str:
+        known = self.return_sampled[np.isfinite(self.return_sampled)]
+        mean = f"{np.mean(known):.2f}" if len(known) else "nan"
+        when = "after training" if self.own else "of the last evaluation"
+        seeds = len(self.return_sampled)
+        return (
+            f"<FinalReturns of {seeds} seeds: mean {mean}, {self.episodes:,} episodes each {when}>"
+        )
+
 
 @dataclass(frozen=True)
 class RunData:

@@ -33,8 +33,10 @@ from purejax_mgtopo.report.model import (
     Watched,
 )
 from purejax_mgtopo.report.words import (
+    FEW,
     across_verdict,
     caveats,
+    duration_text,
     settings_of,
     standing,
     verdict,
@@ -71,7 +73,7 @@ def render(report: ReportContent) -> str:
         "number": charts.number,
         "interval": charts.interval_text,
         "probability": _probability,
-        "minutes": _minutes,
+        "minutes": duration_text,
         "correlation": _correlation,
         "percent": percent,
     }
@@ -88,6 +90,7 @@ def render(report: ReportContent) -> str:
         across_verdict=across_verdict,
         caveats=caveats(report.comparisons),
         standing=standing,
+        few=FEW,
         what_final_means=what_final_means,
         origins=_origins(report),
         learned=[w for w in report.watched if w.learned is not None],
@@ -344,7 +347,3 @@ def _probability(value: float) -> str:
 
 def _correlation(value: float) -> str:
     return "\u2013" if math.isnan(value) else f"{value:+.2f}".replace("-", "\u2212")
-
-
-def _minutes(value: float) -> str:
-    return f"{value * 60:.0f} s" if value < 2 else f"{value:.1f} min"

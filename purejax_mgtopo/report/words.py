@@ -44,7 +44,7 @@ def across_verdict(across: Across) -> str:
     return _sentence(leads, names, across.improvement[0], across.fewest)
 
 
-_FEW = max(_COVERAGE) + 1
+FEW = max(_COVERAGE) + 1
 """Seeds below which an interval covers too seldom for a word like "beats"; `caveats` says how seldom."""
 
 
@@ -61,7 +61,7 @@ def _sentence(
         else:
             level.append(f"{rival} ({chance.point:.2f} [{chance.low:.2f}, {chance.high:.2f}])")
     text = f"{leads}."
-    if ahead and fewest < _FEW:
+    if ahead and fewest < FEW:
         text += (
             f" In these {fewest} seeds it is ahead of {_list(ahead)}, which is too few to say that it beats "
             f"{'it' if len(ahead) == 1 else 'them'}."
@@ -193,6 +193,11 @@ def settings_of(runs: Sequence[Run]) -> Settings:
         ),
         everything=tuple(shared),
     )
+
+
+def duration_text(minutes: float) -> str:
+    """Minutes in words, of a short run in seconds."""
+    return f"{minutes * 60:.0f} s" if minutes < 2 else f"{minutes:.1f} min"
 
 
 def _value(value: Any) -> str:

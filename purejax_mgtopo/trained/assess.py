@@ -93,6 +93,12 @@ class Assessment:
     outcome: Outcome
     """Every leaf [S, C], in NumPy."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<Assessment {self.experiment.task}, {self.experiment.method}: {len(self.seeds)} seeds, "
+            f"{self.episodes:,} episodes each, {', '.join(self.conditions)}; {self.folder}>"
+        )
+
 
 def assess(
     folder: str | Path,

@@ -63,6 +63,13 @@ class TrainedRun:
     frozen: frozenset[int] = frozenset()
     """Seeds that have left the finite numbers, and stay as they were before."""
 
+    def __repr__(self) -> str:
+        lost = f", {len(self.frozen)} not finite" if self.frozen else ""
+        return (
+            f"<TrainedRun {self.experiment.task}, {self.experiment.method}: {_span(self.seeds)} after "
+            f"{self.episode:,} episodes{lost}; {self.folder}>"
+        )
+
     def of(self, seed: int) -> Networks:
         """One seed's networks. Raises ConfigError for a seed that was not loaded."""
         if seed not in self.seeds:

@@ -14,6 +14,7 @@ from purejax_mgtopo.analysis.normalised import normalised_score
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
+from purejax_mgtopo.records.run_names import word_for
 
 if TYPE_CHECKING:
     from purejax_mgtopo.trained.assess import Assessment
@@ -79,7 +80,7 @@ def _rows(assessment: Assessment) -> list[dict[str, Any]]:
         {
             "run": str(assessment.folder),
             "task": experiment.task,
-            "method": experiment.method,
+            "method": word_for(assessment.folder, experiment),
             "topology": experiment.topology,
             "messages": experiment.messages,
             "trained_episodes": assessment.trained_episodes,

@@ -169,7 +169,11 @@ def _names(document: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]
         raise ConfigError(f'{path}: {key} must be a list of names such as {key} = ["..."]')
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise ConfigError(f"{path}: {key} lists {min(repeated)!r} more than once")
+        name = min(repeated)
+        hint = f'; under a second name, [method.{name}_2] says preset = "{name}"' * (
+            key == "methods"
+        )
+        raise ConfigError(f"{path}: {key} lists {name!r} more than once{hint}")
     return tuple(names)
 
 

@@ -216,6 +216,19 @@ def test_where_intervals_are_called_too_narrow_nobody_beats(report, seeds):
     assert ("It beats" in verdict(judged)) == (not warned)
 
 
+@pytest.mark.parametrize(("seeds", "bold"), [(4, False), (7, False), (8, True)])
+def test_the_table_of_chances_is_as_careful_as_the_sentence(report, seeds, bold):
+    comparison = report.comparisons[0]
+    few = [dataclasses.replace(r, finals=r.finals[:seeds]) for r in comparison.runs[:2]]
+    certain, lost = Interval(1.0, 0.9, 1.0), Interval(0.0, 0.0, 0.1)
+    judged = dataclasses.replace(
+        comparison, runs=tuple(few), improvement=((None, certain), (lost, None))
+    )
+    page = render(dataclasses.replace(report, comparisons=(judged,), across=None))
+    assert page.count('class="n clear"') == 2 * bold
+    assert ("bold where that excludes one half" in page) == bold
+
+
 def test_few_seeds_beat_nobody(report):
     comparison = report.comparisons[0]
     few = [dataclasses.replace(run, finals=run.finals[:3]) for run in comparison.runs[:2]]

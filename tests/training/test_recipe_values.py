@@ -140,3 +140,16 @@ def test_what_cannot_be_extended_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "multiple" in capsys.readouterr().err
     assert read_config(tmp_path / "run").experiment.episodes == 8
     assert status(tmp_path / "run") is Status.FINISHED
+
+
+def test_a_method_named_twice_is_told_how_it_can_be(tmp_path: Path) -> None:
+    recipe = {"tasks": ["toy_public"], "methods": ["meta", "meta"], "seeds": 1}
+    with pytest.raises(
+        ConfigError, match=r'more than once; .*\[method.meta_2\] says preset = "meta"'
+    ):
+        parse_recipe(recipe, tmp_path / "recipe.toml")
+    told = recipe | {
+        "methods": ["meta", "meta_2"],
+        "method": {"meta_2": {"preset": "meta", "learner.hidden": 8}},
+    }
+    assert len(parse_recipe(told, tmp_path / "recipe.toml").runs()) == 2
