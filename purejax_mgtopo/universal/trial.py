@@ -7,6 +7,7 @@ of the method random, of tasks that the rule need not have seen. All conditions 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,18 +20,20 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Told
 from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.algorithm.types import Purpose, PyTree, Trajectory
 from purejax_mgtopo.config import Means
+from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
 
-CONDITIONS = ("rule", "reinforce", "shuffled")
+CONDITIONS = ("rule", "reinforce", "misplaced")
 
 
 class Misplaced(Edgewise):
@@ -86,18 +89,23 @@ def trial(
     networks = jax.tree.map(jnp.asarray, trained.networks)
     acting = trained.algorithm.parts.acting(networks.parts).interpreter
     keys = jax.random.split(Purpose.ASSESSMENT.key(settings.seed), lifetimes)
+    plain = Group(trained.experiment, settings, networks.learner.policy, acting)
+    wrong = copy.copy(plain)
+    wrong.rule = Misplaced(plain.rule.experiment, plain.rule.sizes)
+
+    def all_of(group: Group) -> Callable[[PyTree, Array], Any]:
+        def live(eta: PyTree, keys: Array) -> Any:
+            batch = lanes_together(Means(), lifetimes)
+            return over_lanes(lambda key: whole_life(group, eta, updates, key), batch)(keys)
+
+        return jax.jit(live, compiler_options=compiler_options(platform()))
+
+    under, misplaced = all_of(plain), all_of(wrong)
     found: dict[str, Any] = {}
     for condition in CONDITIONS:
-        group = Group(trained.experiment, settings, networks.learner.policy, acting)
-        if condition == "shuffled":
-            group.rule = Misplaced(group.rule.experiment, group.rule.sizes)
-        eta = jax.tree.map(jnp.zeros_like, learned) if condition == "reinforce" else learned
-        eta = jax.tree.map(jnp.asarray, eta)
-
-        def live(key: Array, group: Group = group, eta: PyTree = eta) -> Any:
-            return whole_life(group, eta, updates, key)
-
-        told = jax.jit(over_lanes(live, lanes_together(Means(), lifetimes)))(keys)
+        eta = jax.tree.map(jnp.asarray, learned)
+        eta = jax.tree.map(jnp.zeros_like, eta) if condition == "reinforce" else eta
+        told = (misplaced if condition == "misplaced" else under)(eta, keys)
         found[condition] = jax.tree.map(np.asarray, told)
         say(f"{trained.experiment.task} {condition}: late {np.mean(told['late']):.2f}")
     result: dict[str, Any] = {"task": trained.experiment.task, "lifetimes": lifetimes}
