@@ -65,7 +65,7 @@ class Numbers:
 
 def learning(**changes) -> Learning:
     settings = MetaTraining(lifetimes=4, learning_rate=0.01, gradient_clip=0.5, **changes)
-    return Learning(settings, [Numbers(1.0), Numbers(-100.0)], Means())
+    return Learning(settings, [Numbers(1e-3), Numbers(-100.0)], Means())  # the second is clipped
 
 
 def test_each_group_has_its_own_optimiser_and_all_move_the_rule_alike() -> None:
@@ -75,7 +75,7 @@ def test_each_group_has_its_own_optimiser_and_all_move_the_rule_alike() -> None:
     adam = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01))
     ask = jax.jit(adam.update)
     eta, adams = state.eta, [jax.jit(adam.init)(state.eta)] * 2
-    for step in (1, 2):
+    for step in (1, 2, 3):
         state, measures = made.advance(state)
         assert int(state.step) == step
         asked = []
