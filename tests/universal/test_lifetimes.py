@@ -179,7 +179,7 @@ def test_the_gradient_equals_central_differences() -> None:
 
         value, slope = jit(objective), np.asarray(jit(jax.grad(objective))(flat))
         directions = list(np.random.default_rng(0).normal(size=(2, flat.size)))
-        directions += list(np.eye(flat.size)[np.argsort(-np.abs(slope))[:1]])
+        directions += [1.0 * (np.arange(flat.size) == np.argmax(np.abs(slope)))]
         for direction in directions:
             above, below = (value(flat + h * direction) for h in (1e-6, -1e-6))
             np.testing.assert_allclose(slope @ direction, (above - below) / 2e-6, rtol=1e-4)
