@@ -13,7 +13,7 @@ import pytest
 from core_cases import assert_close, assert_same, is_same
 
 from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
-from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, RunError
@@ -220,6 +220,15 @@ def test_the_committed_recipe_is_whole() -> None:
     assert all(config.experiment.topology == "random" for config in recipe.configs)
 
 
+def test_the_shipped_rule_is_of_the_committed_recipe_and_a_clean_commit() -> None:
+    header, _ = read_rule(SHIPPED)
+    recipe = load_meta_recipe(Path(__file__).parents[2] / "runs" / "universal")
+    assert header["recipe"] == recipe.told()["meta_train"]
+    assert [team["task"] for team in header["teams"]] == list(recipe.teams.tasks)
+    assert header["provenance"]["git"]["dirty"] is False
+    assert set(header["figures"]) == set(recipe.teams.tasks)
+
+
 def test_it_wants_to_know_where_to(capsys: pytest.CaptureFixture, recipe: Path) -> None:
     assert main(["meta-train", str(recipe)]) == 2
     assert "say where the results go" in capsys.readouterr().err
@@ -229,7 +238,7 @@ def test_it_wants_to_know_where_to(capsys: pytest.CaptureFixture, recipe: Path) 
 @pytest.mark.timeout(1800)
 def test_teams_are_trained_and_a_rule_is_learned_over_them(tmp_path: Path) -> None:
     """From the command line, and with the rule that comes of it."""
-    tiny = "learner.hidden = 4\nlearner.warmup_episodes = 3\nlearner.replay_transitions = 200"
+    tiny = "learner.hidden = 4\nlearner.batch_size = 16\nlearner.replay_transitions = 1500"
     path, out = tmp_path / "meta_train.toml", tmp_path / "out"
     path.write_text(
         'tasks = ["toy_follow_holder"]\n[config]\nseeds = 2\nepisodes = 10\nchunk_episodes = 5\n'
