@@ -50,7 +50,7 @@ def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Pat
     with lock(out / ".lock") as free, heard() as stop:
         if not free:
             raise RunError(f"{out} is in use by another mgtopo; wait for it")
-        _begin(recipe, out)
+        begun = _begin(recipe, out)
         if (out / RULE).exists():
             say(f"{out / RULE} is there already, and kept")
             return out / RULE
@@ -83,18 +83,18 @@ def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Pat
                 )
         if int(state.step) < steps:
             return None
-        story = recipe.told() | {"provenance": provenance(), "figures": _figures(out, names)}
+        story = recipe.told() | {"provenance": _shared(begun), "figures": _figures(out, names)}
         write_atomically(out / RULE, rule_bytes(state.eta, {"recipe": story.pop(TABLE), **story}))
         return out / RULE
 
 
-def _begin(recipe: MetaRecipe, out: Path) -> None:
-    """Note what was asked, or refuse a folder in which something else was."""
+def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
+    """Note what was asked, or refuse a folder in which something else was; by what it was begun."""
     path, asked = out / RECIPE, recipe.told()
     if not path.exists():
         document = asked | {"provenance": provenance()}
         write_atomically(path, json.dumps(document, indent=1).encode())
-        return
+        return document["provenance"]
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -102,6 +102,12 @@ def _begin(recipe: MetaRecipe, out: Path) -> None:
     asked = json.loads(json.dumps(asked))
     if {name: before.get(name) for name in asked} != asked:
         raise RunError(f"{out} was begun with another recipe; choose another folder (--out)")
+    return before.get("provenance") or {}
+
+
+def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file that is given away tells of its making: nothing of anybody's folders."""
+    return {name: begun.get(name) for name in ("versions", "git", "started")}
 
 
 def _groups(recipe: MetaRecipe, folder: Path) -> list[Group]:

@@ -7,6 +7,7 @@ of the method random, of tasks that the rule need not have seen. All conditions 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,18 +20,22 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.kernels.target import platform
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Told
 from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.algorithm.types import Purpose, PyTree, Trajectory
 from purejax_mgtopo.config import Means
+from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
 
-CONDITIONS = ("rule", "reinforce", "shuffled")
+CONDITIONS = ("rule", "reinforce", "misplaced", "closing")
+PROGRESS = 9
+"""Which of the numbers that are told of an edge is the lifetime's progress."""
 
 
 class Misplaced(Edgewise):
@@ -43,6 +48,17 @@ class Misplaced(Edgewise):
         f, memory = super().correction(eta, memory, trajectory, told)
         order = np.random.default_rng(0).permutation(f[0].size)
         return f.reshape(len(f), -1)[:, order].reshape(f.shape), memory
+
+
+class Closing(Edgewise):
+    """The shipped rule written down as one term: at first edges are closed whatever they bring, later less and less."""
+
+    def correction(
+        self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
+    ) -> tuple[Float[Array, "T N N-1"], Memory]:
+        """``f_ij = 0.2 (1 - progress) (1 - 2 I_ij)``."""
+        progress = told.edges[0, 0, 1, PROGRESS]
+        return 0.2 * (1 - progress) * (1 - 2 * trajectory.gates.decision), memory
 
 
 def whole_life(
@@ -70,6 +86,9 @@ def whole_life(
     return told
 
 
+RULES = {"rule": Edgewise, "misplaced": Misplaced, "closing": Closing}
+
+
 def interval(values: Float[np.ndarray, " S"]) -> list[float]:
     """The mean, and the ends of its 95 % bootstrap interval."""
     drawn = np.random.default_rng(0).choice(values, (2_000, len(values))).mean(axis=1)
@@ -86,18 +105,24 @@ def trial(
     networks = jax.tree.map(jnp.asarray, trained.networks)
     acting = trained.algorithm.parts.acting(networks.parts).interpreter
     keys = jax.random.split(Purpose.ASSESSMENT.key(settings.seed), lifetimes)
+    plain = Group(trained.experiment, settings, networks.learner.policy, acting)
+
+    def all_of(rule: type[Edgewise]) -> Callable[[PyTree, Array], Any]:
+        group = copy.copy(plain)
+        group.rule = rule(plain.rule.experiment, plain.rule.sizes)
+
+        def live(eta: PyTree, keys: Array) -> Any:
+            batch = lanes_together(Means(), lifetimes)
+            return over_lanes(lambda key: whole_life(group, eta, updates, key), batch)(keys)
+
+        return jax.jit(live, compiler_options=compiler_options(platform()))
+
+    under = {name: all_of(rule) for name, rule in RULES.items()}
     found: dict[str, Any] = {}
     for condition in CONDITIONS:
-        group = Group(trained.experiment, settings, networks.learner.policy, acting)
-        if condition == "shuffled":
-            group.rule = Misplaced(group.rule.experiment, group.rule.sizes)
-        eta = jax.tree.map(jnp.zeros_like, learned) if condition == "reinforce" else learned
-        eta = jax.tree.map(jnp.asarray, eta)
-
-        def live(key: Array, group: Group = group, eta: PyTree = eta) -> Any:
-            return whole_life(group, eta, updates, key)
-
-        told = jax.jit(over_lanes(live, lanes_together(Means(), lifetimes)))(keys)
+        eta = jax.tree.map(jnp.asarray, learned)
+        eta = jax.tree.map(jnp.zeros_like, eta) if condition == "reinforce" else eta
+        told = under.get(condition, under["rule"])(eta, keys)
         found[condition] = jax.tree.map(np.asarray, told)
         say(f"{trained.experiment.task} {condition}: late {np.mean(told['late']):.2f}")
     result: dict[str, Any] = {"task": trained.experiment.task, "lifetimes": lifetimes}

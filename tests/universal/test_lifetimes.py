@@ -23,7 +23,7 @@ from core_cases import (
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
 from purejax_mgtopo.universal.lifetimes import MEASURES, Group, Lot
 from purejax_mgtopo.universal.settings import MetaTraining
-from purejax_mgtopo.universal.trial import Misplaced, whole_life
+from purejax_mgtopo.universal.trial import PROGRESS, Closing, Misplaced, whole_life
 
 SETTINGS = MetaTraining(lifetimes=2, fresh_episodes=2, shortest=4, longest=40, mean_l2=0.5)
 TEAMS = 2
@@ -179,7 +179,7 @@ def test_the_gradient_equals_central_differences() -> None:
 
         value, slope = jit(objective), np.asarray(jit(jax.grad(objective))(flat))
         directions = list(np.random.default_rng(0).normal(size=(2, flat.size)))
-        directions += list(np.eye(flat.size)[np.argsort(-np.abs(slope))[:1]])
+        directions += [1.0 * (np.arange(flat.size) == np.argmax(np.abs(slope)))]
         for direction in directions:
             above, below = (value(flat + h * direction) for h in (1e-6, -1e-6))
             np.testing.assert_allclose(slope @ direction, (above - below) / 2e-6, rtol=1e-4)
@@ -205,6 +205,16 @@ def test_whole_lives_are_compared_under_the_same_lots() -> None:
     assert not is_same(live[False, "own"], live[True, "own"])
     assert not is_same(live[False, "own"], live[False, "zero"])
     np.testing.assert_array_equal(live[False, "f"], live[True, "f"])
+
+
+def test_the_formula_closes_edges_less_and_less() -> None:
+    made = Closing(group().rule.experiment, group().rule.sizes)
+    tau, told = first_told(group())
+    half = told.replace(edges=told.edges.at[..., PROGRESS].set(0.5))
+    f = made.correction(eta(), life().moving.memory, tau, told)[0]
+    np.testing.assert_allclose(f, np.where(tau.gates.decision, -0.2, 0.2), rtol=1e-6)
+    less = made.correction(eta(), life().moving.memory, tau, half)[0]
+    np.testing.assert_allclose(less, f / 2, rtol=1e-6)
 
 
 def first_told(made):
