@@ -21,6 +21,8 @@ from purejax_mgtopo.errors import RunError
 
 PATIENCE = 40.0
 """Seconds for which the first to come waits for the last."""
+GRACE = 10.0
+"""Seconds for which it waits for the others once it knows that nothing can come of it."""
 VARIABLE = "MGTOPO_JOIN_SECONDS"
 """Where a cluster needs longer to start."""
 _LIMIT = 2**26  # bytes of a word: thousands of runs of a sweep
@@ -110,7 +112,9 @@ class _Host:
         with door:
             threading.Thread(target=self._welcome, args=(door, deadline), daemon=True).start()
             with self.change:
-                while not self.wrong and len(self.words) < self.place.processes:
+                while len(self.words) < self.place.processes:
+                    if self.wrong:  # those who are still on their way are to hear of it too
+                        deadline = min(deadline, time.monotonic() + GRACE)
                     left = deadline - time.monotonic()
                     if left <= 0 or not self.change.wait(left):
                         break

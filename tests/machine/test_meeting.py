@@ -28,14 +28,16 @@ def verdicts(
     numbers: Sequence[int] | None = None,
     seconds: float = 20.0,
     port: int | None = None,
+    late: int | None = None,
 ) -> list[str | None]:
-    """What each of the processes that come hears."""
+    """What each of the processes that come hears; one of them may come a second late."""
     address = f"localhost:{port or free_port()}"
     counts = counts or [len(facts)] * len(facts)
     numbers = range(len(facts)) if numbers is None else numbers
     heard: list[str | None] = ["nothing"] * len(facts)
 
     def come(at: int) -> None:
+        time.sleep(float(at == late))
         try:
             meet(Seat(address, counts[at], numbers[at]), facts[at], seconds)
             heard[at] = None
@@ -105,6 +107,13 @@ def test_numbers_that_cannot_be_are_told(counts: list[int], numbers: list[int], 
     heard = verdicts([SAME] * len(counts), counts, numbers, seconds=5.0)
     assert any(line is not None and says in line for line in heard), heard
     assert all(line is not None for line in heard)
+
+
+def test_who_is_still_on_the_way_hears_of_it_too() -> None:
+    """Not only those who were there when it came out."""
+    heard = verdicts([SAME] * 3, counts=[3, 3, 4], late=1)
+    says = "process 2 of this run counts 4 processes, and process 0 counts 3"
+    assert all(line is not None and says in line for line in heard), heard
 
 
 @pytest.mark.parametrize("word", [b"", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"process": "x"}\n'])
