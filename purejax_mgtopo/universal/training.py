@@ -98,10 +98,10 @@ def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise RunError(f"{path} is damaged; choose another folder (--out)") from None
+        raise RunError(f"{path} is damaged; choose another folder") from None
     asked = json.loads(json.dumps(asked))
     if {name: before.get(name) for name in asked} != asked:
-        raise RunError(f"{out} was begun with another recipe; choose another folder (--out)")
+        raise RunError(f"{out} was begun with another recipe; choose another folder")
     return before.get("provenance") or {}
 
 
