@@ -135,11 +135,15 @@ def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
 
 
 def files_of(experiment: Experiment) -> list[Path]:
-    """The files whose contents are part of what is computed: prey that the task names, and a frozen rule."""
-    prey, rule = experiment.task.partition("@")[2], experiment.member.universal.file
-    named = [prey] if prey.endswith(".npz") else []
-    named += [rule] if rule and experiment.topology == "universal" else []
-    return [expanded(word) for word in named]
+    """The files whose contents are part of what is computed: prey that the task names, and what members read."""
+    prey = experiment.task.partition("@")[2]
+    members = [
+        getattr(experiment.member, name, None)
+        for name in (experiment.topology, experiment.messages)
+    ]
+    named = [getattr(member, "file", "") for member in members]
+    named += [prey] if prey.endswith(".npz") else []
+    return [expanded(word) for word in named if word]
 
 
 @functools.cache

@@ -33,7 +33,9 @@ from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
 
-CONDITIONS = ("rule", "reinforce", "misplaced", "closing")
+PLAIN = "plain"
+"""With f = 0, which is REINFORCE."""
+CONDITIONS = ("rule", PLAIN, "misplaced", "closing")
 PROGRESS = 9
 """Which of the numbers that are told of an edge is the lifetime's progress."""
 
@@ -121,7 +123,7 @@ def trial(
     found: dict[str, Any] = {}
     for condition in CONDITIONS:
         eta = jax.tree.map(jnp.asarray, learned)
-        eta = jax.tree.map(jnp.zeros_like, eta) if condition == "reinforce" else eta
+        eta = jax.tree.map(jnp.zeros_like, eta) if condition == PLAIN else eta
         told = under.get(condition, under["rule"])(eta, keys)
         found[condition] = jax.tree.map(np.asarray, told)
         say(f"{trained.experiment.task} {condition}: late {np.mean(told['late']):.2f}")
@@ -130,9 +132,9 @@ def trial(
         result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
         result[name]["whole"] = float(np.mean(told["curve"]))
         result[name]["curve"] = np.round(told["curve"].mean(axis=0), 3).tolist()
-        if name != "reinforce":
+        if name != PLAIN:
             for label, key in (("late", "late"), ("whole", "curve")):
-                gain = told[key] - found["reinforce"][key]
+                gain = told[key] - found[PLAIN][key]
                 result[name][f"gain_{label}"] = interval(gain.reshape(lifetimes, -1).mean(axis=1))
     return result
 

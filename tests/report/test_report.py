@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 
 import numpy as np
@@ -24,8 +23,7 @@ from purejax_mgtopo.report.charts import (
     heat_map,
 )
 from purejax_mgtopo.report.collect import standing_seeds
-from purejax_mgtopo.report.model import Playback, Thing, Watched
-from purejax_mgtopo.report.page import playback_json, render
+from purejax_mgtopo.report.page import render
 from purejax_mgtopo.report.report import build_report, write_report
 from purejax_mgtopo.report.words import caveats, settings_of, standing, verdict
 
@@ -340,40 +338,3 @@ def test_command_line(sweep, tmp_path, capsys, monkeypatch):
     assert cli.main(["report"]) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 2 and "not a folder" in errors[0] and "which runs" in errors[1]
-
-
-def test_replays_are_safe_inside_a_script_element():
-    assert playback_json([]) == "[]"
-    from purejax_mgtopo.report.model import Playback, Thing, Watched
-
-    masks = np.zeros((2, 3, 3), bool)
-    masks[0, 1, 2] = masks[1, 2, 0] = masks[1, 2, 1] = True
-    place = np.array([[1, 2], [3, 4], [5, 6]])
-    thing = Thing("</script>", "blue", "pale", "0", 10, place)
-    replay = Playback(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
-    text = playback_json([Watched("a", "b", (replay,))])
-    assert "</script>" not in text
-    (found,) = json.loads(text)
-    assert found["things"][0]["role"] == "</script>" and found["things"][0]["places"] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-    ]
-    assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
-    assert found["rewards"] == [0.1235, 0.0]
-
-
-def test_who_flees_does_not_shrink_the_arena():
-    """The picture's half side is that of the arena (1000) and a margin, whatever the places."""
-    extents = set()
-    for far in (0, 1100, 50_000):
-        places = np.zeros((4, 2), int)
-        places[-1] = far
-        thing = Thing("agent", "blue", "pale", "0", 100, places)
-        playback = Playback(7, "best", (thing,), (), np.ones((3, 1, 1), bool), np.zeros(3))
-        (told,) = json.loads(playback_json([Watched("task", "meta", (playback,))]))
-        extents.add(told["extent"])
-    assert len(extents) == 1 and 1000 < extents.pop() <= 1250

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -19,6 +20,8 @@ from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report import episodes
 from purejax_mgtopo.report.analyses import episode_advantages, standardised
 from purejax_mgtopo.report.collect import read_run, standing_seeds
+from purejax_mgtopo.report.model import Playback, Thing, Watched
+from purejax_mgtopo.report.page import playback_json
 from purejax_mgtopo.trained.load import Networks, TrainedRun
 from purejax_mgtopo.trained.play import play_episode
 
@@ -136,3 +139,38 @@ def test_a_real_sweep_ends_in_a_page_that_plays(tmp_path, capsys):
     assert "Is it worth talking?" in page and "What the learned rule has learned" in page
     seeds = load_run(results / "toy_crossed_goals" / "meta").seeds
     assert page.count('"standing":"best"') == 2 and len(seeds) == 2
+
+
+def test_replays_are_safe_inside_a_script_element():
+    assert playback_json([]) == "[]"
+    masks = np.zeros((2, 3, 3), bool)
+    masks[0, 1, 2] = masks[1, 2, 0] = masks[1, 2, 1] = True
+    place = np.array([[1, 2], [3, 4], [5, 6]])
+    thing = Thing("</script>", "blue", "pale", "0", 10, place)
+    replay = Playback(0, "best", (thing,), (), masks, np.array([0.123456, np.nan]))
+    text = playback_json([Watched("a", "b", (replay,))])
+    assert "</script>" not in text
+    (found,) = json.loads(text)
+    assert found["things"][0]["role"] == "</script>" and found["things"][0]["places"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
+    assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
+    assert found["rewards"] == [0.1235, 0.0]
+
+
+def test_who_flees_does_not_shrink_the_arena():
+    """The picture's half side is that of the arena (1000) and a margin, whatever the places."""
+    extents = set()
+    for far in (0, 1100, 50_000):
+        places = np.zeros((4, 2), int)
+        places[-1] = far
+        thing = Thing("agent", "blue", "pale", "0", 100, places)
+        playback = Playback(7, "best", (thing,), (), np.ones((3, 1, 1), bool), np.zeros(3))
+        (told,) = json.loads(playback_json([Watched("task", "meta", (playback,))]))
+        extents.add(told["extent"])
+    assert len(extents) == 1 and 1000 < extents.pop() <= 1250

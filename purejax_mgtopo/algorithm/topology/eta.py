@@ -1,12 +1,22 @@
-"""eta's network: what reads a trajectory and says how each gate decision was worth it (Table 1)."""
+"""eta: the network that reads a trajectory and says what each gate decision was worth, and how it moves (Table 1)."""
 
 from __future__ import annotations
 
 import flax.linen as nn
+import optax
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
 from purejax_mgtopo.algorithm.networks import LSTM
+from purejax_mgtopo.config import MetaConfig
+
+
+def eta_optimizer(meta: MetaConfig) -> optax.GradientTransformation:
+    """RMSprop, of gradients whose global norm is clipped."""
+    return optax.chain(
+        optax.clip_by_global_norm(meta.gradient_clip),
+        optax.rmsprop(meta.learning_rate, meta.rms_decay, meta.rms_epsilon),
+    )
 
 
 class BackwardLSTM(nn.Module):

@@ -27,7 +27,7 @@ from purejax_mgtopo.algorithm.networks import apply
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer, Rule
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
-from purejax_mgtopo.algorithm.topology.eta import BackwardLSTM
+from purejax_mgtopo.algorithm.topology.eta import BackwardLSTM, eta_optimizer
 from purejax_mgtopo.algorithm.topology.gates import (
     OUTER_MEASURES,
     STEP_MEASURES,
@@ -71,10 +71,7 @@ class MetaGradient(EdgeGates):
         self.baseline = Baseline(experiment, sizes)
         self.pairs = sizes.agents * (sizes.agents - 1)
         self._eta = BackwardLSTM(self.meta.hidden, self.pairs)
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(self.meta.gradient_clip),
-            optax.rmsprop(self.meta.learning_rate, self.meta.rms_decay, self.meta.rms_epsilon),
-        )
+        self._optimizer = eta_optimizer(self.meta)
 
     def init(self, key: Key[Array, ""]) -> MetaState:
         """Fresh gates, baseline and eta."""

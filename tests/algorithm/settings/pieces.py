@@ -17,8 +17,6 @@ from purejax_mgtopo.algorithm.types import Mode, Streams
 from purejax_mgtopo.config import Experiment
 
 TASK = "navigation_N3_l3"
-
-
 NETWORKS = {"policies", "critic's start", "rule's start", "interpreter's start"}
 
 
@@ -341,12 +339,8 @@ REACH = {
 
 
 NAMES = {"task", "topology", "messages", "critic"}
-
-
 """What picks the pieces themselves; see the tests of the grid and of the tables of names."""
 
 
 TOGETHER = {"chunk_episodes": {"episodes": 4, "evaluation.every": 4}}
-
-
 """Settings that must go along for a value to be allowed; they move no piece either."""

@@ -15,6 +15,7 @@ from purejax_mgtopo.algorithm.kernels.meta_backward import before_and_after
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving, Situation, Told
+from purejax_mgtopo.algorithm.topology.eta import eta_optimizer
 from purejax_mgtopo.algorithm.topology.gates import (
     OUTER_MEASURES,
     entropy,
@@ -50,10 +51,7 @@ class EdgeMeta(Edgewise):
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
         self.meta = experiment.meta
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(self.meta.gradient_clip),
-            optax.rmsprop(self.meta.learning_rate, self.meta.rms_decay, self.meta.rms_epsilon),
-        )
+        self._optimizer = eta_optimizer(self.meta)
 
     def init(self, key: Key[Array, ""]) -> EdgeMetaState:
         """Fresh gates and baseline, and an eta that corrects nothing yet."""
