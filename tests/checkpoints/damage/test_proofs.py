@@ -104,21 +104,14 @@ def test_a_table_of_an_older_version_is_read(small_run: Path, tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(tiny("none"))
-
-
-@pytest.fixture(scope="module")
-def whole(population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    train(tiny("none"), folder, reporter=Notes(), population=lambda config: population)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stopped(population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(silent_population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    train(tiny("none"), folder, reporter=Notes(), population=lambda config: Stopping(population, 4))
+    train(
+        tiny("none"),
+        folder,
+        reporter=Notes(),
+        population=lambda config: Stopping(silent_population, 4),
+    )
     return folder
 
 
@@ -155,8 +148,8 @@ DAMAGE = [(EVENTS, cut), (EVENTS, empty), (EVENTS, flip), (EVENTS, Path.unlink),
 def test_records_that_lost_their_past_are_not_gone_on_with(
     name: str,
     damage: Callable[[Path], None],
-    population: Population,
-    whole: Path,
+    silent_population: Population,
+    silent_run: Path,
     stopped: Path,
     tmp_path: Path,
 ) -> None:
@@ -167,11 +160,11 @@ def test_records_that_lost_their_past_are_not_gone_on_with(
     with pytest.raises(
         RunError, match=f"{name} is not what it was when the checkpoint of"
     ) as error:
-        resume(run, reporter=Notes(), population=lambda config: population)
+        resume(run, reporter=Notes(), population=lambda config: silent_population)
     assert "\n" not in str(error.value) and "put the original back" in str(error.value)
     (run / name).write_bytes(sound)
-    resume(run, reporter=Notes(), population=lambda config: population)
-    same_run(whole, run)
+    resume(run, reporter=Notes(), population=lambda config: silent_population)
+    same_run(silent_run, run)
 
 
 def gone(path: Path) -> None:
@@ -203,7 +196,7 @@ def flip_middle(path: Path) -> None:
         (".records.json", flip_middle),
     ],
 )
-@pytest.mark.parametrize("state", ["whole", "stopped"])
+@pytest.mark.parametrize("state", ["silent_run", "stopped"])
 def test_verify_covers_all_that_a_run_keeps(
     state: str,
     name: str,

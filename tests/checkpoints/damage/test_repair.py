@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_population import FakePopulation, FakeStore, Notes, small
-from resume_cases import Stopping, same_run, tiny
+from resume_cases import Stopping, same_run
 from stand_ins import resume, stand_ins, train
 
 from purejax_mgtopo.checkpoints.stored import files_note
@@ -19,21 +19,9 @@ from purejax_mgtopo.records.record import Status, status
 from purejax_mgtopo.trained.load import load_trained
 
 
-@pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(tiny("none"))
-
-
-@pytest.fixture(scope="module")
-def finished_run(population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    train(tiny("none"), folder, reporter=Notes(), population=lambda config: population)
-    return folder
-
-
 @pytest.fixture
-def run(finished_run: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished_run, tmp_path / "run")
+def run(silent_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(silent_run, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -50,8 +38,8 @@ def spoil(checkpoint: Path) -> None:
 @pytest.mark.parametrize("damage", [spoil, shutil.rmtree])
 def test_a_finished_run_makes_its_last_checkpoint_again(
     damage,
-    population: Population,
-    finished_run: Path,
+    silent_population: Population,
+    silent_run: Path,
     run: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -60,33 +48,33 @@ def test_a_finished_run_makes_its_last_checkpoint_again(
     shown = capsys.readouterr().err
     if damage is spoil:
         assert "wave_0/12" in shown and "episode 10" in shown and "mgtopo resume" in shown
-    result = resume(run, reporter=Notes(), population=lambda config: population)
+    result = resume(run, reporter=Notes(), population=lambda config: silent_population)
     assert not result.interrupted and status(run) is Status.FINISHED
-    same_run(finished_run, run)
+    same_run(silent_run, run)
     with pytest.raises(RunError, match="nothing to resume"):
-        resume(run, reporter=Notes(), population=lambda config: population)
+        resume(run, reporter=Notes(), population=lambda config: silent_population)
 
 
 def test_a_last_checkpoint_that_nobody_knows_to_be_durable_is_made_so(
-    population: Population, finished_run: Path, run: Path
+    silent_population: Population, silent_run: Path, run: Path
 ) -> None:
     """A disk refused to sync it: the run said so, and that `mgtopo resume` mends it."""
     files_note(wave(run) / "12").unlink()
-    result = resume(run, reporter=Notes(), population=lambda config: population)
+    result = resume(run, reporter=Notes(), population=lambda config: silent_population)
     assert not result.interrupted and status(run) is Status.FINISHED
     assert files_note(wave(run) / "12").read_bytes() == (
-        files_note(wave(finished_run) / "12").read_bytes()
+        files_note(wave(silent_run) / "12").read_bytes()
     )
     with pytest.raises(RunError, match="nothing to resume"):
-        resume(run, reporter=Notes(), population=lambda config: population)
+        resume(run, reporter=Notes(), population=lambda config: silent_population)
 
 
 def test_a_finished_run_that_keeps_no_checkpoints_is_finished(
-    population: Population, run: Path
+    silent_population: Population, run: Path
 ) -> None:
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(RunError, match="nothing to resume"):
-        resume(run, reporter=Notes(), population=lambda config: population)
+        resume(run, reporter=Notes(), population=lambda config: silent_population)
 
 
 def test_a_run_that_has_lost_its_checkpoints_is_begun_anew_only_if_told(
@@ -115,7 +103,7 @@ def test_a_run_that_has_lost_its_checkpoints_is_begun_anew_only_if_told(
 
 
 def test_what_was_set_aside_is_not_looked_at(
-    run: Path, population: Population, capsys: pytest.CaptureFixture[str]
+    run: Path, silent_population: Population, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(wave(run), wave(run).with_name("wave_0.bad"))
     (run / "checkpoints" / "wave_old").mkdir()
