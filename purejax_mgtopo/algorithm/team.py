@@ -226,9 +226,9 @@ class Team:
 
     def _first_z(self, params: PyTree, observation: Float[Array, "N O"]) -> Array | None:
         """What is heard at the start, for its shape."""
-        key = jax.random.key(0)
-        acting = self.parts.acting(self.parts.init(Both(key, key)))
-        tape = self.parts.tape(Both(key, key), ())
+        keys = jax.random.split(jax.random.key(0), 4)
+        acting = self.parts.acting(self.parts.init(Both(*keys[:2])))
+        tape = self.parts.tape(Both(*keys[2:]), ())
         start = self.initial_carry()
         return self._talk(params, acting, observation, start, tape, Mode.ROLLOUT)[-1].z
 

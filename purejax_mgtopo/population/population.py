@@ -27,6 +27,7 @@ from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
+from purejax_mgtopo.population.ahead import Ahead
 from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
 from purejax_mgtopo.population.reading import here, mean_of, of_lanes
 from purejax_mgtopo.population.state import ChunkReport, LaneReport, LaneState, PopulationState
@@ -70,17 +71,21 @@ class Population:
                 f"all seeds of {experiment.method} share what they learn, so that they cannot run in waves: "
                 f"give all {experiment.seeds} a lane, or ask for fewer seeds"
             )
-        self._advance = self._program(
-            self._advance_together if shares else self._advance_alone,
-            (LANES, SHARED, SHARED),
-            (LANES, SHARED, LANES),
-            donate=(0,),
+        self._advance = Ahead(
+            self._program(
+                self._advance_together if shares else self._advance_alone,
+                (LANES, SHARED, SHARED),
+                (LANES, SHARED, LANES),
+                donate=(0,),
+            )
         )
         self._evaluate = self._program(self._evaluate_lanes, (LANES, SHARED), LANES)
 
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
+        later = self.abstract()
+        self._advance.begin(lambda: self.compiled(later))
         with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
             shared = self._shared_shapes()

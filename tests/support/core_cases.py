@@ -275,3 +275,14 @@ def inner_steps(rule: Any, state: Any, trajectories: Trajectory) -> Any:
         state, _, step = learn(rule, state, tau, state.gates)
         steps.append(step)
     return jax.tree.map(lambda *x: jnp.stack(x), *steps)
+
+
+def unused_keys(tree: Any) -> Any:
+    """Arrays as they are, with keys that nobody has used: `jax.debug_key_reuse` marks them on the host as well."""
+
+    def leaf(x: Any) -> Any:
+        if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.random.wrap_key_data(jax.random.key_data(x))
+
+    return jax.tree.map(leaf, tree)

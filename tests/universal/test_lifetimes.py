@@ -18,6 +18,7 @@ from core_cases import (
     scattered,
     size,
     small,
+    unused_keys,
 )
 
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
@@ -245,3 +246,38 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_name(name: str, value: fl
 
     with pytest.raises(ConfigError, match="meta_train"):
         override(MetaTraining(), {name: value})
+
+
+def test_no_key_is_used_twice() -> None:
+    with jax.debug_key_reuse(True):
+        jit(group().first)(jax.random.key(4))
+        lived, _ = jit(group().lived)(eta(), unused_keys(life()))
+        jit(group().judged)(unused_keys(lived), jax.random.key(5))
+
+
+def test_births_and_fresh_episodes_have_keys_of_their_own() -> None:
+    """A death is a choice between two keys, which the checker above cannot follow."""
+    keys = []
+
+    class Told(Exception):
+        """Enough is known."""
+
+    class Spied(Group):
+        def born(self, key):
+            keys.append(key)
+            return super().born(key)
+
+        def lived(self, eta, life):
+            keys.append(life.key)
+            return life, (None, None)
+
+        def judged(self, life, key):
+            keys.append(key)
+            raise Told
+
+    spied = copy.copy(group())
+    spied.__class__ = Spied
+    with pytest.raises(Told):
+        spied.step(eta(), life())
+    words = {jax.random.key_data(key).tobytes() for key in (*keys, life().key)}
+    assert len(keys) == 3 and len(words) == 4

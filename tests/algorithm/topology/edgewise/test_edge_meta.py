@@ -92,6 +92,21 @@ def test_the_gradient_equals_central_differences(case):
         assert is_zero(gradient[1:])  # nothing but eta
 
 
+def test_what_it_is_told_is_data():
+    """No derivative comes back through it, to gates or baseline."""
+    made = make()
+    state, taus, _, _ = problem(made)
+    tau = jax.tree.map(lambda x: x[0], taus)
+    situation = made.situation(context())
+
+    def total(gates, baseline):
+        baseline = state.baseline.replace(params=baseline)
+        told, _ = made.told(gates, baseline, tau, tau.reward, situation)
+        return jnp.sum(told.edges) + jnp.sum(told.advantage**2)
+
+    assert is_zero(jax.grad(total, argnums=(0, 1))(state.gates, state.baseline.params))
+
+
 def test_the_replayed_window_equals_the_online_one():
     """Other features, another memory or another baseline in the replay than when gates learned."""
     with jax.enable_x64(True):
