@@ -15,6 +15,7 @@ from core_cases import (
     is_zero,
     jit,
     made_up_trajectory,
+    plain,
     scattered,
     size,
     small,
@@ -246,6 +247,16 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_name(name: str, value: fl
 
     with pytest.raises(ConfigError, match="meta_train"):
         override(MetaTraining(), {name: value})
+
+
+def test_the_baseline_learns_from_the_episodes_after_each_update() -> None:
+    """tau(1), ..., tau(K), in order; tau(0) was learned from already."""
+    ended, (taus, _) = jit(group().lived)(eta(), life())
+    latest = jax.tree.map(lambda past, last: jnp.stack([*past[1:], last]), taus, ended.trajectory)
+    assert not is_same(plain(latest.reward[-1]), plain(taus.reward[-1]))
+    fitted, _ = jit(group().rule.fitted)(life().baseline, latest)
+    assert_close(ended.baseline.params, fitted.params, rtol=1e-5, atol=1e-6)
+    assert not is_same(ended.baseline.params, life().baseline.params)
 
 
 def test_no_key_is_used_twice() -> None:

@@ -91,6 +91,12 @@ def test_each_group_has_its_own_optimiser_and_all_move_the_rule_alike() -> None:
     assert not is_same(state.lives[0].value, state.lives[1].value)
 
 
+def test_no_two_lifetimes_have_the_same_key() -> None:
+    lives = learning().init().lives
+    words = {bytes(x) for each in lives for x in np.asarray(jax.random.key_data(each.key))}
+    assert len(words) == 2 * 4
+
+
 def test_a_lifetime_that_is_not_finite_is_left_out_of_the_mean() -> None:
 
     class Sick(Numbers):
