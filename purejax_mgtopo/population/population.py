@@ -118,10 +118,12 @@ class Population:
         shared = self._shared_shapes()
 
         def placed(tree: Any, spec: PartitionSpec) -> Any:
-            sharding = NamedSharding(self.mesh, spec)
-            return jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-            )
+            def one(x: Any) -> jax.ShapeDtypeStruct:
+                # XLA spreads nothing of what has no element.
+                sharding = NamedSharding(self.mesh, spec if x.size else SHARED)
+                return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+            return jax.tree.map(one, tree)
 
         return PopulationState(placed(clock, SHARED), placed(shared, SHARED), placed(lanes, LANES))
 

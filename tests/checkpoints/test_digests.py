@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from purejax_mgtopo.checkpoints import digests
 from purejax_mgtopo.checkpoints.digests import digest_array, digest_arrays, digest_files
 
 RNG = np.random.default_rng(0)
@@ -81,13 +82,23 @@ def test_each_lane_has_its_own() -> None:
     ]
 
 
-def test_sharding_does_not_change_it() -> None:
+@pytest.mark.parametrize("little", [0, 2**20])
+@pytest.mark.parametrize("spec", [("seed",), ()])
+def test_sharding_does_not_change_it_nor_whether_it_is_little(spec, little, monkeypatch) -> None:
+    """NumPy digests what is little, a program the rest; either lies beside the lanes."""
+    monkeypatch.setattr(digests, "LITTLE", little)
     array = some("float32", (4, 6))
     mesh = jax.make_mesh((2,), ("seed",), axis_types=(jax.sharding.AxisType.Auto,))
-    placed = jax.device_put(
-        array, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("seed"))
-    )
-    np.testing.assert_array_equal(digest_arrays({"x": placed})["x"], digest_array(array))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    placed = {"x": jax.device_put(array, sharding)}
+    if not spec:  # a scalar lies everywhere
+        placed["y"] = jax.device_put(np.int32(7), sharding)
+    found = digest_arrays(placed)
+    np.testing.assert_array_equal(found["x"], digest_array(array))
+    for name, each in placed.items():
+        np.testing.assert_array_equal(found[name], digest_array(np.asarray(each)))
+        assert found[name].dtype == np.uint32
+        assert found[name].sharding.is_equivalent_to(sharding, 2)
 
 
 def test_files_by_relative_path(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_what_compiling_raises_is_raised_by_the_call() -> None:
         program(1)
 
 
-def test_the_chunks_program_is_compiled_beside_the_first_one() -> None:
+# The toys' states hold arrays without elements, which XLA spreads over no device.
+@pytest.mark.parametrize("task", ["toy_crossed_goals", "navigation_N2_l1"])
+def test_the_chunks_program_is_compiled_beside_the_first_one(task: str) -> None:
     where: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: (
@@ -48,10 +50,12 @@ def test_the_chunks_program_is_compiled_beside_the_first_one() -> None:
         )
     )
     try:
-        population = Population(tiny("none", seeds=1))
+        population = Population(tiny("none", seeds=2, task=task))
         state = population.init()
-        population.advance(state)
+        state, first = population.advance(state)
+        state, second = population.advance(state)
     finally:
         jax.monitoring.clear_event_listeners()
+    assert (first.episode, second.episode) == (2, 4)
     # Two threads compiled; the chunk's program was no one's but the other's.
     assert where.count("compiles") == 1 and where.count("MainThread") >= 1
