@@ -30,6 +30,25 @@ from collections.abc import Iterator  # noqa: E402
 
 import pytest  # noqa: E402
 
+# Tracing makes and drops objects by the million; to look for circles among them takes a twentieth of the time.
+gc.set_threshold(100_000, 50, 100)
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked ``quick_cases(n)``, n cases, spread evenly over all, are quick; the others are slow."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("quick_cases") and not item.get_closest_marker("slow"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for several in cases.values():
+        marker = several[0].get_closest_marker("quick_cases")
+        count = min(marker.args[0], len(several)) if marker else 0
+        quick = {len(several) * k // count for k in range(count)}
+        for place, item in enumerate(several):
+            if place not in quick:
+                item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_go_with_their_module() -> Iterator[None]:

@@ -157,6 +157,7 @@ def test_interrupted_and_resumed_it_ends_as_without_a_stop(run: Path, tmp_path: 
     same_run(folder, run)
 
 
+@pytest.mark.slow
 def test_other_channels_are_put_in_its_place(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "evaluation.parquet"
     assert main(["evaluate", str(run), "--episodes", "20", "--out", str(out)]) == 0
@@ -217,6 +218,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     ("topology", "messages", "latency"),
     [

@@ -58,6 +58,7 @@ def outcome(method, seed=0):
     return made, states, measures
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("topology", "messages"),
     [
@@ -183,6 +184,7 @@ def unrolled():
     return made, states, taus, losses, first, measures
 
 
+@pytest.mark.slow
 def test_an_iteration_equals_an_unrolled_loop():
     """The order of lines 5 to 13, keys and clock of each update, which trajectories eta sees."""
     made, states, taus, losses, first, measures = unrolled()

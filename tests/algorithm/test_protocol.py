@@ -231,6 +231,7 @@ def test_a_message_may_depend_on_what_was_heard():
     np.testing.assert_array_equal(slopes[0, :, 0] > 0, np.eye(AGENTS, dtype=bool))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("method", "latency"),
     [("full+talker", 1), ("meta", 0), ("meta", 1), ("stgs+commnet", 0), ("stgs+commnet", 1)],

@@ -153,6 +153,7 @@ def test_what_seeds_share_moves_by_the_mean_of_their_updates(one_device):
     assert not jax.tree.leaves(shared[0].interpreter)
 
 
+@pytest.mark.slow
 def test_over_two_devices_with_an_idle_lane_they_share_the_same(one_device):
     """A mean of one device's seeds, or of idle lanes as well."""
     population, shared, reports = run(sharing(), jax.devices()[:2])
@@ -189,6 +190,7 @@ def test_seeds_of_ordinary_methods_share_nothing():
             assert not jax.tree.leaves(population.abstract().shared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dead", "batch"),
     [(1, 2), *(pytest.param(*x, marks=pytest.mark.slow) for x in ((None, 0), (None, 2), (1, 0)))],
@@ -244,6 +246,7 @@ def test_no_two_parts_measure_by_one_name():
         Algorithm(small("asker+double", TASK))
 
 
+@pytest.mark.slow
 def test_a_population_reports_what_parts_measure_by_their_names():
     settings = {"message__latency": 1, "seeds": 2}
     config = Config(small("asker+talker", TASK, **settings), Means(seed_axis="map"))

@@ -79,6 +79,7 @@ def test_with_full_communication_everybody_influences_everybody(messages):
     )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("method", ["reinforce", "stgs", "meta"])
 @pytest.mark.parametrize(("number", "open_"), [(0.0, True), (1 - 1e-6, False)])
 def test_learned_gates_open_and_close_the_channel(method, number, open_):
@@ -142,6 +143,7 @@ def test_latency_delivers_the_previous_message(method, latency):
     np.testing.assert_array_equal(later, everybody & ~oneself if latency else 0 * oneself)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("method", ["full", "commnet", "full+commnet"])
 @pytest.mark.parametrize("latency", [0, 1])
 def test_recall_acts_as_the_rollout_did(method, latency):
@@ -224,6 +226,7 @@ def mute(acting):
     return Both((), acting.interpreter)
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize(
     ("latency", "lead"),
     [
@@ -250,6 +253,7 @@ def test_closing_all_edges_is_exactly_silence(monkeypatch, topology, messages, l
             assert not is_same(after[..., j, :], before[..., j, :])
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("lead", [pytest.param((), marks=pytest.mark.slow), (64,)])
 @pytest.mark.parametrize(
     ("topology", "messages"), [pair for pair in GRID if "none" not in getattr(pair, "values", pair)]

@@ -79,6 +79,7 @@ def test_a_step_that_fails_or_hangs_says_why(monkeypatch: pytest.MonkeyPatch) ->
         device._taken(device.Trial("x", ("ceilings",)), "", 0.01)
 
 
+@pytest.mark.slow
 def test_a_training_tells_what_it_does_and_what_was_predicted() -> None:
     found = device.train("toy_public", "none", 2, seconds=0.01, overrides=TINY)
     assert found["seeds"] == 2

@@ -45,6 +45,7 @@ def test_another_precision_is_not_bit_for_bit(run: Path) -> None:
     assert restored is not None and not restored.bitwise
 
 
+@pytest.mark.slow
 def test_other_means_are_welcome(run: Path) -> None:
     """How many lanes, how often to save: nothing that changes what is computed."""
     other = Population(tiny(METHOD, **{"checkpoint.keep": 7, "devices": 1}))

@@ -48,6 +48,7 @@ def population() -> Population:
     return Population(tiny("none"))
 
 
+@pytest.mark.slow
 def test_every_file_and_folder_of_a_checkpoint_is_synced_before_its_note(
     population: Population, disk: Disk, tmp_path: Path
 ) -> None:

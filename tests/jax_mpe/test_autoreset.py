@@ -29,6 +29,7 @@ def run(env, stagger):
     return jax.random.key_data(states.key), states.replace(key=()), timesteps
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("name", "stagger"),
     [
@@ -85,6 +86,7 @@ def same(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", ["navigation_N2_l1", "predator_prey_N3_l3", "push_N3"])
 def test_the_benchmark_runs_and_counts(task):
     environments = pytest.importorskip("purejax_mgtopo.bench.environments")

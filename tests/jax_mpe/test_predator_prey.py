@@ -34,6 +34,7 @@ def oracles_prey(env, state):
     return mpe_numpy.scripted_prey_action(state, env.half_width)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [pytest.param(name, marks=RARE.get(name, ())) for name in TASKS])
 def test_500_episodes_equal_the_oracle_step_by_step(name):
     env = jax_mpe.make(name)
@@ -231,6 +232,7 @@ def test_random_prey_draw_anew_at_each_step_from_the_state():
     np.testing.assert_array_equal(one, again)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["predator_prey_N3_l3", "predator_prey_N4_l2"])
 def test_gradients_are_finite_when_bodies_coincide(name):
     env = jax_mpe.make(name)

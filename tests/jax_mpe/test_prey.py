@@ -190,6 +190,7 @@ def hunted(env, episodes=500):
     return float(jnp.mean(jnp.sum(contacts, axis=1))), float(jnp.mean(inside))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agents", [3, 6])
 def test_shipped_and_scripted_prey_are_harder_to_catch_than_random_ones_and_stay(agents):
     make = functools.partial(jax_mpe.make, f"predator_prey_N{agents}_l1")

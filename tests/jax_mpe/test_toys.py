@@ -118,6 +118,7 @@ def test_half_way_is_the_best_compromise_in_toy_b():
     )
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("agents", [4, 7])
 def test_more_agents_are_more_decoys(agents):
     """Best without messages and with one edge are those of three agents; every draw may be the holder's."""

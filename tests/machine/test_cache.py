@@ -42,6 +42,7 @@ def entries(cache: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in cache.glob("*-cache")}
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 @pytest.mark.parametrize("noted", [True, False])
 def test_a_damaged_entry_is_made_anew_and_heard_of_at_most_once(
@@ -78,6 +79,7 @@ def test_a_cache_that_cannot_be_written_is_lived_with(tmp_path: Path) -> None:
     assert out == run(tmp_path / "sound")[0]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("content", ["", "[1]", '{"x-cache": 3}'])
 def test_a_damaged_list_of_digests_costs_nothing(content: str, tmp_path: Path) -> None:
     run(tmp_path)

@@ -50,6 +50,7 @@ def unread() -> Iterator[int]:
     os.close(writing)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("what", "log"),
     [

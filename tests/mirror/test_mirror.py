@@ -106,6 +106,7 @@ def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> 
     assert [row["env_steps"] for row in evaluations] == [1500, 2000]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("at", [1, 3, 9])
 def test_killed_resumed_and_rebuilt_are_all_the_same(tmp_path: Path, at: int) -> None:
     """kill -9 in chunk `at`: before any checkpoint, in the first wave after one, and in the last of three waves."""

@@ -125,6 +125,7 @@ def test_the_checker_names_the_contract_that_is_broken(changes: dict, message: s
         raise AssertionError(found[0])
 
 
+@pytest.mark.slow
 def test_the_checker_is_content_with_all_tasks() -> None:
     for name in (
         "navigation_N3_l3",

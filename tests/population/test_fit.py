@@ -68,6 +68,7 @@ def test_what_does_not_fit_runs_in_waves_as_predicted() -> None:
     assert tight.predicted == pytest.approx(four.total, rel=0.1)
 
 
+@pytest.mark.slow
 def test_one_seed_too_many_is_an_error() -> None:
     with pytest.raises(
         ConfigError, match=r"one seed needs .* MB and a device has .*replay_transitions"
@@ -100,5 +101,6 @@ def test_lanes_in_turn_need_only_their_states() -> None:
     assert fit._solve(1000, 5_000, 10, 0, False, 0) == (500, 0)
 
 
+@pytest.mark.slow
 def test_a_short_burst_measures_speed() -> None:
     assert burst(plan(small(seeds=2)), chunks=1) > 0

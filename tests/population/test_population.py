@@ -188,6 +188,7 @@ def test_a_poisoned_seed_is_reported_and_leaves_its_neighbours_alone(three) -> N
     assert report.training["critic_loss"][2] == expected[2]
 
 
+@pytest.mark.slow
 def test_a_seed_that_leaves_the_finite_numbers_is_frozen_where_it_last_was() -> None:
     """Its critic explodes in the second chunk; the parameters of the first stay, and evaluate."""
     import dataclasses
@@ -229,6 +230,7 @@ def test_training_columns_are_means_since_the_last_evaluation(three) -> None:
     assert reports[0].since_evaluation is None
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_in_waves_every_seed_is_what_it_is_among_all(three, lanes: int) -> None:
     """Bitwise; the last wave may have idle lanes, which are not reported."""
@@ -259,6 +261,7 @@ def test_a_state_is_what_it_says_without_being_computed(three) -> None:
             assert shape.sharding.is_equivalent_to(array.sharding, array.ndim)
 
 
+@pytest.mark.slow
 def test_more_lanes_cost_their_states_and_no_copies() -> None:
     """A program that held all states twice, once read and once written, would not pass."""
 

@@ -94,6 +94,7 @@ def test_the_edge_costs_prey_its_weight():
     assert float(duel.prey_reward(state)) == pytest.approx(-3 * edge, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_replay_gives_each_side_its_own_view(duel, pair):
     for side, state, tau in (
         (duel.predators, pair.predators, pair.newest[0]),
@@ -148,6 +149,7 @@ def test_the_choice_is_by_strangers_and_by_staying():
     assert choose(alone, 0.5) == 0
 
 
+@pytest.mark.slow
 def test_straight_hunters_go_for_the_nearest_prey(duel, pair):
     keys = Streams.split(jax.random.key(6))
     policies = pair.predators.learner.policy, pair.prey.learner.policy
@@ -244,6 +246,7 @@ def test_settings_that_cannot_be(changes, words):
         PreySettings(**changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chase", [0, pytest.param(10, marks=pytest.mark.slow)])
 def test_the_command_ends_with_a_file(chase, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

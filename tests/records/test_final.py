@@ -172,6 +172,7 @@ def test_waves_have_both(run: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(one.column(name), other.column(name), rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_extended_run_ends_elsewhere(run: Path, tmp_path: Path) -> None:
     """Also where it is interrupted then, and goes on from the checkpoint of its first end."""
     short, whole = program(8), program(12)

@@ -49,6 +49,7 @@ def trained():
     return algorithm, Networks(learner, algorithm.parts.init(Both(*keys)))
 
 
+@pytest.mark.slow
 def test_the_first_eta_is_the_one_that_training_began_with(trained):
     algorithm, _ = trained
     began = jax.jit(algorithm.init)(jax.random.key(SEED)).parts.rule.eta

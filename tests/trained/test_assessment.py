@@ -38,6 +38,7 @@ def forced(policy: ExportedTeam, logit: float) -> ExportedTeam:
     return dataclasses.replace(policy, networks=networks)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("condition", "logit"), [("greedy", None), ("cut", -1e6), ("open", 1e6)])
 def test_agrees_with_stepping_the_environment_by_the_exported_policy(
     run, assessed, tmp_path, condition, logit
@@ -70,6 +71,7 @@ def test_agrees_with_stepping_the_environment_by_the_exported_policy(
         np.testing.assert_allclose(found.measures_end[name], end, rtol=1e-3, atol=0.03)
 
 
+@pytest.mark.slow
 def test_a_seed_is_assessed_alike_alone_and_in_company(run, assessed) -> None:
     alone = assess(run, [5], episodes=40, episode_seed=7)
     assert alone.seeds == (5,)
@@ -94,6 +96,7 @@ def test_episodes_are_neither_those_of_training_nor_of_its_evaluations() -> None
         assert not fresh & children(taken)
 
 
+@pytest.mark.slow
 def test_a_seed_asked_for_twice_is_one_sample(run, tmp_path, capsys) -> None:
     out = tmp_path / "table.parquet"
     words = ["evaluate", str(run), "--seeds", "4", "4", "5", "--episodes", "2", "--out", str(out)]
@@ -128,6 +131,7 @@ def test_frozen_seeds_are_those_that_the_metrics_call_non_finite(run, tmp_path) 
         frozen_seeds(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweeps_results_are_evaluated_run_by_run(run, tmp_path, capsys) -> None:
     for name in ("one", "two"):
         shutil.copytree(run, tmp_path / "task" / name)

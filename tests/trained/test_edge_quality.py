@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_everybody_hears_everybody_and_one_edge_of_six_is_right(run: Path) -> None:
     table = parquet.read_table(run / "metrics.parquet")
     for end in ("", "_greedy"):
@@ -45,6 +46,7 @@ def test_everybody_hears_everybody_and_one_edge_of_six_is_right(run: Path) -> No
     assert ">precision</th>" in page and '<td class="n">0.17</td><td class="n">1.00</td>' in page
 
 
+@pytest.mark.slow
 def test_evaluate_tells_them_for_every_condition(run: Path, tmp_path: Path, capsys) -> None:
     done = assess(run, episodes=4)
     precision, recall = (done.outcome.edge_quality[f"edge_{n}"] for n in ("precision", "recall"))

@@ -37,6 +37,7 @@ def in_a_hurry(shared: bool, latency: int) -> tuple[pytest.MarkDecorator, ...]:
     return () if shared == bool(latency) else (pytest.mark.slow,)
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -94,6 +95,7 @@ def test_next_step_delivery_depends_on_the_step_before(tmp_path) -> None:
     assert np.abs(with_memory - ours(second).action).max() > 1e-2
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("topology", "opens"), [("reinforce", 0.0), ("meta", 0.0), ("stgs", 1.0)])
 def test_sampled_edges_have_the_gates_probability_and_are_acted_upon(
     tmp_path, topology, opens

@@ -30,6 +30,7 @@ def test_the_same_networks_give_the_same_bytes_and_nothing_else_is_replaced(run,
     assert target.read_bytes() == content and (run / "config.json").read_bytes() == settings
 
 
+@pytest.mark.slow
 def test_damage_anywhere_is_noticed_or_harmless(tmp_path) -> None:
     """One byte after another: the file is refused in one line, or says what it said before."""
     trained = made_up(tmp_path)

@@ -90,6 +90,7 @@ def test_both_modes_start_alike():
     assert not np.array_equal(sampled.masks, greedy.masks)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", ["toy_crossed_goals", "toy_follow_holder", "toy_public"])
 def test_toys_tell_the_round_that_an_action_answers(task):
     episode = play(task=task)

@@ -89,6 +89,7 @@ def test_a_diverged_seed_is_named(run, tmp_path, capsys, monkeypatch) -> None:
     assert "seed 4" in capsys.readouterr().err and os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", pytest.param(".gif", marks=pytest.mark.slow)])
 def test_files_of_somebody_else_are_left_alone(run, tmp_path, capsys, suffix: str) -> None:
     target = tmp_path / f"mine{suffix}"

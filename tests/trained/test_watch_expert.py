@@ -17,6 +17,7 @@ from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.trained import watch
 
 
+@pytest.mark.slow
 def test_the_expert_is_played_and_drawn(tmp_path, capsys, monkeypatch) -> None:
     """Against the environment stepped by hand, from the start that trained teams meet too."""
     recorded: list[Recording] = []

@@ -172,6 +172,7 @@ def test_cutting_the_channel_brings_back_the_silent_optimum(tmp_path) -> None:
         np.testing.assert_allclose(rounds[same], rounds["sampled"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_channels_are_chosen_by_name(run, assessed, tmp_path, capsys) -> None:
     some = assess(run, [5], channels=("shuffled", "cut"), episodes=40, episode_seed=7)
     assert some.conditions == ("sampled", "greedy", "cut", "shuffled")

@@ -130,6 +130,7 @@ def test_a_finished_run_is_extended(tmp_path: Path) -> None:
     same_run(tmp_path / "extended", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_extended_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tiny("none+commnet", episodes=8), tmp_path / "run", reporter=Notes())
     assert main(["resume", str(tmp_path / "run")]) == 1

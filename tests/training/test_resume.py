@@ -60,6 +60,7 @@ def resumed(population: Population, folder: Path, at: int = 0) -> RunResult:
     )
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "method",
     [name if name in QUICK else pytest.param(name, marks=SLOW) for name in GRID],
@@ -97,6 +98,7 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
     assert end["episode"] == 12
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_restored_whole_would_be_seen(tmp_path: Path) -> None:
     """The comparison above is no formality: another replay, or another stream, ends elsewhere."""
     population = program(QUICK[1])
@@ -156,6 +158,7 @@ class Poisoning(Stopping):
         return super().advance(state, wave)
 
 
+@pytest.mark.slow
 def test_a_seed_that_leaves_the_finite_numbers_is_frozen_for_good(tmp_path: Path) -> None:
     """Its networks stay as they are, also after a resumption; its neighbours never notice."""
     population = program(QUICK[1])
@@ -254,6 +257,7 @@ def test_waves_equal_one_wave_also_when_killed(tmp_path: Path) -> None:
         same_run(tmp_path / "in_turn", folder, waves=3)
 
 
+@pytest.mark.slow
 def test_a_wave_done_whose_checkpoint_is_bad_is_trained_again_from_the_one_before(
     tmp_path: Path,
 ) -> None:

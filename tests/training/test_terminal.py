@@ -69,6 +69,7 @@ def in_terminal(
     return screens, above + [line.rstrip() for line in screen.display]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_more_runs_than_lines(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -103,6 +104,7 @@ def test_waves_count_episodes_as_they_were_asked_for(tmp_path: Path) -> None:
     assert any("episodes/s x 4 seeds" in line for line in shown)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("columns", [80, 100, 200])
 def test_status_keeps_task_method_and_state_whole(tmp_path: Path, columns: int) -> None:
     for task in ("navigation_N3_l3", "navigation_N6_l1"):
@@ -131,6 +133,7 @@ os._exit(130)
     assert ("saved" in heading) == (columns == 200)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("columns", [60, 80])
 @pytest.mark.parametrize(
     ("command", "sentence"),

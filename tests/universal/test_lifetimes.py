@@ -189,6 +189,7 @@ def test_the_gradient_equals_central_differences() -> None:
         assert is_zero(others(*data))
 
 
+@pytest.mark.slow
 def test_whole_lives_are_compared_under_the_same_lots() -> None:
     """With f = 0 the shuffled rule is the rule; with f it is not, and sums over edges stay."""
     live = {}

@@ -128,6 +128,7 @@ def run(recipe: Path, out: Path) -> Path | None:
     return training.meta_train(load_meta_recipe(recipe), out, lambda line: None)
 
 
+@pytest.mark.slow
 def test_the_rule_is_kept_with_its_recipe_and_its_curve(recipe: Path, tmp_path: Path) -> None:
     said: list[str] = []
     rule = training.meta_train(load_meta_recipe(recipe), tmp_path / "out", said.append)

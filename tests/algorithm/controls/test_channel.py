@@ -121,6 +121,7 @@ def test_the_rules_edges_stay(channel: str) -> None:
     assert 0 < np.mean(edges) < 1
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("messages", ["lstm", "commnet"])
 @pytest.mark.parametrize(("channel", "like", "rate"), [("cut", "none", 0.0), ("open", "full", 1.0)])
 def test_cut_is_silence_and_open_is_full(
@@ -232,6 +233,7 @@ def test_gradients_reach_no_sender_over_a_channel_without_its_content() -> None:
         np.testing.assert_array_equal(found[:, 1:], 0)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("channel", ["shuffled", "random"])
 def test_the_whole_loop_learns_over_it_and_records_what_was_delivered(channel: str) -> None:
     made = algorithm("reinforce", channel=channel)

@@ -104,6 +104,7 @@ def test_rows_equal_a_plain_loop_over_what_was_received():
             np.testing.assert_allclose(heard[row, agent], expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agents", TASKS)
 def test_a_single_row_skips_steps_without_another_result(agents):
     """A step skipped that somebody reads, a state that is not kept, the order of the senders."""
@@ -163,6 +164,7 @@ def test_only_rules_whose_decisions_are_data_are_packed(method):
     assert (algorithm(method, TASKS[3]).team.rule.edges is Edges.DATA) == (method == "meta")
 
 
+@pytest.mark.slow
 def test_the_learner_packs_what_it_recalls():
     """The saving is real only if a batch goes that way: the loops of data-dependent length are there."""
     sizes = {"learner__batch_size": 64}

@@ -58,6 +58,7 @@ def agree(lean: Callable, plain: Callable, inputs: tuple, precision: str, gpu: b
         )
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("precision", NEAR)
 def test_the_masked_lstm_is_the_textbooks(precision: str) -> None:
     received = (np.random.default_rng(1).random((BATCH, SENDERS)) < 0.5).astype(np.float32)
@@ -105,6 +106,7 @@ def test_only_where_asked_are_weights_rounded_and_never_biases() -> None:
     assert (rounded["kernel"].dtype, rounded["bias"].dtype) == (jnp.bfloat16, jnp.float32)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("method", "target"),
     [("meta", "cpu"), ("stgs", "gpu"), ("ic3net", "gpu"), ("none+gat+pic", "gpu")],

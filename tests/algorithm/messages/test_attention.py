@@ -184,6 +184,7 @@ def test_a_closed_edges_derivative_says_what_opening_it_would_change():
                 np.testing.assert_allclose(slope[edge], opened, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients_reach_the_senders_that_are_heard_and_no_others(name):
     net = make(name, 3)

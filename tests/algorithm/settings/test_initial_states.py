@@ -35,6 +35,7 @@ def counts_and_moments(optimizer: object) -> None:
     assert is_zero(optimizer)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("method", GRID)
 def test_targets_equal_the_networks_and_optimisers_have_seen_nothing(method: str) -> None:
     made, state = algorithm(method), initial(method)
@@ -138,6 +139,7 @@ def test_gates_start_undecided_and_differ_between_agents_and_senders() -> None:
     assert made.team.rule.pairs == 6
 
 
+@pytest.mark.slow
 def test_a_population_starts_at_zero_and_alive() -> None:
     population = Population(tiny(seeds=2), devices=jax.devices()[:1])
     state = population.init()

@@ -42,6 +42,7 @@ def moved_and_wanted(name: str, among: set[str]) -> tuple[set[str], set[str]]:
     return moved, wanted & asked
 
 
+@pytest.mark.quick_cases(26)
 @pytest.mark.parametrize("name", REACH)
 def test_a_setting_moves_what_it_names(name: str) -> None:
     moved, wanted = moved_and_wanted(name, CHIEF)

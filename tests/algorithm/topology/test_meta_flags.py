@@ -28,6 +28,7 @@ def problem(**changes):
     return jit(jax.value_and_grad(rule.meta_objective)), eta, (gates, nu, taus, advantages)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("flag", FLAGS)
 def test_the_gradient_equals_central_differences(flag):
     with jax.enable_x64(True):
@@ -39,6 +40,7 @@ def test_the_gradient_equals_central_differences(flag):
             np.testing.assert_allclose(gradient @ direction, (above - below) / 2e-6, rtol=1e-5)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("flag", [*FLAGS, *APPROXIMATE])
 def test_the_option_has_an_effect(flag):
     with jax.enable_x64(True):

@@ -119,6 +119,7 @@ def test_the_objective_equals_an_explicit_loop(case, zero_nu):
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("case", CASES)
 def test_going_back_over_the_steps_taken_gives_the_gradient(case):
     """A step's derivative taken elsewhere than where it started, a weight or a trajectory off by one, states of

@@ -177,6 +177,7 @@ def test_only_straight_through_looks_at_the_policy_gradient(method):
     assert is_same(rule.acting(one), acting) == (method not in LEARNED or method == "stgs")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("method", ["reinforce", "meta"])
 def test_an_outer_update_learns_from_the_trajectories_after_the_first(method):
     """Lines 12 and 13: phi on tau(1..K) in order, then A by the new phi, then eta uphill, clipped."""

@@ -35,6 +35,7 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.population.population import Population
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "case",
     [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 20)), *range(20, 24)],
@@ -90,6 +91,7 @@ def test_a_torn_or_missing_file_is_found(population: Population, run: Path, case
     assert len(said) == 1 and path.name in said[0]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("case", range(6))
 def test_without_the_note_damage_is_found_or_touches_no_array(
     population: Population, run: Path, case: int
@@ -121,6 +123,7 @@ def test_a_sound_checkpoint_without_its_note_gets_one(population: Population, ru
     assert [finding.problem for finding in stored.verify(run / "checkpoints")] == [None] * 3
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

@@ -144,6 +144,7 @@ def bare(path: Path) -> None:
 DAMAGE = [(EVENTS, cut), (EVENTS, empty), (EVENTS, flip), (EVENTS, Path.unlink), (TABLE, strip)]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("name", "damage"), DAMAGE)
 def test_records_that_lost_their_past_are_not_gone_on_with(
     name: str,
@@ -180,6 +181,7 @@ def flip_middle(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
     ("name", "damage"),
     [

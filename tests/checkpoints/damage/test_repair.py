@@ -35,6 +35,7 @@ def spoil(checkpoint: Path) -> None:
         path.write_bytes(bytes(byte ^ 255 for byte in path.read_bytes()))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("damage", [spoil, shutil.rmtree])
 def test_a_finished_run_makes_its_last_checkpoint_again(
     damage,

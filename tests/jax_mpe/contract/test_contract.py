@@ -105,6 +105,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", TASKS)
 def test_passes_jumanjis_own_checks(name):
     env = jumanji.make("jax_mpe-v0", name=name)
@@ -112,6 +113,7 @@ def test_passes_jumanjis_own_checks(name):
     check_env_specs_does_not_smoke(env)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("name", TASKS)
 def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
     env = jax_mpe.make(name)
@@ -189,6 +191,7 @@ def test_snapshot_restores_the_observation_exactly(name):
     )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", EACH)
 def test_jit_vmap_and_scan_agree_with_plain_steps(name):
     env = jax_mpe.make(name)
@@ -214,6 +217,7 @@ def test_jit_vmap_and_scan_agree_with_plain_steps(name):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", EACH)
 def test_same_key_same_episode_other_key_other_episode(name):
     env = jax_mpe.make(name)
@@ -225,6 +229,7 @@ def test_same_key_same_episode_other_key_other_episode(name):
     assert_same(raw[1][1], one[1][1])  # a raw key is the same key
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", EACH)
 def test_works_in_jumanjis_wrappers(name):
     env = jax_mpe.make(name)
@@ -252,6 +257,7 @@ def test_works_in_jumanjis_wrappers(name):
         assert timestep.reward.shape == (4,)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", EACH)
 def test_float64_throughout_under_x64(name):
     with jax.enable_x64(True):
@@ -272,6 +278,7 @@ def test_float64_throughout_under_x64(name):
         )
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     "name",
     [

@@ -102,6 +102,7 @@ def test_wrong_names_get_one_clear_line(name, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_stands_alone_and_its_annotations_hold():
     """In a process of its own: no import of the learner, and every annotated shape checked at run
     time."""

@@ -27,6 +27,7 @@ def refused(found, wanted, name=""):
         assert word in line, line
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", TASKS)
 def test_a_joint_action_has_a_row_for_each_agent(name):
     env = jax_mpe.make(name)

@@ -27,6 +27,7 @@ def slow(name):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [slow(n) if n in SAME or "_N6" in n else n for n in SCALED])
 def test_the_expert_beats_random_actions_by_far(name):
     task = jax_mpe.make(name)
@@ -74,6 +75,7 @@ def test_other_sizes_are_measured_once_and_always_the_same(monkeypatch):
         experts.scale("nowhere")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("size", [2, 4, slow(10)])
 @pytest.mark.parametrize(
     "name", ["navigation_N{}_l1", "predator_prey_N{}_l1", "push_N{}", "reference_N{}"]

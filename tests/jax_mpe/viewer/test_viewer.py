@@ -131,6 +131,7 @@ def test_bodies_have_their_true_radii_and_places(name, expected):
     )  # with equal limits: true circles
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", TASKS)
 def test_all_moments_of_all_bodies_and_the_arena_lie_inside_the_same_axes(name):
     task = make(name)

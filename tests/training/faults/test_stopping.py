@@ -57,6 +57,7 @@ def deadly() -> Any:
         signal.signal(number, handler)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_any_signal_in_any_chunk_ends_a_sweep(number: int, at: int, tmp_path: Path) -> None:

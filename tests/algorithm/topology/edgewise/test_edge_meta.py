@@ -71,6 +71,7 @@ def objective(**changes):
     return jit(jax.value_and_grad(make(**changes).meta_objective, argnums=(0, 1, 2, 3, 4)))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("case", CASES)
 def test_the_gradient_equals_central_differences(case):
     """Any wrong or missing derivative: through f, the memory, nu, the order of the updates."""
@@ -169,6 +170,7 @@ def test_the_estimate_that_a_report_shows_is_that_of_the_last_update():
     assert np.abs(judged - jit(made.judged)(zero, tau)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_seed_trains_with_it_and_eta_begins_to_correct():
     made = Algorithm(small("meta", meta__architecture="edge", meta__learning_rate=0.01))
     assert type(made.team.rule) is EdgeMeta

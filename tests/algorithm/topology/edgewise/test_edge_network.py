@@ -127,6 +127,7 @@ def rule(agents: int = 3, width: int = 3, **changes):
     )
 
 
+@pytest.mark.slow
 def test_an_untrained_one_moves_gates_as_reinforce_does_bit_for_bit() -> None:
     """Operation by operation: a compiler that sees them all rounds each of the two programs in its own way."""
     taus = made_up_trajectory(5, STEPS, 3, 3, lead=(3,))

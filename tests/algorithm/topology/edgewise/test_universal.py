@@ -134,6 +134,7 @@ def step(made, agents: int, eta=None):
     return made.learn(state, made_up_trajectory(1, 4, agents, 3), context()).state
 
 
+@pytest.mark.slow
 def test_it_moves_gates_as_the_same_network_does_online(tmp_path: Path) -> None:
     file = str(write(tmp_path / "rule.npz"))
     frozen = Universal(small("universal", member__universal__file=file), sizes(3, 3))
@@ -152,6 +153,7 @@ def test_a_file_of_an_untrained_network_is_reinforce_bit_for_bit(tmp_path: Path)
     assert_same(frozen.baseline, plain.baseline)
 
 
+@pytest.mark.slow
 def test_it_runs_with_twelve_agents(tmp_path: Path) -> None:
     file = str(write(tmp_path / "rule.npz"))
     changes = {"member__universal__file": file, "learner__warmup_episodes": 2}
