@@ -110,6 +110,7 @@ def test_every_pair_runs_and_moves_what_it_should(topology, messages):
         assert np.isfinite(told).all()
 
 
+@pytest.mark.slow
 def test_a_topology_rule_leaves_the_environments_randomness_alone():
     """Every rule and interpreter meets the same episodes' starts."""
     starts = [

@@ -199,7 +199,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(("loss", "method"), REACH)
 def test_a_loss_reaches_its_own_parameters_and_no_others(loss, method):
     made, rule, everything = parts(method)

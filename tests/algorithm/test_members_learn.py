@@ -25,7 +25,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("method", OWN)
 def test_an_iteration_is_finite_and_moves_what_it_should(method: str) -> None:
     made = algorithm(method, TASK, **CHANGES.get(method, {}))

@@ -166,6 +166,7 @@ def test_over_two_devices_with_an_idle_lane_they_share_the_same(one_device):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_dead_seeds_update_is_left_out(devices):
     """It is not finite, and neither would be the mean; nor does it count as zero."""

@@ -226,7 +226,7 @@ def mute(acting):
     return Both((), acting.interpreter)
 
 
-@pytest.mark.quick_cases(9)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
     ("latency", "lead"),
     [

@@ -66,6 +66,7 @@ def test_every_file_and_folder_of_a_checkpoint_is_synced_before_its_note(
     assert folder in disk.synced[noted:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["commit_success.txt", "state", "manifest.ocdbt"])
 def test_a_checkpoint_that_cannot_be_synced_is_not_saved(
     which: str, population: Population, disk: Disk, tmp_path: Path

@@ -29,7 +29,7 @@ def run(env, stagger):
     return jax.random.key_data(states.key), states.replace(key=()), timesteps
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("name", "stagger"),
     [

@@ -15,7 +15,7 @@ from tests.oracles import mpe_numpy
 TASKS = ("navigation_N2_l1", "navigation_N3_l3", "navigation_N6_l1", "navigation_N6_l6")
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", TASKS)
 def test_500_episodes_equal_the_oracle_step_by_step(name):
     env = jax_mpe.make(name)

@@ -34,7 +34,7 @@ def oracles_prey(env, state):
     return mpe_numpy.scripted_prey_action(state, env.half_width)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [pytest.param(name, marks=RARE.get(name, ())) for name in TASKS])
 def test_500_episodes_equal_the_oracle_step_by_step(name):
     env = jax_mpe.make(name)

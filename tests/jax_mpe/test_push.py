@@ -16,7 +16,7 @@ FIELDS = ("agent_position", "agent_velocity", "ball_position", "ball_velocity", 
 BEFORE, AFTER, ALL = slice(None, -1), slice(1, None), slice(None)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", TASKS)
 def test_500_episodes_equal_the_oracle_step_by_step(name):
     env = jax_mpe.make(name)

@@ -277,6 +277,7 @@ def test_more_lanes_cost_their_states_and_no_copies() -> None:
     assert temporary_4 - temporary_2 < 0.1 * 2 * grown
 
 
+@pytest.mark.slow
 def test_compiles_once() -> None:
     """No program is compiled after the first chunk."""
     compiled: list[str] = []

@@ -50,6 +50,7 @@ def test_the_boundary_penalty_is_the_classic_one():
         assert np.isfinite(slope)
 
 
+@pytest.mark.slow
 def test_an_episode_is_what_the_environment_says(duel, pair):
     env = duel.env
     keys = Streams.split(jax.random.key(5))

@@ -37,7 +37,7 @@ def in_a_hurry(shared: bool, latency: int) -> tuple[pytest.MarkDecorator, ...]:
     return () if shared == bool(latency) else (pytest.mark.slow,)
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
     "changes",
     [

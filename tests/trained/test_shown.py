@@ -36,7 +36,7 @@ def played(method: str) -> Episode:
     return play_episode(made, networks, 3, Mode.EVAL_SAMPLED)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("method", NAMES)
 def test_each_method_shows_what_is_its_own(method: str) -> None:
     """Attention is nothing over closed edges and sums to one; who talks, asks or is in a group fits the edges."""

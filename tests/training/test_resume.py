@@ -216,6 +216,7 @@ def killed(population: Population, folder: Path, at: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_killed_after_a_checkpoint_between_evaluations(tmp_path: Path) -> None:
     """The records go back to that checkpoint, and the running sums go on from it."""
     population = program(QUICK[1])

@@ -35,7 +35,7 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.population.population import Population
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "case",
     [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 20)), *range(20, 24)],

@@ -168,6 +168,7 @@ def test_observation_widths(name, width):
     assert jax_mpe.make(name).observation_size == width
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", TASKS)
 def test_snapshot_restores_the_observation_exactly(name):
     env = jax_mpe.make(name)
@@ -278,7 +279,7 @@ def test_float64_throughout_under_x64(name):
         )
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "name",
     [
