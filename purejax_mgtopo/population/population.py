@@ -79,13 +79,14 @@ class Population:
                 donate=(0,),
             )
         )
-        self._evaluate = self._program(self._evaluate_lanes, (LANES, SHARED), LANES)
+        self._evaluate = Ahead(self._program(self._evaluate_lanes, (LANES, SHARED), LANES))
 
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed
         later = self.abstract()
         self._advance.begin(lambda: self.compiled(later))
+        self._evaluate.begin(lambda: self.compiled_evaluation(later))
         with matmul_precision(self.config.means.precision):
             lanes = self._init(self._keys(first))
             shared = self._shared_shapes()
@@ -135,7 +136,7 @@ class Population:
     def compiled_evaluation(self, state: PopulationState) -> Any:
         """The evaluation's program, as `compiled` gives the chunk's."""
         with matmul_precision(self.config.means.precision):
-            batch = jax.ShapeDtypeStruct((), np.int32)
+            batch = jax.ShapeDtypeStruct((), np.int32, sharding=NamedSharding(self.mesh, SHARED))
             return self._evaluate.lower(state.lanes.seed, batch).compile()
 
     def _shared_shapes(self) -> Both:

@@ -43,7 +43,7 @@ def test_what_compiling_raises_is_raised_by_the_call() -> None:
 # The toys' states hold arrays without elements, which XLA spreads over no device.
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", ["toy_crossed_goals", "navigation_N2_l1"])
-def test_the_chunks_program_is_compiled_beside_the_first_one(task: str) -> None:
+def test_the_chunks_and_the_evaluations_programs_are_compiled_beside_the_first_one(task: str) -> None:
     where: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: (
@@ -55,8 +55,8 @@ def test_the_chunks_program_is_compiled_beside_the_first_one(task: str) -> None:
         state = population.init()
         state, first = population.advance(state)
         state, second = population.advance(state)
+        assert first.before is not None and first.before.evaluation and second.evaluation
     finally:
         jax.monitoring.clear_event_listeners()
     assert (first.episode, second.episode) == (2, 4)
-    # Two threads compiled; the chunk's program was no one's but the other's.
-    assert where.count("compiles") == 1 and where.count("MainThread") >= 1
+    assert where.count("compiles") == 2 and where.count("MainThread") >= 1
