@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import io
 import os
 import re
@@ -75,6 +76,9 @@ COMMANDS: dict[str, Any] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and answer with an exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
+    if argv is None:
+        # Tracing makes objects by the million: to look for circles among them took a twentieth of a start.
+        gc.set_threshold(100_000, 50, 100)
     with enduring_streams("stderr"):
         code = _main(list(sys.argv[1:] if argv is None else argv))
     if argv is None:  # the process ends with the command
