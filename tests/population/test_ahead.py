@@ -43,7 +43,9 @@ def test_what_compiling_raises_is_raised_by_the_call() -> None:
 # The toys' states hold arrays without elements, which XLA spreads over no device.
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", ["toy_crossed_goals", "navigation_N2_l1"])
-def test_the_chunks_and_the_evaluations_programs_are_compiled_beside_the_first_one(task: str) -> None:
+def test_the_chunks_and_the_evaluations_programs_are_compiled_beside_the_first_one(
+    task: str,
+) -> None:
     where: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: (
