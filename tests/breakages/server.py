@@ -45,7 +45,8 @@ def run(names: list[str]) -> tuple[int, str]:
                 os.dup2(said.fileno(), 2)
                 import pytest
 
-                words = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=line"]
+                # All cases of a test, slow ones too: which of them turns red is not the table's concern.
+                words = ["-q", "-x", "-n", "0", "-m", "", "-p", "no:cacheprovider", "--tb=line"]
                 code = int(pytest.main([*words, *names]))
                 sys.stdout.flush()
             except BaseException:
