@@ -24,23 +24,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from tyro.conf import arg
 
+from purejax_mgtopo.bench import tables
 from purejax_mgtopo.bench.host import describe, keep, machine
 from purejax_mgtopo.bench.pace import MEASUREMENTS, Pace
-from purejax_mgtopo.bench.tables import (
-    compile_tables,
-    device_tables,
-    environment_tables,
-    matmul_tables,
-    scaling_tables,
-    training_tables,
-)
+from purejax_mgtopo.machine.startup import cores
 from purejax_mgtopo.settings import check_numbers
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-BenchPart = Literal["environments", "training", "matmul", "compile", "scaling", "device"]
-PARTS: tuple[BenchPart, ...] = get_args(BenchPart)[:-1]
+BenchPart = Literal["environments", "training", "matmul", "compile", "scaling", "presets", "device"]
+PARTS: tuple[BenchPart, ...] = get_args(BenchPart)[:-2]
 META_TASKS = ("navigation_N3_l3", "navigation_N6_l6")
 DEVICE_SEEDS = (16, 64, 256, 1_024, 4_096)
 INSTALL = "pip install 'purejax_mgtopo[bench]'"
@@ -58,8 +52,9 @@ class BenchSettings:
     """Measure this machine: environment steps/s, training episodes/s, compile times."""
 
     parts: tuple[BenchPart, ...] = PARTS
-    """What to measure: environments (and JaxMARL), training (and PyTorch), matmul rate, compile times, scaling; and
-    device, which is for a GPU, tells in under nine minutes all that it gives to training, and writes as it goes."""
+    """What to measure: environments (and JaxMARL), training (and PyTorch), matmul rate, compile times, scaling;
+    presets: speed, memory and start of each beside `none` (give it --seconds 40); and device, which is for a GPU, tells
+    in under nine minutes all that it gives to training, and writes as it goes."""
     seconds: float = 5.0
     """Seconds that one measurement lasts, about, without its start; a part ends after sixty times as long, with what it
     has by then."""
@@ -100,13 +95,13 @@ def run(settings: BenchSettings) -> None:
     results: dict[str, Any] = {"machine": machine(), "settings": asdict(settings)}
     console.print(describe(results["machine"]))
     for part in settings.parts:
-        measure, tables = _PARTS[part]
+        measure, drawn = _PARTS[part]
         console.print(f"{part} ...")
         results[part] = {}
         results[part] = measure(
             settings, console.print, partial(keep, settings.json, results, part)
         )
-        for table in tables(results[part]):
+        for table in drawn(results[part]):
             console.print(table)
         keep(settings.json, results, part, results[part])
 
@@ -151,8 +146,6 @@ def measure_environments(settings: BenchSettings, note: Note, keep: Keep = _noth
 
 def measure_training(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """Episodes per second of `none` and of the same learner in PyTorch, a process for each core."""
-    from purejax_mgtopo.machine.startup import cores
-
     styles = ["plain", "tuned"]
     if importlib.util.find_spec("torch") is None:
         note(f"PyTorch is missing, so ours stands alone; {INSTALL}")
@@ -181,7 +174,6 @@ def measure_training(settings: BenchSettings, note: Note, keep: Keep = _nothing)
 def measure_matmul(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """`meta` at the reference cost of an episode, against float32 matmul."""
     from purejax_mgtopo.bench.training import reference_rate
-    from purejax_mgtopo.machine.startup import cores
 
     turns: list[dict[str, float]] = []
     pace = Pace(note, MEASUREMENTS * settings.seconds)
@@ -226,7 +218,6 @@ def measure_scaling(settings: BenchSettings, note: Note, keep: Keep = _nothing) 
     """Seeds against throughput and memory of `meta`, and the same seeds on more and more devices."""
     from purejax_mgtopo.bench.scaling import draw
     from purejax_mgtopo.bench.training import reference_rate
-    from purejax_mgtopo.machine.startup import cores
 
     def point(cache: str, seeds: int, devices: int = 0) -> dict[str, Any]:
         flags = ("--task", settings.task, "--seeds", str(seeds), "--devices", str(devices))
@@ -272,6 +263,17 @@ def measure_scaling(settings: BenchSettings, note: Note, keep: Keep = _nothing) 
     return found
 
 
+def measure_presets(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> list[dict]:
+    """Every preset beside `none`, at three agents and at six."""
+    from purejax_mgtopo.bench import presets
+
+    def point(task: str, method: str, cache: str) -> dict[str, Any]:
+        words = ("--task", task, "--method", method, "--seeds", str(settings.seeds or cores()))
+        return _result(_start_module("scaling", *words, JAX_COMPILATION_CACHE_DIR=cache))
+
+    return presets.measure(META_TASKS, point, Pace(note, MEASUREMENTS * settings.seconds), keep)
+
+
 def measure_device(settings: BenchSettings, note: Note, keep: Keep = _nothing) -> dict[str, Any]:
     """All that a GPU gives to training, with what its program's text predicts."""
     from purejax_mgtopo.bench import device
@@ -285,25 +287,23 @@ def measure_device(settings: BenchSettings, note: Note, keep: Keep = _nothing) -
 
 
 _PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
-    "environments": (measure_environments, environment_tables),
-    "training": (measure_training, training_tables),
-    "matmul": (measure_matmul, matmul_tables),
-    "compile": (measure_compile, compile_tables),
-    "scaling": (measure_scaling, scaling_tables),
-    "device": (measure_device, device_tables),
+    "environments": (measure_environments, tables.environment_tables),
+    "training": (measure_training, tables.training_tables),
+    "matmul": (measure_matmul, tables.matmul_tables),
+    "compile": (measure_compile, tables.compile_tables),
+    "scaling": (measure_scaling, tables.scaling_tables),
+    "presets": (measure_presets, tables.preset_tables),
+    "device": (measure_device, tables.device_tables),
 }
 
 
 def _train(
     settings: BenchSettings, method: str, task: str, cache: str, seconds: float | None = None
 ) -> dict[str, Any]:
-    from purejax_mgtopo.machine.startup import cores
-
-    seconds = settings.seconds if seconds is None else seconds
-    flags = ("--method", method, "--task", task, "--seconds", str(seconds))
-    seeds = ("--seeds", str(settings.seeds or cores()))
-    process = _start_module("training", *flags, *seeds, JAX_COMPILATION_CACHE_DIR=cache)
-    return _result(process)
+    flags = ("--method", method, "--task", task)
+    flags += ("--seconds", str(settings.seconds if seconds is None else seconds))
+    flags += ("--seeds", str(settings.seeds or cores()))
+    return _result(_start_module("training", *flags, JAX_COMPILATION_CACHE_DIR=cache))
 
 
 def _train_in_torch(settings: BenchSettings, style: str, processes: int) -> float:

@@ -86,6 +86,28 @@ def scaling_tables(found: dict[str, Any]) -> list[Table]:
     return [table, devices]
 
 
+def preset_tables(rows: list[dict]) -> list[Table]:
+    """Tables of the result of `measure_presets`."""
+    columns = (
+        "episodes/s",
+        "of `none`",
+        "MB kept a seed",
+        "MB computing",
+        "cold start, s (target 40)",
+    )
+    names = ("episodes_per_second", "relative", "kept_mb", "computing_mb", "compile_seconds")
+    forms = (",.1f", ".0%", ",.1f", ",.1f", ".0f")
+    tables = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        table = _table(f"Presets on {task}", "", *columns)
+        for row in rows:
+            if row["task"] == task:
+                cells = (f"{row[name]:{form}}" for name, form in zip(names, forms, strict=True))
+                table.add_row(row["method"], *cells)
+        tables.append(table)
+    return tables
+
+
 def device_tables(found: dict[str, Any]) -> list[Table]:
     """Tables of the result of `measure_device`."""
     columns = (

@@ -137,7 +137,7 @@ def test_tables_show_rates_and_ratios() -> None:
     row = {"task": "push_N3", "num_envs": 1024, "ours": 2e6, "ours_jumanji": 1e6, "jaxmarl": 2e5}
     alone = row | {"num_envs": 64, "jaxmarl": None, "ratio": None, "ratio_jumanji": None}
     row |= {"ratio": 10.0, "ratio_jumanji": 5.0}
-    text = shown(bench.environment_tables([row, alone]))
+    text = shown(bench.tables.environment_tables([row, alone]))
     assert (
         "push_N3" in text
         and "2,000,000" in text
@@ -147,7 +147,7 @@ def test_tables_show_rates_and_ratios() -> None:
     )
 
     text = shown(
-        bench.training_tables(
+        bench.tables.training_tables(
             {
                 "task": "navigation_N3_l3",
                 "processes": 2,
@@ -159,7 +159,7 @@ def test_tables_show_rates_and_ratios() -> None:
     assert "900.0" in text and "3.0x" in text and "2.0x" in text
 
     text = shown(
-        bench.matmul_tables(
+        bench.tables.matmul_tables(
             {
                 "gflop_per_second": {"512 on 2": 200.0},
                 "episodes_per_second": {"navigation_N3_l3": 120.0},
@@ -170,7 +170,9 @@ def test_tables_show_rates_and_ratios() -> None:
     assert "512, 2" in text and "132" in text and "66%" in text
 
     times = {"cold": 18.25, "warm": 4.0}
-    text = shown(bench.compile_tables({"task": "navigation_N3_l3", "none": times, "meta": times}))
+    text = shown(
+        bench.tables.compile_tables({"task": "navigation_N3_l3", "none": times, "meta": times})
+    )
     assert "18.2" in text and "4.0" in text
 
 
@@ -199,7 +201,7 @@ def test_the_command_prints_tables_and_writes_json(
     times = {"cold": 9.0, "warm": 1.0}
     result = {"task": "navigation_N3_l3", "none": times, "meta": times}
     monkeypatch.setitem(
-        bench._PARTS, "compile", (lambda settings, note, keep: result, bench.compile_tables)
+        bench._PARTS, "compile", (lambda settings, note, keep: result, bench.tables.compile_tables)
     )
     target = tmp_path / "bench.json"
     bench.main(["--parts", "compile", "--json", str(target)])
@@ -252,7 +254,7 @@ def test_the_throughput_curve_as_tables_and_picture(
     assert [measured["seeds"] for measured in found["devices"]] == [4, 4]  # on 1 and on 2
     assert picture.read_bytes()[:4] == b"\x89PNG"
     console = Console(width=200, file=io.StringIO())
-    for table in bench.scaling_tables(found):
+    for table in bench.tables.scaling_tables(found):
         console.print(table)
     for shown in ("MB per seed", "20.0", "50%", "10%"):
         assert shown in console.file.getvalue()
@@ -287,12 +289,12 @@ def test_the_throughput_curve_stops_where_seeds_no_longer_fit(
     assert [point["devices"] for point in found["devices"]] in ([], [1, 2])
     assert picture.read_bytes()[:4] == b"\x89PNG"
     console = Console(width=200, file=io.StringIO())
-    for table in bench.scaling_tables(found):
+    for table in bench.tables.scaling_tables(found):
         console.print(table)
     assert "MB per seed" in console.file.getvalue()
 
 
-@pytest.mark.parametrize("part", ["training", "matmul", "compile", "scaling"])
+@pytest.mark.parametrize("part", ["training", "matmul", "compile", "scaling", "presets"])
 def test_every_part_starts_a_module_that_is_there(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
