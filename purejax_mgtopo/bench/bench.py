@@ -300,10 +300,10 @@ _PARTS: dict[str, tuple[Callable[..., Any], Callable[..., list[Table]]]] = {
 def _train(
     settings: BenchSettings, method: str, task: str, cache: str, seconds: float | None = None
 ) -> dict[str, Any]:
-    flags = ("--method", method, "--task", task)
-    flags += ("--seconds", str(settings.seconds if seconds is None else seconds))
-    flags += ("--seeds", str(settings.seeds or cores()))
-    return _result(_start_module("training", *flags, JAX_COMPILATION_CACHE_DIR=cache))
+    seconds = settings.seconds if seconds is None else seconds
+    flags = ("--method", method, "--task", task, "--seconds", str(seconds))
+    seeds = ("--seeds", str(settings.seeds or cores()))
+    return _result(_start_module("training", *flags, *seeds, JAX_COMPILATION_CACHE_DIR=cache))
 
 
 def _train_in_torch(settings: BenchSettings, style: str, processes: int) -> float:

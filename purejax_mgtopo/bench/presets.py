@@ -16,13 +16,10 @@ from purejax_mgtopo.methods import ALIASES, METHODS
 BASE = "none"
 PRESETS = tuple(name for name in METHODS if name not in ALIASES)
 
-Point = dict[str, Any]
-"""One measurement, as `scaling.Point` has it."""
-
 
 def measure(
     tasks: tuple[str, ...],
-    point: Callable[[str, str, str], Point],
+    point: Callable[[str, str, str], dict[str, Any]],
     pace: Pace,
     keep: Callable[[Any], None],
     presets: tuple[str, ...] = PRESETS,
@@ -31,13 +28,14 @@ def measure(
 
     Args:
         tasks: names of tasks.
-        point: trains a task by a preset for a moment, with compiled programs in the folder that is named last.
+        point: trains a task by a preset for a moment, with compiled programs in the folder that is named last; answers
+            as `scaling.Point` does.
         pace: the part's clock.
         keep: takes the rows so far.
         presets: names of methods, `none` first.
     """
     rows: list[dict[str, Any]] = []
-    around: dict[str, Point] = {}
+    around: dict[str, dict[str, Any]] = {}
     wanted = [(task, preset) for task in tasks for preset in presets]
     with tempfile.TemporaryDirectory() as shared:
         for task, preset in pace.over(wanted, lambda pair: f"{pair[1]} on {pair[0]}"):

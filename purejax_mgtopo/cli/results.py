@@ -213,6 +213,9 @@ class ExportCommand(Command):
     run: RunFolder
     seed: Annotated[int, arg(metavar="INT")]
     """Which of the run's seeds to export."""
+    part: Literal["policy", "eta"] = "policy"
+    """What to write: the team that acts, or the update rule eta by which it learned its gates, for `mgtopo train
+    --meta.start FILE`."""
     out: Annotated[
         Path | None,
         arg(metavar="FILE", help_behavior_hint="(default: DIR/policies/seed<i>_episode<e>.npz)"),
@@ -227,7 +230,7 @@ class ExportCommand(Command):
         use_cache(True)
         from purejax_mgtopo.trained.export import export  # starts JAX
 
-        say(f"policy  {export(self.run, self.seed, self.out)}")
+        say(f"{self.part}  {export(self.run, self.seed, self.out, self.part)}")
         return 0
 
 

@@ -31,6 +31,10 @@ class MetaConfig:
     """Eta reads all edges at once and gives each an output of its own, or (edge) is one small network for every edge,
     for any number of agents, that begins as REINFORCE; it has no hidden units, inputs or transforms to set.
     (paper: joint)"""
+    start: str = ""
+    """File of an eta to begin with, which `mgtopo export --part eta` writes, in place of a fresh one; with
+    ``meta.learning_rate`` 0 it stays as it is. A joint one goes with its own number of agents alone.
+    (paper: fresh, and a fixed one in Figure 3)"""
     hidden: int = 128
     """Units of eta's LSTM and hidden layers (joint).
     (paper: 128)"""

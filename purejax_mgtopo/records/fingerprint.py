@@ -135,13 +135,14 @@ def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
 
 
 def files_of(experiment: Experiment) -> list[Path]:
-    """The files whose contents are part of what is computed: prey that the task names, and what members read."""
+    """The files whose contents are part of what is computed: prey that the task names, an eta, what members read."""
     prey = experiment.task.partition("@")[2]
     members = [
         getattr(experiment.member, name, None)
         for name in (experiment.topology, experiment.messages)
     ]
     named = [getattr(member, "file", "") for member in members]
+    named += [experiment.meta.start] if experiment.topology == "meta" else []
     named += [prey] if prey.endswith(".npz") else []
     return [expanded(word) for word in named if word]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
     refuse_strict_modes()
-    algorithm = Algorithm(config.experiment)
+    algorithm = Algorithm(as_trained(config.experiment))
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]
     stored.append(_ALIVE)
@@ -129,6 +129,11 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         episode=min(found[seed].episode for seed in chosen),
         frozen=frozenset(seed for seed in chosen if not found[seed].alive),
     )
+
+
+def as_trained(experiment: Experiment) -> Experiment:
+    """The experiment of teams that have begun: the file of the eta they began with may be gone since."""
+    return replace(experiment, meta=replace(experiment.meta, start=""))
 
 
 @dataclass(frozen=True)

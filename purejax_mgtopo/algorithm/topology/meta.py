@@ -27,6 +27,7 @@ from purejax_mgtopo.algorithm.networks import apply
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer, Rule
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
+from purejax_mgtopo.algorithm.topology.edgewise.weights import begun
 from purejax_mgtopo.algorithm.topology.eta import BackwardLSTM, eta_optimizer
 from purejax_mgtopo.algorithm.topology.gates import (
     OUTER_MEASURES,
@@ -74,10 +75,10 @@ class MetaGradient(EdgeGates):
         self._optimizer = eta_optimizer(self.meta)
 
     def init(self, key: Key[Array, ""]) -> MetaState:
-        """Fresh gates, baseline and eta."""
+        """Fresh gates, baseline and eta, or the eta that `meta.start` names."""
         gates_key, baseline_key, eta_key = jax.random.split(key, 3)
         gates = self.init_gates(gates_key)
-        eta = self.init_eta(eta_key)
+        eta = begun(self.meta.start, self.init_eta(eta_key))
         return MetaState(
             gates=gates,
             nu=jax.tree.map(jnp.zeros_like, gates),

@@ -176,6 +176,15 @@ def another_rule() -> str:
     return str(path)
 
 
+def another_eta() -> str:
+    """A file of an eta of the paper's kind, of the right size."""
+    made = Algorithm(small("meta", TASK))
+    eta = jax.tree.map(lambda x: x + 1, made.team.rule.init_eta(jax.random.key(0)))
+    path = Path(tempfile.mkdtemp()) / "eta.npz"
+    path.write_bytes(rule_bytes(eta, {}))
+    return str(path)
+
+
 PLAYS = "warm-up, iteration"
 
 
@@ -240,6 +249,7 @@ REACH = {
     "meta.architecture": reach(
         "edge", "rule's start, warm-up, learn, outer, iteration", idle="reinforce stgs none"
     ),
+    "meta.start": reach(another_eta(), "rule's start, warm-up", idle="reinforce stgs none"),
     "meta.hidden": reach(7, "rule's start, warm-up, learn, outer, iteration", idle="reinforce"),
     "meta.blend_intermediate": reach(False, "outer, iteration", idle="reinforce stgs none"),
     "meta.append_decisions": reach(

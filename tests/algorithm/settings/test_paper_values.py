@@ -70,6 +70,7 @@ OURS = {
     "baseline.normalise": True,
     "baseline.moments_decay": 0.99,
     "member.universal.file": "",
+    "meta.start": "",
     "meta.gradient_clip": 1.0,
     "meta.rms_decay": 0.9,
     "meta.rms_epsilon": 1e-8,

@@ -15,6 +15,7 @@ from purejax_mgtopo.algorithm.kernels.meta_backward import before_and_after
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving, Situation, Told
+from purejax_mgtopo.algorithm.topology.edgewise.weights import begun
 from purejax_mgtopo.algorithm.topology.eta import eta_optimizer
 from purejax_mgtopo.algorithm.topology.gates import (
     OUTER_MEASURES,
@@ -54,9 +55,9 @@ class EdgeMeta(Edgewise):
         self._optimizer = eta_optimizer(self.meta)
 
     def init(self, key: Key[Array, ""]) -> EdgeMetaState:
-        """Fresh gates and baseline, and an eta that corrects nothing yet."""
+        """Fresh gates and baseline, and an eta that corrects nothing yet, or the one that `meta.start` names."""
         gates_key, baseline_key, eta_key = jax.random.split(key, 3)
-        eta = self.init_eta(eta_key)
+        eta = begun(self.meta.start, self.init_eta(eta_key))
         moving, baseline = self.init_moving(gates_key), self.baseline.init(baseline_key)
         return EdgeMetaState(moving, baseline, eta, self._optimizer.init(eta))
 

@@ -1,6 +1,6 @@
 """Files of update rules: an eta that was learned once and is kept.
 
-A rule file is an `.npz` without pickled objects. It holds an `EdgeNetwork`'s parameters by their paths and `header`,
+A rule file is an `.npz` without pickled objects. It holds the parameters of eta's network by their paths, and `header`,
 JSON as bytes: how they came to be and what was measured, and the SHA-256 digest of the arrays.
 """
 
@@ -26,7 +26,7 @@ from purejax_mgtopo.errors import ConfigError
 
 FORMAT = "purejax_mgtopo rule 1"
 SHIPPED = Path(__file__).with_name("universal.npz")
-_HEADER = 2**20  # bytes
+_HEADER, _SMALL = 2**20, 2**24  # bytes
 
 
 def rule_bytes(eta: PyTree, story: Mapping[str, Any]) -> bytes:
@@ -42,19 +42,32 @@ def rule_bytes(eta: PyTree, story: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def read_rule(path: Path) -> tuple[dict[str, Any], PyTree]:
+def begun(file: str, fresh: PyTree) -> PyTree:
+    """Parameters to begin with: those of a rule file, of the same shapes as `fresh`; `fresh` where none is named.
+
+    Raises ConfigError as `read_rule` does.
+    """
+    return read_rule(Path(file).expanduser(), fresh)[1] if file else fresh
+
+
+def read_rule(path: Path, like: PyTree | None = None) -> tuple[dict[str, Any], PyTree]:
     """Header and parameters of a rule file.
+
+    Args:
+        path: of the file.
+        like: parameters of the network that is wanted, of which shapes alone count; by default an `EdgeNetwork`'s.
 
     Raises ConfigError, in one line, for a file that is missing, none of ours, or damaged.
     """
+    shapes, structure = _edge_layout() if like is None else _layout(like)
     try:
-        header, arrays = _contents(path)
+        header, arrays = _contents(path, shapes)
     except FileNotFoundError:
-        raise ConfigError(f"there is no rule file {path}; `mgtopo meta-train` makes one") from None
+        makers = "`mgtopo meta-train` and `mgtopo export --part eta` make them"
+        raise ConfigError(f"there is no rule file {path}; {makers}") from None
     except Exception as error:  # the damage decides which
         why = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path} is not a rule file, or a damaged one ({why})") from None
-    shapes, structure = _layout()
     wrong = [
         name
         for name in sorted({*shapes, *arrays})
@@ -62,7 +75,7 @@ def read_rule(path: Path) -> tuple[dict[str, Any], PyTree]:
         or (arrays[name].shape, arrays[name].dtype) != (shapes.get(name), np.float32)
     ]
     if wrong:
-        raise ConfigError(f"{path} does not hold the network of this version: see its {wrong[0]}")
+        raise ConfigError(f"{path} {_misfit(header, wrong[0])}")
     if digest(arrays) != header.get("sha256"):
         raise ConfigError(f"{path} is damaged: its arrays do not have the SHA-256 of its header")
     if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -70,12 +83,25 @@ def read_rule(path: Path) -> tuple[dict[str, Any], PyTree]:
     return header, jax.tree.unflatten(structure, [arrays[name] for name in shapes])
 
 
-def _contents(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    """What a file holds, of which nothing is unpacked that is larger than a rule can be."""
+def _misfit(header: Mapping[str, Any], name: str) -> str:
+    """Why a file does not do, by what it says of itself and the first parameter that is another."""
+    if "agents" not in header:
+        return f"does not hold the network that is wanted here: see its {name}"
+    found = ", ".join(f"{word} {header.get(word)}" for word in ("architecture", "agents", "hidden"))
+    return (
+        f"holds another network than is wanted here ({found}): see its {name}; a joint eta goes with one number of "
+        "agents and of hidden units alone, and an eta for each edge with all"
+    )
+
+
+def _contents(
+    path: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """What a file holds, of which nothing is unpacked that is far larger than such a rule."""
     if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
         raise ValueError("it is no archive")
     with np.load(path, allow_pickle=False) as file:
-        most = 8 * sum(int(np.prod(shape)) for shape in _layout()[0].values()) + _HEADER
+        most = max(8 * sum(int(np.prod(shape)) for shape in shapes.values()), _SMALL) + _HEADER
         if sum(entry.file_size for entry in file.zip.infolist()) > most:
             raise ValueError("it is too large")
         header = json.loads(file["header"].tobytes())
@@ -92,8 +118,14 @@ def _named(tree: PyTree) -> dict[str, Any]:
 
 
 @functools.cache
-def _layout() -> tuple[dict[str, tuple[int, ...]], Any]:
-    """Shapes of the parameters by name, and their tree."""
+def _edge_layout() -> tuple[dict[str, tuple[int, ...]], Any]:
     x = jnp.zeros((1, 2, 2, FEATURES))
-    made = jax.eval_shape(EdgeNetwork().init, jax.random.key(0), x, jnp.zeros(1), no_memory())
-    return {name: leaf.shape for name, leaf in _named(made).items()}, jax.tree.structure(made)
+    return _layout(
+        jax.eval_shape(EdgeNetwork().init, jax.random.key(0), x, jnp.zeros(1), no_memory())
+    )
+
+
+def _layout(parameters: PyTree) -> tuple[dict[str, tuple[int, ...]], Any]:
+    """Shapes of parameters by name, and their tree."""
+    named = _named(parameters)
+    return {name: leaf.shape for name, leaf in named.items()}, jax.tree.structure(parameters)
