@@ -18,8 +18,6 @@ from purejax_mgtopo.config import Experiment
 
 TASK = "navigation_N3_l3"
 NETWORKS = {"policies", "critic's start", "rule's start", "interpreter's start"}
-
-
 ALL = {
     *NETWORKS,
     "warm-up",
@@ -36,11 +34,7 @@ ALL = {
     "iteration",
     "evaluation",
 }
-
-
 WHOLE = {"warm-up", "iteration"}
-
-
 """Made of the others, and slow to write."""
 
 

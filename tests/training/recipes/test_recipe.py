@@ -162,7 +162,7 @@ def test_a_byte_order_mark_and_a_change_given_twice(tmp_path: Path) -> None:
 
 
 def test_shipped_recipes_are_valid() -> None:
-    runs = Path(__file__).parents[2] / "runs"
+    runs = Path(__file__).parents[3] / "runs"
     files = sorted(runs.glob("*/recipe.toml"))
     assert files
     for file in files:

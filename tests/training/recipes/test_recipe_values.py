@@ -17,7 +17,7 @@ from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.recipe import load_recipe, parse_recipe, parse_setting
 from purejax_mgtopo.training.run import resume
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def recipe(text: str):
