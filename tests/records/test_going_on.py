@@ -143,3 +143,23 @@ def test_the_clock_goes_on_and_a_process_says_who_it_is(tmp_path: Path) -> None:
     assert ["process" in e for e in events] == [True, False, False, False, True, False]
     assert all(5000 <= e["seconds"] < 5600 for e in events[-2:])
     assert 0 <= events[0]["seconds"] < 600
+
+
+@pytest.mark.parametrize("beat", [(20, 40), (0, 20, 40), (20, 40, 50), (0, 20, 40, 50)], ids=str)
+def test_rows_are_counted_with_the_untrained_teams_and_a_last_one_off_the_beat(
+    beat: tuple[int, ...], tmp_path: Path
+) -> None:
+    """A table that lost a row, or has one more, is noticed at every checkpoint of every wave."""
+    config = small(first_seed=FIRST, seeds=2 * LANES, lanes=LANES, episodes=beat[-1])
+    done, found = [(wave, episode) for wave in range(2) for episode in beat], []
+    with RunRecord(tmp_path, config, None) as run:
+        for wave, episode in done:
+            tell(run, wave, episode)
+            run.flush()
+            found.append(run.proof())
+    for (wave, episode), proof in reversed(list(zip(done, found, strict=True))):
+        if episode == 0:  # nothing was trained, and nothing saved
+            continue
+        with RunRecord(tmp_path, config, None, resume=True) as run:
+            run.rewind(WAVES[wave], episode, proof)
+            assert run.proof()["rows"] == proof["rows"]
