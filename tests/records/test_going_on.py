@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from fake_population import small
 
@@ -163,3 +164,36 @@ def test_rows_are_counted_with_the_untrained_teams_and_a_last_one_off_the_beat(
         with RunRecord(tmp_path, config, None, resume=True) as run:
             run.rewind(WAVES[wave], episode, proof)
             assert run.proof()["rows"] == proof["rows"]
+
+
+def test_a_table_that_is_none_is_one_line_with_what_to_do(
+    proofs: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    del proofs
+    (tmp_path / "metrics.parquet").write_bytes(b"no table")
+    with pytest.raises(RunError) as caught, RunRecord(tmp_path, CONFIG, None, resume=True):
+        pass
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / 'metrics.parquet'} cannot be read (")
+    assert f"move {tmp_path / 'checkpoints'} away to begin anew" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("wave", [0, 1])
+def test_a_wave_that_begins_once_more_forgets_its_untrained_team_too(
+    wave: int, tmp_path: Path
+) -> None:
+    """Nothing of it was saved; what earlier waves left stays."""
+    beat = (0, 20, 40)
+    with RunRecord(tmp_path, CONFIG, None) as run:
+        for w in range(wave + 1):
+            for episode in beat:
+                tell(run, w, episode)
+        run.flush()
+    with RunRecord(tmp_path, CONFIG, None, resume=True) as run:
+        run.rewind(WAVES[wave], 0, None)
+    expected = [("start", None, None)]
+    for w, e in ((w, e) for w in range(wave) for e in beat):
+        expected += [("chunk", w, e - 10), ("chunk", w, e), ("evaluation", w, e)]
+        expected += [("checkpoint", w, e)]
+    assert lines(tmp_path) == expected
+    assert parquet.read_table(tmp_path / "metrics.parquet").num_rows == wave * LANES * len(beat)
