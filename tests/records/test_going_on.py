@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from fake_population import small
 
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.waves import Wave
-from purejax_mgtopo.records.metrics import LEADING, Evaluation
+from purejax_mgtopo.records.metrics import FINAL, LEADING, Evaluation
 from purejax_mgtopo.records.record import RunRecord, read_events
 from purejax_mgtopo.records.run_data import load_run
 
@@ -197,3 +198,29 @@ def test_a_wave_that_begins_once_more_forgets_its_untrained_team_too(
         expected += [("checkpoint", w, e)]
     assert lines(tmp_path) == expected
     assert parquet.read_table(tmp_path / "metrics.parquet").num_rows == wave * LANES * len(beat)
+
+
+def test_a_run_that_is_extended_and_killed_at_once_still_has_what_was_proved(
+    tmp_path: Path,
+) -> None:
+    """Its final evaluation is forgotten when it goes on, and is no part of what a checkpoint proves."""
+    config = small(first_seed=FIRST, seeds=LANES, lanes=LANES, episodes=40)
+    seeds = FIRST + np.arange(LANES, dtype=np.int32)
+    with RunRecord(tmp_path, config, None) as run:
+        for episode in (0, 20, 40):
+            columns = {name: np.float32(seeds + episode) for name in LEADING}
+            last = np.full(LANES, 7.0 if episode == 40 else np.nan, np.float32)
+            columns |= {f"{FINAL}{LEADING[0]}": last}
+            told = Evaluation(episode, 25 * episode, seeds, np.ones(LANES, bool), columns)
+            run.evaluation(told)
+        run.flush()
+        proof = run.proof()
+    longer = dataclasses.replace(
+        config, experiment=dataclasses.replace(config.experiment, episodes=80)
+    )
+    for finals in (1, 0):  # after the first time the table has none
+        table = parquet.read_table(tmp_path / "metrics.parquet")
+        values = table[f"{FINAL}{LEADING[0]}"].to_numpy()
+        assert np.isfinite(values).sum() == finals * LANES
+        with RunRecord(tmp_path, longer, None, resume=True) as run:
+            run.rewind(WAVES[0], 40, proof)
