@@ -17,10 +17,17 @@ from jaxtyping import Array
 from purejax_mgtopo.algorithm.kernels.target import platform
 
 
-def joint_scan(step: Callable[[Any, Any], tuple], start: Any, inputs: Any) -> tuple[Any, Any]:
+TURNS = 5
+"""Steps in one turn of the loop on a GPU, where counting turns is a kernel of its own, and so is handing on what a
+step leaves."""
+
+
+def joint_scan(
+    step: Callable[[Any, Any], tuple], start: Any, inputs: Any, reverse: bool = False
+) -> tuple[Any, Any]:
     """``jax.lax.scan(step, start, inputs)``; on a GPU outputs of one type travel side by side in one array."""
     if platform() == "cpu":
-        return jax.lax.scan(step, start, inputs)
+        return jax.lax.scan(step, start, inputs, reverse=reverse)
     layout: list[
         tuple
     ] = []  # of each leaf, told by the trace: its row's type, its place there, its shape
@@ -45,7 +52,7 @@ def joint_scan(step: Callable[[Any, Any], tuple], start: Any, inputs: Any) -> tu
         return carry, {kind: jnp.concatenate(parts) for kind, parts in rows.items()}
 
     written: dict[str, Array]
-    carry, written = jax.lax.scan(joined, start, inputs)
+    carry, written = jax.lax.scan(joined, start, inputs, reverse=reverse, unroll=TURNS)
     leaves = [
         written[kind][:, at : at + int(np.prod(shape))].reshape(-1, *shape)
         for kind, at, shape in layout

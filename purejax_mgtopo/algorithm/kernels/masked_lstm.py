@@ -42,13 +42,14 @@ def masked_lstm(
 
 def _forward(kernel: Array, bias: Array, sequence: Array, received: Array) -> tuple:
     width, kept = sequence.shape[-1], kernel.dtype
-    first_kernel, first_bias = without_forget(kernel[:width]), without_forget(bias)
-    if not _is_row(sequence):
-        # Made first: left to itself, XLA cannot add the bias where the product of a batch is written.
-        first_kernel, first_bias = jax.lax.optimization_barrier((first_kernel, first_bias))
+    first_kernel, first_bias = kernel[:width], bias
+    if _is_row(sequence):
+        first_kernel, first_bias = without_forget(first_kernel), without_forget(bias)
+    # Of a batch the forget gate's share is written though nothing is forgotten: only where the bias is one that XLA
+    # need not put together first does it add and round where it multiplies.
     pre = (product(sequence[0], first_kernel) + first_bias).astype(kept)
     (pre,) = _written((pre,), sequence)
-    i, g, o = first_activated(_wide(pre))
+    i, g, o = _first_gates(pre, sequence)
     cell = i * g
     reads = received[:, :1]
     hidden, cell = (
@@ -99,7 +100,7 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
         d_hidden = ((1 - reads) * d_hidden + d_joined[:, width:]).astype(kept)
         d_cell = ((1 - reads) * d_cell + d_before).astype(kept)
         d_hidden, d_cell = map(_wide, _written((d_hidden, d_cell), sequence))
-    i, g, o = first_activated(_wide(steps[0][0]))
+    i, g, o = _first_gates(steps[0][0], sequence)
     reads, cell = received[:, :1], i * g
     d_received.append(jnp.sum(d_hidden * o * jnp.tanh(cell) + d_cell * cell, axis=-1))
     d_first = first_backward(reads * d_hidden, reads * d_cell, i, g, o).astype(kept)
@@ -116,6 +117,11 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
 
 
 masked_lstm.defvjp(_forward, _backward)
+
+
+def _first_gates(pre: Float[Array, "B G"], sequence: Float[Array, "R B I"]) -> tuple[Array, ...]:
+    """Input gate, candidate and output gate of the first step."""
+    return first_activated(_wide(pre if _is_row(sequence) else without_forget(pre)))
 
 
 def _is_row(sequence: Float[Array, "R B I"]) -> bool:
