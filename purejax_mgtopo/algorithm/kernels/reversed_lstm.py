@@ -16,6 +16,9 @@ from purejax_mgtopo.algorithm.kernels.cell import activated, cell_backward
 from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
 from purejax_mgtopo.algorithm.kernels.stored import product
 
+TURNS = 25
+"""Steps in one turn of the loop on a GPU: all of an episode, for they are small."""
+
 States = tuple[Float[Array, "T H"], ...]
 """An LSTM at all steps of a sequence: hidden states after each, then what its derivative needs."""
 
@@ -126,7 +129,7 @@ def _lean_forward(
         width = recurrent.shape[0]
         start = jnp.zeros(width, recurrent.dtype), jnp.zeros(width, projected.dtype)
         inputs = (projected, _of_earlier(keep))
-        _, states = joint_scan(step, start, inputs, reverse=True)
+        _, states = joint_scan(step, start, inputs, reverse=True, turns=TURNS)
     return states, (recurrent, projected, keep, states, known)
 
 
