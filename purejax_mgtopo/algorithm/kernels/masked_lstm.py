@@ -118,7 +118,7 @@ masked_lstm.defvjp(_forward, _backward)
 
 def _with_one(*parts: Float[Array, "B _"]) -> Float[Array, "B J"]:
     """These side by side and a one: the product that gives the kernel's derivative then gives the bias's too, which
-    would need another reading of all that it sums."""
+    would need another reading of all that it sums: summed in float32, and rounded as the kernel's is."""
     return jnp.concatenate([*parts, jnp.ones_like(parts[0][:, :1])], axis=-1)
 
 

@@ -2,8 +2,8 @@
 
 `for_products` rounds parameters to bfloat16 where products are asked to be that exact; layers follow their kernel's
 type. Master weights, moments of optimisers, losses and all sums stay float32. Gains, with
-`masked_lstm`, `reversed_lstm` and `joint_scan`: compiled for an H200, `meta` moves 102 MB an episode and seed in place of
-180 at N = 3, and 359 in place of 724 at N = 6.
+`masked_lstm`, `reversed_lstm` and `joint_scan`: compiled for an H200, `meta` moves 102 MB an episode and seed in place
+of 180 at N = 3, and 359 in place of 724 at N = 6.
 """
 
 from __future__ import annotations
