@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.edges import edge_entropy
-from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets
+from purejax_mgtopo.algorithm.kernels.stored import for_products, rounds
+from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Reading, Targets
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.team import Team
+from purejax_mgtopo.algorithm.team import Policy, Team
 from purejax_mgtopo.algorithm.types import (
     MEASURES,
     Both,
@@ -69,7 +70,7 @@ class Algorithm:
         parts = self.parts.init(Both(rule_key, interpreter_key))
         acting = self.parts.acting(parts)
         episodes = self.experiment.learner.warmup_episodes
-        play = jax.vmap(lambda key: self._play(learner, acting, Streams.split(key)))
+        play = jax.vmap(lambda key: self._play(learner.policy, acting, Streams.split(key)))
         warmup = play(jax.random.split(warmup_key, episodes))
         stored = jax.tree.map(lambda x: x[:-1], warmup)
 
@@ -102,17 +103,18 @@ class Algorithm:
         k = self.experiment.updates_per_iteration
         start = self._first_trajectory(start, clock)
 
-        def update(state: LearnerState, k: Array) -> tuple[LearnerState, tuple]:
+        def update(carry: tuple, k: Array) -> tuple[tuple, tuple]:
+            state, read = carry
             now = clock.advanced(k)
             keys = state.streams.at(now.episode)
             tau = state.trajectory  # line 5: tau(k-1)
             replay = self.replay.add(state.replay, now.stored, tau)  # line 6
             window = self.replay.sample(replay, now.stored + 1, keys.replay)
             learner, critic_loss = self.maddpg.update_critic(  # line 7
-                state.learner, state.target, window, keys.targeting
+                state.learner, state.target, window, keys.targeting, read
             )
             learner, slopes, policy_loss = self.maddpg.update_policy(  # line 8
-                learner, self.parts.acting(state.parts), window, keys.replaying, now
+                learner, self.parts.acting(state.parts), window, keys.replaying, now, read
             )
             context = self._context(learner, state.parts, window, now)
             parts, measures, trace = self.parts.learn(  # line 9
@@ -120,7 +122,11 @@ class Algorithm:
             )
             acting = self.parts.acting(parts)
             target = self.maddpg.track(state.target, learner, acting)
-            after = self._play(learner, acting, keys)  # lines 5 and 11: tau(k)
+            read = self._reading(learner, acting, target)
+            policy, played = (
+                (learner.policy, acting) if read is None else (read.policy, read.acting)
+            )
+            after = self._play(policy, played, keys)  # lines 5 and 11: tau(k)
             measures |= {
                 "train_return": jnp.sum(after.reward),
                 "edge_rate": jnp.mean(after.open_edges),
@@ -129,9 +135,11 @@ class Algorithm:
                 "policy_loss": policy_loss,
             }
             state = LearnerState(state.streams, learner, parts, target, replay, after)
-            return state, (tau, trace, measures)
+            return (state, read), (tau, trace, measures)
 
-        state, (taus, traces, measures) = jax.lax.scan(update, start, jnp.arange(k))
+        acting = self.parts.acting(start.parts)
+        begin = (start, self._reading(start.learner, acting, start.target))
+        (state, _), (taus, traces, measures) = jax.lax.scan(update, begin, jnp.arange(k))
         trajectories = jax.tree.map(  # tau(0), ..., tau(K)
             lambda past, last: jnp.concatenate([past, last[None]]), taus, state.trajectory
         )
@@ -140,9 +148,15 @@ class Algorithm:
         )
         return replace(state, parts=parts), jax.tree.map(jnp.mean, measures) | outer, updates
 
-    def _play(self, learner: ActorCritic, acting: Both, keys: Streams) -> Trajectory:
+    def _reading(self, learner: ActorCritic, acting: Both, target: Targets) -> Reading | None:
+        """What products read, where that is rounded: kept from one update to the next, so that it is rounded where it
+        is written, and not by each reader again."""
+        read = Reading(learner.policy, acting, learner.critic, target)
+        return for_products(read) if rounds() else None
+
+    def _play(self, policy: Policy, acting: Both, keys: Streams) -> Trajectory:
         noise = self.experiment.learner.exploration_noise
-        return rollout(self.env, self.team, learner.policy, acting, keys, Mode.ROLLOUT, noise)
+        return rollout(self.env, self.team, policy, acting, keys, Mode.ROLLOUT, noise)
 
     def _context(
         self, learner: ActorCritic, parts: Both, window: Window, clock: Clock
@@ -165,4 +179,4 @@ class Algorithm:
             return state
         keys = Streams.split(jax.random.fold_in(state.streams.first_trajectory, clock.episode))
         acting = self.parts.acting(state.parts)
-        return replace(state, trajectory=self._play(state.learner, acting, keys))
+        return replace(state, trajectory=self._play(state.learner.policy, acting, keys))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
-from purejax_mgtopo.algorithm.kernels.stored import for_products
+from purejax_mgtopo.algorithm.kernels.stored import as_before, for_products
 from purejax_mgtopo.algorithm.team import Policy, Step, Team
 from purejax_mgtopo.algorithm.types import Both, Clock, Mode, PyTree, Window
 from purejax_mgtopo.config import Experiment
@@ -37,6 +37,16 @@ class ActorCritic:
     critic: PyTree
     policy_optimizer: PyTree
     critic_optimizer: PyTree
+
+
+@flax.struct.dataclass
+class Reading:
+    """What products read, as they read it."""
+
+    policy: Policy
+    acting: Both
+    critic: PyTree
+    target: Targets
 
 
 class Maddpg:
@@ -110,11 +120,22 @@ class Maddpg:
         return self.critic.value(jax.lax.stop_gradient(critic), observation, action)
 
     def update_critic(
-        self, learner: ActorCritic, target: Targets, window: Window, keys: Both
+        self,
+        learner: ActorCritic,
+        target: Targets,
+        window: Window,
+        keys: Both,
+        read: Reading | None = None,
     ) -> tuple[ActorCritic, Float[Array, ""]]:
-        """One Adam step on the TD error."""
+        """One Adam step on the TD error.
+
+        Args:
+            read: the critic and `target` as products read them, if they are known already.
+        """
+        target, critic = (target, learner.critic) if read is None else (read.target, read.critic)
         y = self.td_target(target, window, keys)
-        loss, gradient = jax.value_and_grad(self.critic_loss)(learner.critic, window, y)
+        loss, slopes = jax.value_and_grad(self.critic_loss)(critic, window, y)
+        gradient = as_before(slopes, learner.critic)
         updates, optimizer = self._critic_optimizer.update(gradient, learner.critic_optimizer)
         critic = optax.apply_updates(learner.critic, updates)
         return replace(learner, critic=critic, critic_optimizer=optimizer), loss
@@ -126,11 +147,19 @@ class Maddpg:
         window: Window,
         keys: Both,
         clock: Clock | None = None,
+        read: Reading | None = None,
     ) -> tuple[ActorCritic, Both, Float[Array, ""]]:
-        """One Adam step on the policies, unless they rest then; also the loss's gradient in what the parts act with."""
-        loss, (gradient, slopes) = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
-            learner.policy, acting, learner.critic, window, keys
+        """One Adam step on the policies, unless they rest then; also the loss's gradient in what the parts act with.
+
+        Args:
+            read: the policies and `acting` as products read them, if they are known already.
+        """
+        online = learner.policy, acting
+        inputs = online if read is None else (read.policy, read.acting)
+        loss, found = jax.value_and_grad(self.policy_loss, argnums=(0, 1))(
+            *inputs, learner.critic, window, keys
         )
+        gradient, slopes = as_before(found, online)
         updates, optimizer = self._policy_optimizer.update(gradient, learner.policy_optimizer)
         policy = optax.apply_updates(learner.policy, updates)
         moved = replace(learner, policy=policy, policy_optimizer=optimizer)

@@ -327,13 +327,15 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
 def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
     """A lane with `seed` for a state, or with all that learns as it was where that is not finite any more.
 
-    The replay goes on, as keeping it would mean a copy.
+    The replay goes on, as keeping it would mean a copy. So would an optimiser's memory: on a GPU it is cleared instead.
     """
     alive, before = lane.alive & _all_finite((seed.learner, seed.parts)), lane.seed
 
-    def keep(old: Any, new: Any) -> Any:
-        return jax.tree.map(lambda o, n: jnp.where(alive, n, o), old, new)
+    def one(path: tuple, old: Any, new: Any) -> Any:
+        cleared = platform() != "cpu" and "optimizer" in jax.tree_util.keystr(path)
+        return jnp.where(alive, new, jnp.zeros_like(new) if cleared else old)
 
+    keep = partial(jax.tree_util.tree_map_with_path, one)
     kept = replace(
         seed,
         learner=keep(before.learner, seed.learner),

@@ -23,7 +23,8 @@ from core_cases import (
 )
 from oracles import learning
 
-from purejax_mgtopo.algorithm.maddpg import Targets
+from purejax_mgtopo.algorithm.kernels.stored import for_products
+from purejax_mgtopo.algorithm.maddpg import Reading, Targets
 from purejax_mgtopo.algorithm.types import Mode
 
 TASK, AGENTS = "toy_follow_holder", 3
@@ -221,3 +222,23 @@ def test_an_update_of_one_leaves_the_other_alone():
     assert is_same(after.critic_optimizer, learner.critic_optimizer)
     assert not is_same(after.policy, learner.policy)
     assert size(gate_gradient) > 0
+
+
+def test_parameters_that_are_rounded_already_teach_the_same():
+    """What is read is rounded, what is moved is not: its derivatives come in the type of what they move."""
+    made, learner, gates, target, window = parts("stgs")
+    key = both(jax.random.key(0))
+    with jax.default_matmul_precision("bfloat16"):
+        read = for_products(Reading(learner.policy, gates, learner.critic, target))
+        critic = [
+            jit(made.maddpg.update_critic)(learner, target, window, key, known)
+            for known in (None, read)
+        ]
+        policy = [
+            jit(made.maddpg.update_policy)(learner, gates, window, key, None, known)
+            for known in (None, read)
+        ]
+    assert not is_same(read.policy, learner.policy)
+    for plainly, known in (critic, policy):
+        assert jax.tree.map(lambda x: x.dtype, plainly) == jax.tree.map(lambda x: x.dtype, known)
+        assert_close(known, plainly, rtol=1e-5, atol=1e-6)

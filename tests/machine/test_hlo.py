@@ -66,6 +66,16 @@ def test_kernels_bytes_and_flops_are_those_counted_by_hand() -> None:
     assert (found.scatters, found.sorts, found.host_calls) == (0, 0, 0)
 
 
+def test_what_is_only_rounded_is_read_whole() -> None:
+    rounds = "  %p = f32[8,16]{1,0} parameter(0)\n  ROOT %c = bf16[8,16]{1,0} convert(%p)\n"
+    text = (
+        f"%rounded (p: f32[8,16]) -> bf16[8,16] {{\n{rounds}}}\n\n"
+        "ENTRY %main (p0: f32[8,16]) -> bf16[8,16] {\n  %p0 = f32[8,16]{1,0} parameter(0)\n"
+        "  ROOT %wrapped = bf16[8,16]{1,0} fusion(%p0), kind=kLoop, calls=%rounded\n}\n"
+    )
+    assert traffic(text).bytes == 8 * 16 * (4 + 2)
+
+
 @pytest.mark.parametrize(
     ("line", "counted"),
     [

@@ -41,31 +41,28 @@ def masked_lstm(
 
 
 def _forward(kernel: Array, bias: Array, sequence: Array, received: Array) -> tuple:
-    width, kept = sequence.shape[-1], kernel.dtype
-    first_kernel, first_bias = without_forget(kernel[:width]), without_forget(bias)
-    if not _is_row(sequence):
-        # Made first: left to itself, XLA cannot add the bias where the product of a batch is written.
-        first_kernel, first_bias = jax.lax.optimization_barrier((first_kernel, first_bias))
-    pre = (product(sequence[0], first_kernel) + first_bias).astype(kept)
+    senders, _, width = sequence.shape
+    kept = kernel.dtype
+    # A row, as a rollout has it, costs its reads of the kernel: the inputs' share is read once for all senders. Of a
+    # batch the forget gate's share of the first step is written though nothing is forgotten: only where the bias is one
+    # that XLA need not put together first does it add and round where it multiplies.
+    at_once = _is_row(sequence)
+    offered = sequence if at_once else sequence[0]
+    projected = product(offered, kernel[:width]) + bias
+    pre = (projected[0] if at_once else projected).astype(kept)
     (pre,) = _written((pre,), sequence)
-    i, g, o = first_activated(_wide(pre))
+    i, g, o = first_activated(_wide(without_forget(pre)))
     cell = i * g
     reads = received[:, :1]
-    hidden, cell = (
-        (reads * o * jnp.tanh(cell)).astype(kept),
-        (reads * cell).astype(kept),
-    )
+    hidden, cell = (reads * o * jnp.tanh(cell)).astype(kept), (reads * cell).astype(kept)
     steps: list[tuple] = [(pre,)]
-    # A row, as a rollout has it, costs its reads of the kernel: the inputs' share is read once for all senders.
-    at_once = _is_row(sequence) and sequence.shape[0] > 2
-    projected = product(sequence[1:], kernel[:width]) + bias if at_once else None
-    for k in range(1, sequence.shape[0]):
+    for k in range(1, senders):
         hidden, cell = _written((hidden, cell), sequence)
-        joined = jnp.concatenate([sequence[k].astype(kept), hidden], axis=-1)
-        if projected is None:
-            pre = (product(joined, kernel) + bias).astype(kept)
+        joined = _with_one(sequence[k].astype(kept), hidden)
+        if at_once:
+            pre = (projected[k] + product(hidden, kernel[width:])).astype(kept)
         else:
-            pre = (projected[k - 1] + product(hidden, kernel[width:])).astype(kept)
+            pre = (product(joined[:, :-1], kernel) + bias).astype(kept)
         steps.append((pre, joined, cell))
         i, f, g, o = activated(_wide(pre))
         reads, before = received[:, k : k + 1], _wide(cell)
@@ -85,7 +82,7 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
     d_sequence, d_received = [], []
     for k in range(sequence.shape[0] - 1, 0, -1):
         pre, joined, cell = steps[k]
-        reads, before, hidden = received[:, k : k + 1], _wide(cell), _wide(joined[:, width:])
+        reads, before, hidden = received[:, k : k + 1], _wide(cell), _wide(joined[:, width:-1])
         gates = activated(_wide(pre))
         after = gates[1] * before + gates[0] * gates[2]
         moved = d_hidden * (gates[3] * jnp.tanh(after) - hidden) + d_cell * (after - before)
@@ -94,28 +91,35 @@ def _backward(residuals: tuple, d_hidden: Float[Array, "B H"]) -> tuple:
         d_gates = d_gates.astype(kept)
         d_joined = product(d_gates, kernel.T).astype(kept)
         d_sequence.append(_wide(d_joined[:, :width]))
-        d_kernel += _wide(product(joined.T, d_gates).astype(kept))
-        d_bias += jnp.sum(d_gates, axis=0, dtype=summed_in(d_gates))
+        d_both = product(joined.T, d_gates).astype(kept)
+        (d_own,) = _written((d_both[-1],), sequence)
+        d_kernel, d_bias = d_kernel + _wide(d_both[:-1]), d_bias + _wide(d_own)
         d_hidden = ((1 - reads) * d_hidden + d_joined[:, width:]).astype(kept)
         d_cell = ((1 - reads) * d_cell + d_before).astype(kept)
         d_hidden, d_cell = map(_wide, _written((d_hidden, d_cell), sequence))
-    i, g, o = first_activated(_wide(steps[0][0]))
+    i, g, o = first_activated(_wide(without_forget(steps[0][0])))
     reads, cell = received[:, :1], i * g
     d_received.append(jnp.sum(d_hidden * o * jnp.tanh(cell) + d_cell * cell, axis=-1))
     d_first = first_backward(reads * d_hidden, reads * d_cell, i, g, o).astype(kept)
     first_kernel = without_forget(kernel[:width])
     d_sequence.append(product(d_first, first_kernel.T))
-    d_of_first = with_forget(product(sequence[0].T, d_first))
+    d_both = with_forget(product(_with_one(sequence[0].astype(kept)).T, d_first))
     rest = ((0, kernel.shape[0] - width), (0, 0))
     return (
-        (d_kernel + jnp.pad(d_of_first, rest)).astype(kept),
-        d_bias + with_forget(jnp.sum(d_first, axis=0, dtype=summed_in(d_first))),
+        (d_kernel + jnp.pad(d_both[:-1], rest)).astype(kept),
+        d_bias + d_both[-1],
         jnp.stack(d_sequence[::-1]).astype(sequence.dtype),
         jnp.stack(d_received[::-1], axis=-1).astype(received.dtype),
     )
 
 
 masked_lstm.defvjp(_forward, _backward)
+
+
+def _with_one(*parts: Float[Array, "B _"]) -> Float[Array, "B J"]:
+    """These side by side and a one: the product that gives the kernel's derivative then gives the bias's too, which
+    would need another reading of all that it sums: summed in float32, and rounded as the kernel's is."""
+    return jnp.concatenate([*parts, jnp.ones_like(parts[0][:, :1])], axis=-1)
 
 
 def _is_row(sequence: Float[Array, "R B I"]) -> bool:

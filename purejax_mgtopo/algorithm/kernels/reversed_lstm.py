@@ -13,7 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.kernels.cell import activated, cell_backward
+from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
 from purejax_mgtopo.algorithm.kernels.stored import product
+
+TURNS = 25
+"""Steps in one turn of the loop on a GPU: all of an episode, for they are small."""
 
 States = tuple[Float[Array, "T H"], ...]
 """An LSTM at all steps of a sequence: hidden states after each, then what its derivative needs."""
@@ -112,16 +116,20 @@ def _lean_forward(
     recurrent: Array, projected: Array, keep: Array, states: LeanStates | None
 ) -> tuple:
     def step(state: tuple, inputs: tuple) -> tuple:
-        hidden, cell = (inputs[1] * s for s in state)
+        hidden, cell = state
         i, f, g, o = activated(inputs[0] + product(hidden, recurrent))
         cell = f * cell + i * g
         hidden = o * jnp.tanh(cell)
-        return (hidden, cell), (hidden, cell)
+        # What the next step starts with, as its product reads it: kernels of their own otherwise.
+        left = (inputs[1] * hidden).astype(recurrent.dtype), inputs[1] * cell
+        return left, (hidden, cell)
 
     known = states
     if states is None:
-        zero = jnp.zeros(recurrent.shape[0], projected.dtype)
-        _, states = jax.lax.scan(step, (zero, zero), (projected, keep), reverse=True)
+        width = recurrent.shape[0]
+        start = jnp.zeros(width, recurrent.dtype), jnp.zeros(width, projected.dtype)
+        inputs = (projected, _of_earlier(keep))
+        _, states = joint_scan(step, start, inputs, reverse=True, turns=TURNS)
     return states, (recurrent, projected, keep, states, known)
 
 
@@ -131,21 +139,26 @@ def _lean_backward(residuals: tuple, d_states: LeanStates) -> tuple:
     gates = activated(projected + product(hidden, recurrent))
 
     def step(state: tuple, inputs: tuple) -> tuple:
-        d_hidden, d_cell = state
         d_out, kept, now, before, *those = inputs
+        d_hidden, d_cell = (kept * s for s in state)
         d_gates, d_cell = cell_backward(d_hidden + d_out, d_cell, tuple(those), now, before)
-        return (kept * product(d_gates, recurrent.T), kept * d_cell), d_gates
+        return (product(d_gates, recurrent.T), d_cell), d_gates
 
     zero = jnp.zeros_like(d_states[0][0])
     d_projected: Array
-    inputs = (d_states[0], keep, states[1], cell, *gates)
-    _, d_projected = jax.lax.scan(step, (zero, zero), inputs)
+    inputs = (d_states[0], _of_earlier(keep), states[1], cell, *gates)
+    _, d_projected = joint_scan(step, (zero, zero), inputs)
     d_recurrent = product(hidden.T, d_projected.astype(recurrent.dtype)).astype(recurrent.dtype)
     data = jax.tree.map(jnp.zeros_like, (keep, known))
     return d_recurrent, d_projected, *data
 
 
 lean_scan.defvjp(_lean_forward, _lean_backward)
+
+
+def _of_earlier(keep: Float[Array, " T"]) -> Float[Array, " T"]:
+    """`keep` of the step before each in time, which is the next one to read; at the start nothing is asked of it."""
+    return jnp.concatenate([keep[:1], keep[:-1]])
 
 
 def _before(after: Float[Array, "T H"], keep: Float[Array, " T"]) -> Float[Array, "T H"]:

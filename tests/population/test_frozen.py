@@ -1,0 +1,36 @@
+"""Lanes whose numbers are finite no more: what stays of them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purejax_mgtopo.algorithm.algorithm import LearnerState
+from purejax_mgtopo.algorithm.kernels.target import traced_for
+from purejax_mgtopo.algorithm.maddpg import ActorCritic
+from purejax_mgtopo.population.population import _alive
+from purejax_mgtopo.population.state import LaneState
+
+
+@pytest.mark.parametrize(("target", "moments"), [("cpu", 1.0), ("gpu", 0.0)])
+def test_a_frozen_lane_keeps_its_parameters_and_on_a_gpu_no_moments(
+    target: str, moments: float
+) -> None:
+    def lane(value: float) -> LearnerState:
+        learner = ActorCritic(*(jnp.full(2, value) for _ in range(4)))
+        return LearnerState((), learner, (), jnp.full(2, value), (), ())
+
+    before = LaneState(seed=lane(1.0), alive=jnp.ones((), bool), tally={})
+    with traced_for(target):
+        frozen = _alive(before, lane(np.nan))
+        going_on = _alive(before, lane(2.0))
+    learner = frozen.seed.learner
+    assert (bool(frozen.alive), bool(going_on.alive)) == (False, True)
+    for kept in (learner.policy, learner.critic, frozen.seed.target):
+        np.testing.assert_array_equal(kept, 1.0)
+    for moment in (learner.policy_optimizer, learner.critic_optimizer):
+        np.testing.assert_array_equal(moment, moments)
+    for x in jax.tree.leaves(going_on.seed):
+        np.testing.assert_array_equal(x, 2.0)
