@@ -4,9 +4,7 @@ import json
 import multiprocessing
 import os
 import subprocess
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -193,55 +191,6 @@ def test_a_kill_while_tables_are_joined_counts_no_seed_twice(tmp_path: Path) -> 
         pass
     table = parquet.read_table(tmp_path / "metrics.parquet")
     assert table["seed"].to_pylist() == [0, 1, 2, 3, 4, 5] * 2
-
-
-def test_the_table_is_written_seldom_where_that_is_dear(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a clock that moves while something is written, three seconds a table: at most one part in twenty."""
-    clock = SimpleNamespace(now=1000.0, time=time.time)
-    clock.monotonic = lambda: clock.now
-
-    def write(path: Path, content: bytes) -> None:
-        clock.now += 3.0
-        path.write_bytes(content)
-
-    def rows() -> int:
-        return parquet.read_table(tmp_path / "metrics.parquet").num_rows
-
-    with RunRecord(tmp_path, small(), None) as run:
-        monkeypatch.setattr(record, "time", clock)
-        monkeypatch.setattr(record, "write_atomically", write)
-        run.flush()
-        clock.now += 59.0
-        run.evaluation(evaluation(20, COLUMNS))
-        assert rows() == 0
-        clock.now += 2.0
-        run.evaluation(evaluation(40, COLUMNS))
-        assert rows() == 6
-        run.evaluation(evaluation(60, COLUMNS))
-        assert rows() == 6
-        run.flush()
-        assert rows() == 9
-
-
-def test_a_flush_outlasts_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events are handed to the disk itself as they stand; once they are closed, there is no more to say."""
-    synced: list[tuple[int, int]] = []
-
-    def fsync(descriptor: int) -> None:
-        found = os.fstat(descriptor)
-        synced.append((found.st_ino, found.st_size))
-
-    with RunRecord(tmp_path, small(), None) as run:
-        monkeypatch.setattr(os, "fsync", fsync)
-        run.event("chunk", episode=20)
-        run.flush()
-        found = (tmp_path / "events.jsonl").stat()
-        assert (found.st_ino, found.st_size) in synced
-    synced.clear()
-    run.flush()
-    assert synced and found.st_ino not in [inode for inode, _ in synced]
 
 
 def test_config_says_where_the_run_came_from(tmp_path: Path) -> None:
