@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.edges import edge_entropy
-from purejax_mgtopo.algorithm.kernels.stored import for_products, rounds
-from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Reading, Targets
+from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets, played, reading
 from purejax_mgtopo.algorithm.part import Context
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
@@ -72,12 +71,7 @@ class Algorithm:
         episodes = self.experiment.learner.warmup_episodes
         play = jax.vmap(lambda key: self._play(learner.policy, acting, Streams.split(key)))
         warmup = play(jax.random.split(warmup_key, episodes))
-        stored = jax.tree.map(lambda x: x[:-1], warmup)
-
-        def add(replay: ReplayState, inputs: tuple) -> tuple[ReplayState, None]:
-            return self.replay.add(replay, *inputs), None
-
-        replay, _ = jax.lax.scan(add, self.replay.init(), (jnp.arange(episodes - 1), stored))
+        replay = self.replay.filled(jax.tree.map(lambda x: x[:-1], warmup))
         return LearnerState(
             streams=streams,
             learner=learner,
@@ -122,11 +116,8 @@ class Algorithm:
             )
             acting = self.parts.acting(parts)
             target = self.maddpg.track(state.target, learner, acting)
-            read = self._reading(learner, acting, target)
-            policy, played = (
-                (learner.policy, acting) if read is None else (read.policy, read.acting)
-            )
-            after = self._play(policy, played, keys)  # lines 5 and 11: tau(k)
+            read = reading(learner, acting, target)
+            after = self._play(*played(read, learner, acting), keys)  # lines 5 and 11: tau(k)
             measures |= {
                 "train_return": jnp.sum(after.reward),
                 "edge_rate": jnp.mean(after.open_edges),
@@ -137,8 +128,7 @@ class Algorithm:
             state = LearnerState(state.streams, learner, parts, target, replay, after)
             return (state, read), (tau, trace, measures)
 
-        acting = self.parts.acting(start.parts)
-        begin = (start, self._reading(start.learner, acting, start.target))
+        begin = start, reading(start.learner, self.parts.acting(start.parts), start.target)
         (state, _), (taus, traces, measures) = jax.lax.scan(update, begin, jnp.arange(k))
         trajectories = jax.tree.map(  # tau(0), ..., tau(K)
             lambda past, last: jnp.concatenate([past, last[None]]), taus, state.trajectory
@@ -147,12 +137,6 @@ class Algorithm:
             shared, start.parts, state.parts, trajectories, traces
         )
         return replace(state, parts=parts), jax.tree.map(jnp.mean, measures) | outer, updates
-
-    def _reading(self, learner: ActorCritic, acting: Both, target: Targets) -> Reading | None:
-        """What products read, where that is rounded: kept from one update to the next, so that it is rounded where it
-        is written, and not by each reader again."""
-        read = Reading(learner.policy, acting, learner.critic, target)
-        return for_products(read) if rounds() else None
 
     def _play(self, policy: Policy, acting: Both, keys: Streams) -> Trajectory:
         noise = self.experiment.learner.exploration_noise

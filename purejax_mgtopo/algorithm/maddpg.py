@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
-from purejax_mgtopo.algorithm.kernels.stored import as_before, for_products
+from purejax_mgtopo.algorithm.kernels.stored import as_before, for_products, rounds
 from purejax_mgtopo.algorithm.team import Policy, Step, Team
 from purejax_mgtopo.algorithm.types import Both, Clock, Mode, PyTree, Window
 from purejax_mgtopo.config import Experiment
@@ -47,6 +47,18 @@ class Reading:
     acting: Both
     critic: PyTree
     target: Targets
+
+
+def reading(learner: ActorCritic, acting: Both, target: Targets) -> Reading | None:
+    """What products read, where that is rounded: kept from one update to the next, so that it is rounded where it is
+    written, and not by each reader again. None where they read what is kept anyway."""
+    read = Reading(learner.policy, acting, learner.critic, target)
+    return for_products(read) if rounds() else None
+
+
+def played(read: Reading | None, learner: ActorCritic, acting: Both) -> tuple[Policy, Both]:
+    """The policy and the parts with which a trajectory is played."""
+    return (learner.policy, acting) if read is None else (read.policy, read.acting)
 
 
 class Maddpg:

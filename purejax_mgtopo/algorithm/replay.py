@@ -81,6 +81,16 @@ class Replay:
             kept=jax.tree.map(lambda x: jnp.zeros((*shape, *x.shape), x.dtype), kept),
         )
 
+    def filled(self, trajectories: Trajectory) -> ReplayState:
+        """A ring with the first episodes, which lie along a leading axis."""
+
+        def add(replay: ReplayState, inputs: tuple) -> tuple[ReplayState, None]:
+            return self.add(replay, *inputs), None
+
+        count = trajectories.reward.shape[0]
+        replay, _ = jax.lax.scan(add, self.init(), (jnp.arange(count), trajectories))
+        return replay
+
     def add(
         self, replay: ReplayState, stored: Int[Array, ""], trajectory: Trajectory
     ) -> ReplayState:
