@@ -73,7 +73,7 @@ class Pieces:
         return self.made.init, self.key
 
     def _play(self):
-        return self.made._play, self.state.learner, self.acting, self.keys
+        return self.made._play, self.state.learner.policy, self.acting, self.keys
 
     def _quiet_play(self):
         from purejax_mgtopo.algorithm.rollout import rollout
