@@ -35,6 +35,8 @@ class AxisEntry:
     about: str
     path: str
     """Where the member's class is: ``package.module:Class``."""
+    files: tuple[str, ...] = ()
+    """Settings of the member that name a file, by their dotted names: what is in it is part of what is computed."""
     found: Any = None
     """The class itself, where it was registered as such; it need not be importable then."""
 
@@ -88,11 +90,13 @@ TOPOLOGIES = _table(
         "meta",
         "edge gates learned by a meta-learned update rule (Eqs. 5-9)",
         f"{_RULES}.meta:MetaGradient",
+        files=("meta.start",),
     ),
     AxisEntry(
         "universal",
         "edge gates learned by one frozen update rule, meta-learned over many tasks and sizes",
         f"{_RULES}.edgewise.frozen:Universal",
+        files=("member.universal.file",),
     ),
     AxisEntry(
         "ic3net",

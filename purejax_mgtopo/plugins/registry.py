@@ -121,4 +121,4 @@ def _register(setting: str, name: str, where: Any, about: str) -> None:
         raise ConfigError(
             f"{name!r} is a {kind} already ({before.path}); choose another name for {path}"
         )
-    table[name] = AxisEntry(name, about or f"from {path}", path, found)
+    table[name] = AxisEntry(name, about or f"from {path}", path, found=found)

@@ -20,7 +20,7 @@ from typing import Any
 
 from purejax_mgtopo.config import Config, Experiment
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES
+from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES, AxisEntry
 from purejax_mgtopo.records.provenance import device_kind, versions
 from purejax_mgtopo.settings import differences, flatten
 
@@ -135,16 +135,21 @@ def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
 
 
 def files_of(experiment: Experiment) -> list[Path]:
-    """The files whose contents are part of what is computed: prey that the task names, an eta, what members read."""
-    prey = experiment.task.partition("@")[2]
-    members = [
-        getattr(experiment.member, name, None)
-        for name in (experiment.topology, experiment.messages)
-    ]
-    named = [getattr(member, "file", "") for member in members]
-    named += [experiment.meta.start] if experiment.topology == "meta" else []
+    """The files whose contents are part of what is computed: prey that the task names, and what its parts read."""
+    prey, settings = experiment.task.partition("@")[2], flatten(experiment)
+    named = [settings[name] for entry in _parts(experiment) for name in entry.files]
     named += [prey] if prey.endswith(".npz") else []
     return [expanded(word) for word in named if word]
+
+
+def _parts(experiment: Experiment) -> list[AxisEntry]:
+    """The entries of its rule, interpreter and critic; those of a plug-in only once that is registered."""
+    chosen = (
+        (TOPOLOGIES, experiment.topology),
+        (MESSAGES, experiment.messages),
+        (CRITICS, experiment.critic),
+    )
+    return [table[name] for table, name in chosen if name in table]
 
 
 @functools.cache
@@ -181,12 +186,7 @@ def _digest_of(files: Iterable[Path], beneath: Path | None = None) -> str | None
 
 def _modules(experiment: Experiment) -> list[str]:
     """The packages, and the modules of rules that come from elsewhere."""
-    chosen = (
-        (TOPOLOGIES, experiment.topology),
-        (MESSAGES, experiment.messages),
-        (CRITICS, experiment.critic),
-    )
-    homes = [table[name].path.partition(":")[0] for table, name in chosen if name in table]
+    homes = [entry.path.partition(":")[0] for entry in _parts(experiment)]
     foreign = [home for home in homes if home.partition(".")[0] not in PACKAGES]
     return [*PACKAGES, *dict.fromkeys(foreign)]
 

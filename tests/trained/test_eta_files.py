@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.weights import begun, read_rule,
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.methods import TOPOLOGIES
 from purejax_mgtopo.records.fingerprint import files_of
 from purejax_mgtopo.trained import export as exporting
 from purejax_mgtopo.trained.export import eta_of, export
@@ -83,6 +85,16 @@ def test_its_file_is_part_of_what_is_computed(tmp_path: Path) -> None:
     assert files_of(override(with_method(Experiment(), "meta"), named)) == [tmp_path / "eta.npz"]
     assert files_of(override(with_method(Experiment(), "reinforce"), named)) == []
     assert files_of(with_method(Experiment(), "meta")) == []
+
+
+def test_the_table_says_whose_setting_names_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the rule's name: another one that begins with an eta has its file too."""
+    entry = dataclasses.replace(TOPOLOGIES["meta"], name="mine")
+    monkeypatch.setitem(TOPOLOGIES, "mine", entry)
+    named = {"topology": "mine", "meta.start": str(tmp_path / "eta.npz")}
+    assert files_of(override(Experiment(), named)) == [tmp_path / "eta.npz"]
 
 
 def test_a_missing_file_is_one_line_and_leaves_no_run(
