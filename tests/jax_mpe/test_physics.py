@@ -59,6 +59,19 @@ def test_mixed_world_equals_the_oracle():
     assert (gap < 0.175).sum() > 20
 
 
+@pytest.mark.parametrize("count", [9, 17])
+def test_a_crowd_that_fills_no_whole_vector_equals_the_oracle(count):
+    """Forces are computed of eight bodies at a time, those that are missing filled up."""
+    crowd = Bodies.alike(1, radius=0.2, movable=False) + Bodies.alike(count - 1, radius=0.1)
+    crowd += Bodies.alike(1, radius=0.3, movable=False)
+    world = random_world(crowd, worlds=200)
+    ours = jax.jit(jax.vmap(lambda p, v, f: jax_mpe.world_step(crowd, p, v, f)))(*world)
+    oracle = mpe_numpy.step(as_oracle(crowd), *(x.astype(np.float64) for x in world))
+    for actual, wanted in zip(ours, oracle, strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(forces(crowd, world[0][0])[[0, -1]], 0)  # they cannot move
+
+
 def test_contact_force_by_hand():
     bodies = Bodies.alike(1, radius=0.1) + Bodies.alike(1, radius=0.2)
     position = jnp.array([[0.0, 0.0], [0.0, 0.25]])
