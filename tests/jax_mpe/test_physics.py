@@ -73,6 +73,19 @@ def test_a_crowd_that_fills_no_whole_vector_equals_the_oracle(count):
     np.testing.assert_array_equal(unmoved, 0)  # they cannot be pushed
 
 
+@pytest.mark.parametrize("limits", [(1.0,), (1.0, None)])
+def test_nobody_is_faster_than_allowed_whoever_else_is_limited(limits):
+    bodies = Bodies.alike(1, radius=0.1, max_speed=limits[0])
+    for limit in limits[1:]:
+        bodies += Bodies.alike(1, radius=0.1, max_speed=limit)
+    place = jnp.arange(2.0 * len(limits)).reshape(-1, 2)
+    push = jnp.full_like(place, 100.0)
+    _, moved = jax_mpe.world_step(bodies, place, jnp.zeros_like(place), push)
+    speed = np.linalg.norm(moved, axis=-1)
+    np.testing.assert_allclose(speed[0], 1.0, rtol=1e-6)
+    assert (speed[1:] > 10).all()
+
+
 def test_contact_force_by_hand():
     bodies = Bodies.alike(1, radius=0.1) + Bodies.alike(1, radius=0.2)
     position = jnp.array([[0.0, 0.0], [0.0, 0.25]])
@@ -120,6 +133,7 @@ def test_coincident_bodies_have_zero_force_and_finite_gradient():
 
 def test_norm_has_zero_gradient_at_zero():
     assert float(jax_mpe.norm(jnp.array([3.0, 4.0]))) == 5.0
+    assert float(jax_mpe.norm(jnp.zeros(2))) == 0.0
     np.testing.assert_array_equal(jax.grad(lambda x: jax_mpe.norm(x))(jnp.zeros(2)), 0)
     np.testing.assert_allclose(
         jax.grad(lambda x: jax_mpe.norm(x))(jnp.array([3.0, 4.0])), [0.6, 0.8]
@@ -164,7 +178,7 @@ def test_wrong_bodies_are_refused():
     with pytest.raises(ValueError, match="must be positive"):
         Bodies.alike(2, radius=0.0)
     with pytest.raises(ValueError, match="must be positive"):
-        Bodies.alike(2, radius=0.1, mass=-1.0)
+        Bodies.alike(2, radius=0.1, mass=0.0)
 
 
 def test_one_that_takes_no_part_in_contacts_feels_none_between_two_that_do():
