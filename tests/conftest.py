@@ -34,6 +34,17 @@ import pytest  # noqa: E402
 gc.set_threshold(100_000, 50, 100)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In the quick suite programs are compiled without optimisation, if ``XLA_FLAGS`` does not say how.
+
+    Most of its time is compiling what then runs for milliseconds; all that is slow, and the programs whose last bits
+    are compared over batches (`tests/population`), are compiled as users' are.
+    """
+    quick = config.option.markexpr == "not slow"
+    if quick and "xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"  # read when JAX starts
+
+
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a test marked ``quick_cases(n)``, n cases, spread evenly over all, are quick; the others are slow."""

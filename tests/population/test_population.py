@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 import pytest
 
 from purejax_mgtopo.config import Config, Experiment, override, with_method
+from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.methods import TOPOLOGIES
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.population.state import ChunkReport, PopulationState
@@ -48,6 +49,17 @@ def run(
         state, report = population.advance(state)
         reports.append(report)
     return population, state, reports
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_as_for_users() -> Iterator[None]:
+    """Batches of other sizes are other programs; that they agree to the last bit is promised of optimised ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "purejax_mgtopo.population.population.compiler_options",
+            lambda *of: {"xla_backend_optimization_level": 2} | (compiler_options(*of) or {}),
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
