@@ -137,3 +137,18 @@ def test_a_size_is_written_in_one_way(name, canonical):
         jax_mpe.make(name)
     with pytest.raises(ValueError, match="unknown task"):
         jax_mpe.make("push_N\N{ARABIC-INDIC DIGIT THREE}")
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if jax_mpe.make(name).num_agents > 2])
+def test_who_says_that_the_others_are_seen_shows_their_places_last(name):
+    """What agent i sees of j is as far as what j sees of i, where it is the other; nowhere else by chance."""
+    env = jax_mpe.make(name)
+    agents = env.num_agents
+    view = np.asarray(env.reset(jax.random.key(3))[1].observation.agents_view)
+    last = view[:, -2 * (agents - 1) :]
+    mutual = False
+    if last.shape[1] == 2 * (agents - 1):
+        distance = np.zeros((agents, agents))
+        distance[~np.eye(agents, dtype=bool)] = np.hypot(last[:, ::2], last[:, 1::2]).ravel()
+        mutual = np.ptp(distance[0, 1:]) > 0 and np.allclose(distance, distance.T, atol=1e-5)
+    assert env.others_seen == mutual
