@@ -152,3 +152,14 @@ def test_who_says_that_the_others_are_seen_shows_their_places_last(name):
         distance[~np.eye(agents, dtype=bool)] = np.hypot(last[:, ::2], last[:, 1::2]).ravel()
         mutual = np.ptp(distance[0, 1:]) > 0 and np.allclose(distance, distance.T, atol=1e-5)
     assert env.others_seen == mutual
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_seen_is_as_large_as_the_task_says(name):
+    env = jax_mpe.make(name)
+    seen = jax.eval_shape(env.reset, jax.random.key(0))[1].observation
+    said = env.observation_spec
+    assert (
+        seen.agents_view.shape == said.agents_view.shape == (env.num_agents, env.observation_size)
+    )
+    assert seen.step_count.shape == said.step_count.shape == ()
