@@ -1,5 +1,6 @@
 """Tasks by their names: what they are, which are refused, and that the package stands alone."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -45,6 +46,13 @@ def test_tasks_are_values():
     for env in (one, same):
         jax.jit(width, static_argnums=0)(env, jax.random.key(0))
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_states_are_values(name):
+    state, _ = jax.eval_shape(jax_mpe.make(name).reset, jax.random.key(0))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        state.step_count = 0
 
 
 def test_a_task_can_be_made_inside_a_jitted_function():
