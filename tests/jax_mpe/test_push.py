@@ -130,7 +130,13 @@ def test_a_touch_moves_ball_and_agent_by_their_masses(name, radius, mass):
 
 @pytest.mark.parametrize(
     ("agents", "width", "radius", "mass"),
-    [(2, 1.0, 0.06, 4 / 3), (3, 1.0, 0.06, 2), (6, 1.0, 0.04, 4), (12, 2.0, 0.06, 8)],
+    [
+        (2, 1.0, 0.06, 4 / 3),
+        (3, 1.0, 0.06, 2),
+        (4, (4 / 3) ** 0.5, 0.06, 8 / 3),
+        (6, 1.0, 0.04, 4),
+        (12, 2.0, 0.06, 8),
+    ],
 )
 def test_sizes(agents, width, radius, mass):
     env = jax_mpe.Push(agents)

@@ -8,6 +8,7 @@ import jax_mpe
 import numpy as np
 import pytest
 from jax_mpe import CORNERS
+from jax_mpe.experts import expert
 
 TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_public")
 EPISODES = 800  # 20,000 rounds
@@ -144,7 +145,7 @@ def test_more_agents_are_more_decoys(agents):
     assert right.sum() == 1 and right[0, one.holder] == 1
     np.testing.assert_array_equal(env.right_edges_seen(env.observe(one)), right)
     corner = jax_mpe.corner(one.corner)
-    action = jax_mpe.experts.expert(env)(one)
+    action = expert(env)(one)
     np.testing.assert_allclose(action, np.concatenate([corner[one.holder - 1][None], corner]))
     assert len(env.scene(jax.tree.map(lambda x: x[0], states)).discs) == 2 * agents
 
