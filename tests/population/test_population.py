@@ -34,6 +34,8 @@ TINY = {
     "seed_axis": "map",
 }
 
+XLA_DEFAULT = 3  # of its level of optimisation, which the quick suite else lowers
+
 
 def tiny(method: str = "meta", **changes: object) -> Config:
     return override(Config(with_method(Experiment(), method)), TINY | changes)
@@ -57,7 +59,9 @@ def _compiled_as_for_users() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "purejax_mgtopo.population.population.compiler_options",
-            lambda *of: {"xla_backend_optimization_level": 2} | (compiler_options(*of) or {}),
+            lambda *of: (
+                {"xla_backend_optimization_level": XLA_DEFAULT} | (compiler_options(*of) or {})
+            ),
         )
         yield
 
