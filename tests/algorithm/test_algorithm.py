@@ -214,7 +214,7 @@ def test_the_replayed_gates_equal_those_of_the_run():
     assert moved > 1e-3
 
 
-def test_a_fresh_first_trajectory_uses_no_key_of_the_initialisation(monkeypatch):
+def test_a_fresh_first_trajectory_uses_no_key_of_another_or_of_the_initialisation(monkeypatch):
     """fold_in(key, i) and split(key, n)[i] are the same key."""
     made = algorithm("meta", meta__fresh_trajectory=True)
     _, (start, _, _), _ = outcome("meta+lstm")
@@ -231,6 +231,7 @@ def test_a_fresh_first_trajectory_uses_no_key_of_the_initialisation(monkeypatch)
     parents = jax.random.split(start.streams.initial, 4)
     forbidden = [*parents, *(key for parent in parents for key in jax.random.split(parent, 20))]
     assert len(used) == 3 * len(PLAYED) == 12
+    assert len({tuple(x) for x in plain(used)}) == 12  # none again in a later iteration
     assert not {tuple(x) for x in plain(used)} & {tuple(x) for x in plain(forbidden)}
 
 
