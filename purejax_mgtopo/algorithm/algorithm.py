@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.edges import edge_entropy
 from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets, played, reading
-from purejax_mgtopo.algorithm.part import Context
+from purejax_mgtopo.algorithm.part import Context, Rule
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.team import Policy, Team
@@ -46,13 +46,13 @@ class LearnerState:
 
 
 class Algorithm:
-    """The task and the parts of the method, put together; holds no state."""
+    """The task and the parts of the method, put together (`rule`: in place of the one named); holds no state."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, rule: type[Rule] | None = None) -> None:
         self.experiment = experiment
         self.env = env = tasks.make(experiment.task)
         sizes = Sizes(env.num_agents, env.observation_size, env.action_size, horizon=env.horizon)
-        self.team = Team(experiment, sizes, env.others_seen)
+        self.team = Team(experiment, sizes, env.others_seen, rule)
         self.parts = self.team.parts
         self.maddpg = Maddpg(experiment, self.team)
         self.replay = Replay(env, experiment.learner, self.parts)

@@ -69,10 +69,17 @@ class Team:
     Args:
         others_seen: whether the last numbers of an observation are the others' places, so that distances between agents
             are told from them; else they are those of their numbers.
+        rule: a class of rules in place of the one that the experiment names.
     """
 
-    def __init__(self, experiment: Experiment, sizes: Sizes, others_seen: bool = False) -> None:
-        rule = methods.load(methods.TOPOLOGIES, experiment.topology).of(experiment)
+    def __init__(
+        self,
+        experiment: Experiment,
+        sizes: Sizes,
+        others_seen: bool = False,
+        rule: type[Rule] | None = None,
+    ) -> None:
+        rule = rule or methods.load(methods.TOPOLOGIES, experiment.topology).of(experiment)
         interpreter = methods.load(methods.MESSAGES, experiment.messages)
         self._behind = partial(
             interpreter_behind,

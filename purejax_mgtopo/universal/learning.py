@@ -20,7 +20,7 @@ from purejax_mgtopo.algorithm.types import Measures, Purpose, PyTree
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
-from purejax_mgtopo.universal.lifetimes import Group, Lifetime
+from purejax_mgtopo.universal.lives import Lives
 from purejax_mgtopo.universal.settings import MetaTraining
 
 LIVES, SHARED = PartitionSpec("life"), PartitionSpec()
@@ -33,14 +33,24 @@ class LearningState:
     step: Int[Array, ""]
     eta: PyTree
     adams: tuple[PyTree, ...]
-    lives: tuple[Lifetime, ...]
+    lives: tuple[PyTree, ...]
 
 
 class Learning:
-    """The meta-training of one rule; holds no state."""
+    """The meta-training of one rule; holds no state.
 
-    def __init__(self, settings: MetaTraining, groups: Sequence[Group], means: Means) -> None:
-        self.settings, self.groups = settings, tuple(groups)
+    Args:
+        start: the rule to begin with, by default one that corrects nothing yet.
+    """
+
+    def __init__(
+        self,
+        settings: MetaTraining,
+        groups: Sequence[Lives],
+        means: Means,
+        start: PyTree | None = None,
+    ) -> None:
+        self.settings, self.groups, self.start = settings, tuple(groups), start
         self._adam = optax.chain(
             optax.clip_by_global_norm(settings.gradient_clip), optax.adam(settings.learning_rate)
         )
@@ -54,10 +64,12 @@ class Learning:
         self._update = jax.jit(self._updated)
 
     def init(self) -> LearningState:
-        """A rule that corrects nothing yet, and the first generation."""
+        """The rule to begin with, and the first generation."""
         key = Purpose.META_TRAINING.key(self.settings.seed)
         eta_key, *keys = jax.random.split(key, 1 + len(self.groups))
-        eta = jax.jit(self.groups[0].rule.init_eta)(eta_key)
+        eta = self.start
+        if eta is None:
+            eta = jax.jit(self.groups[0].rule.init_eta)(eta_key)
         adam = self._adam.init(eta)
         lives = []
         for group, key in zip(self.groups, keys, strict=True):
@@ -75,12 +87,10 @@ class Learning:
         eta, adams = self._update(state.eta, state.adams, gradients)
         return LearningState(state.step + 1, eta, adams, lives), list(measures)
 
-    def _step(
-        self, group: Group, eta: PyTree, lives: Lifetime
-    ) -> tuple[Lifetime, PyTree, Measures]:
+    def _step(self, group: Lives, eta: PyTree, lives: PyTree) -> tuple[PyTree, PyTree, Measures]:
         """A step of one device's lifetimes, and means over those of all devices that have stayed finite."""
 
-        def one(life: Lifetime) -> tuple[Lifetime, tuple]:
+        def one(life: PyTree) -> tuple[PyTree, tuple]:
             return group.step(eta, life)
 
         lives, told = over_lanes(one, self._batch, in_place=True)(lives)

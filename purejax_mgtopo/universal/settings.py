@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from purejax_mgtopo.errors import require
 from purejax_mgtopo.settings import check_numbers
@@ -12,6 +13,10 @@ from purejax_mgtopo.settings import check_numbers
 class MetaTraining:
     """A population of lifetimes: gates that learn, from fresh to grown, by one rule that learns from all of them."""
 
+    phase: Literal["frozen", "learning"] = "frozen"
+    """What learns besides the rule: gates alone, among frozen teams, or all that a team is, from nothing."""
+    start: str = ""
+    """A rule file to go on from, or `shipped`; by default a rule that is REINFORCE."""
     steps: int = 5_000
     """Updates of the rule; K gate updates of every lifetime before each."""
     lifetimes: int = 64

@@ -1,6 +1,6 @@
-"""`mgtopo meta-train`: frozen teams under random topologies, then a rule over lifetimes among them, kept in one file.
+"""`mgtopo meta-train`: a rule over lifetimes, among teams that were frozen or that learn as well, kept in one file.
 
-A folder holds `recipe.json` (what was asked, with versions and commit), `policies/` (the runs that made the teams),
+A folder holds `recipe.json` (what was asked, with versions and commit), `policies/` (the runs that made frozen teams),
 `curve.jsonl` (a line for each update and task), `state.npz` (whence it goes on, bit for bit) and, in the end, the rule.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from purejax_mgtopo.algorithm.topology.edgewise.weights import rule_bytes
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule, rule_bytes
+from purejax_mgtopo.algorithm.types import PyTree
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import write_atomically
@@ -25,8 +26,10 @@ from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.training.stop import heard
 from purejax_mgtopo.training.sweep import sweep
+from purejax_mgtopo.universal.learners import LearningGroup
 from purejax_mgtopo.universal.learning import Learning, LearningState
 from purejax_mgtopo.universal.lifetimes import Group
+from purejax_mgtopo.universal.lives import Lives
 from purejax_mgtopo.universal.recipe import TABLE, MetaRecipe
 
 RECIPE, POLICIES, CURVE, STATE, RULE = (
@@ -54,13 +57,11 @@ def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Pat
         if (out / RULE).exists():
             say(f"{out / RULE} is there already, and kept")
             return out / RULE
-        teams = sweep(recipe.teams, out / POLICIES)
-        if teams.stopped_by is not None:
-            return None
-        if teams.lost or teams.unsaved:
-            raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
+        start = _start(recipe.settings.start)
         groups = _groups(recipe, out / POLICIES)
-        learning = Learning(recipe.settings, groups, recipe.configs[0].means)
+        if groups is None:
+            return None
+        learning = Learning(recipe.settings, groups, recipe.configs[0].means, start)
         names = recipe.teams.tasks
         state = _resumed(out, learning)
         steps, began, first = recipe.settings.steps, time.monotonic(), int(state.step)
@@ -105,13 +106,28 @@ def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
     return before.get("provenance") or {}
 
 
+def _start(file: str) -> PyTree | None:
+    """The rule to go on from, read before anything that takes long."""
+    if not file:
+        return None
+    path = SHIPPED if file == "shipped" else Path(file).expanduser()
+    return jax.tree.map(jax.numpy.asarray, read_rule(path)[1])
+
+
 def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
     """What a file that is given away tells of its making: nothing of anybody's folders."""
     return {name: begun.get(name) for name in ("versions", "git", "started")}
 
 
-def _groups(recipe: MetaRecipe, folder: Path) -> list[Group]:
-    """The lifetimes of each task, with the teams that were trained on it."""
+def _groups(recipe: MetaRecipe, folder: Path) -> Sequence[Lives] | None:
+    """The lifetimes of each task; None where a request to stop came while their teams were trained."""
+    if recipe.settings.phase == "learning":
+        return [LearningGroup(config.experiment, recipe.settings) for config in recipe.configs]
+    teams = sweep(recipe.teams, folder)
+    if teams.stopped_by is not None:
+        return None
+    if teams.lost or teams.unsaved:
+        raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
     groups = []
     for run in recipe.teams.runs():
         trained = load_trained(folder / run.folder)

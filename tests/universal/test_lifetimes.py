@@ -23,7 +23,8 @@ from core_cases import (
 )
 
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
-from purejax_mgtopo.universal.lifetimes import MEASURES, Group, Lot
+from purejax_mgtopo.universal.lifetimes import Group
+from purejax_mgtopo.universal.lives import MEASURES, Lot
 from purejax_mgtopo.universal.settings import MetaTraining
 from purejax_mgtopo.universal.trial import PROGRESS, Closing, Misplaced, whole_life
 

@@ -17,6 +17,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rul
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.settings import override
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.universal import training
 from purejax_mgtopo.universal.learning import Learning
@@ -230,10 +231,35 @@ def test_the_committed_recipe_is_whole() -> None:
 def test_the_shipped_rule_is_of_the_committed_recipe_and_a_clean_commit() -> None:
     header, _ = read_rule(SHIPPED)
     recipe = load_meta_recipe(Path(__file__).parents[2] / "runs" / "universal")
-    assert header["recipe"] == recipe.told()["meta_train"]
+    assert override(MetaTraining(), header["recipe"]) == recipe.settings
     assert [team["task"] for team in header["teams"]] == list(recipe.teams.tasks)
     assert header["provenance"]["git"]["dirty"] is False
     assert set(header["figures"]) == set(recipe.teams.tasks)
+
+
+def test_the_rule_to_go_on_from_is_read_first_and_is_where_it_begins(
+    recipe: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(TEXT + 'start = "nowhere.npz"\n')
+    with pytest.raises(ConfigError, match="no rule file nowhere"):
+        run(recipe, tmp_path / "out")
+    assert training._start("") is None
+    shipped = training._start("shipped")
+    assert_same(shipped, jax.tree.map(jnp.asarray, read_rule(SHIPPED)[1]))
+    made = Learning(MetaTraining(lifetimes=4), [Numbers(1.0)], Means(), shipped)
+    assert_same(made.init().eta, shipped)
+
+
+def test_where_all_learns_no_teams_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "sweep", lambda *_: pytest.fail("teams are trained"))
+    path = tmp_path / "meta_train.toml"
+    path.write_text(TEXT + 'phase = "learning"\n')
+    groups = training._groups(load_meta_recipe(path), tmp_path)
+    assert [type(group).__name__ for group in groups] == ["LearningGroup"] * 2
+    assert [group.env.num_agents for group in groups] == [3, 4]
+    assert groups[0].settings.steps == 6
 
 
 def test_it_wants_to_know_where_to(capsys: pytest.CaptureFixture, recipe: Path) -> None:
@@ -243,7 +269,8 @@ def test_it_wants_to_know_where_to(capsys: pytest.CaptureFixture, recipe: Path) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_teams_are_trained_and_a_rule_is_learned_over_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["frozen", "learning"])
+def test_a_rule_is_learned_over_teams(phase: str, tmp_path: Path) -> None:
     """From the command line, and with the rule that comes of it."""
     tiny = "learner.hidden = 4\nlearner.batch_size = 16\nlearner.replay_transitions = 1500"
     path, out = tmp_path / "meta_train.toml", tmp_path / "out"
@@ -251,6 +278,7 @@ def test_teams_are_trained_and_a_rule_is_learned_over_them(tmp_path: Path) -> No
         'tasks = ["toy_follow_holder"]\n[config]\nseeds = 2\nepisodes = 10\nchunk_episodes = 5\n'
         "updates_per_iteration = 5\nevaluation.every = 10\nevaluation.final_episodes = 0\n"
         f'wandb = "off"\n{tiny}\n[meta_train]\nsteps = 2\nlifetimes = 2\nfresh_episodes = 2\n'
+        f'phase = "{phase}"\nstart = "shipped"\n'
     )
     assert main(["meta-train", str(path), "--out", str(out)]) == 0
     rule = out / "universal.npz"
