@@ -77,9 +77,12 @@ class RunData:
     def to_pandas(self) -> Any:
         """A data frame with a row for each seed and evaluation; columns as in the table, and `glossary.FRAME`.
 
-        ``pair_rate`` becomes a column for each pair, ``pair_rate_0_from_2``. Needs pandas.
+        ``pair_rate`` becomes a column for each pair, ``pair_rate_0_from_2``. Raises RunError where pandas is missing.
         """
-        import pandas
+        try:
+            import pandas
+        except ImportError:
+            raise RunError("a data frame needs pandas: pip install pandas") from None
 
         seeds, evaluations = len(self.seeds), len(self.episodes)
         hours = (

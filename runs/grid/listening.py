@@ -15,6 +15,7 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.trained.load import TrainedRun, load_trained
 
 EPISODES = 400
@@ -51,21 +52,29 @@ def listening(trained: TrainedRun) -> dict[str, list[float]]:
     }
 
 
+def shown(values: list[float], digits: int) -> str:
+    """The interquartile mean over seeds, with its 95 % interval."""
+    found = stratified_bootstrap([np.asarray(values)])
+    return f"{found.point:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
 def main(results: Path, out: Path) -> None:
-    """Print a line for each method, and keep all seeds' numbers."""
+    """Print a table's row for each method, and keep all seeds' numbers."""
     found = {}
     for path in sorted(results.rglob("config.json")):
         name = path.parent.name
         trained = load_trained(path.parent)
-        found[name] = listening(trained)
-        told = {key: np.asarray(value) for key, value in found[name].items()}
-        gap = told["holder"] - told["decoy"]
-        print(
-            f"{name}: {trained.episode:,} episodes, return {told['return'].mean():.2f}, "
-            f"holder {told['holder'].mean():.2f}, decoy {told['decoy'].mean():.2f}, "
-            f"difference {gap.mean():.2f} +- {gap.std(ddof=1):.2f} "
-            f"({', '.join(f'{x:.2f}' for x in gap)})"
+        told = found[name] = listening(trained)
+        gap = [a - b for a, b in zip(told["holder"], told["decoy"], strict=True)]
+        cells = (
+            f"`{name}`",
+            f"{trained.episode:,}",
+            shown(told["return"], 2),
+            f"{np.mean(told['holder']):.2f}",
+            f"{np.mean(told['decoy']):.2f}",
+            f"{np.mean(gap):.2f} ({np.std(gap, ddof=1):.2f})",
         )
+        print(f"| {' | '.join(cells)} |")
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

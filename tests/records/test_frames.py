@@ -83,6 +83,15 @@ def test_the_clock_is_read_from_the_events(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.wall, [5.0, 3.0, np.nan, np.nan])
 
 
+def test_without_pandas_one_line_says_what_to_install(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(RunError, match="pip install pandas") as error:
+        load_run(run).to_pandas()
+    assert "\n" not in str(error.value)
+
+
 def test_a_frame_holds_what_the_table_does(run: Path) -> None:
     data = load_run(run)
     frame = data.to_pandas()
