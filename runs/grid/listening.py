@@ -72,7 +72,7 @@ def main(results: Path, out: Path) -> None:
             shown(told["return"], 2),
             f"{np.mean(told['holder']):.2f}",
             f"{np.mean(told['decoy']):.2f}",
-            f"{np.mean(gap):.2f} ({np.std(gap, ddof=1):.2f})",
+            f"{round(np.mean(gap), 2) + 0.0:.2f} ({np.std(gap, ddof=1):.2f})",
         )
         print(f"| {' | '.join(cells)} |")
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
