@@ -82,12 +82,15 @@ def test_a_lifetime_is_a_training_run_under_the_rule(tmp_path) -> None:
 def test_scale_and_price_are_the_rule_s_alone() -> None:
     """Critic and policies learn from the task's rewards; what the rule learns from is handed over as it was told."""
     plain, (bare, _) = lived()
-    priced, (taus, told) = lived(cost=0.5, scale=3.0)
+    priced, (taus, told) = lived(cost=0.5, scale=3.0, length=10.0)
     opened = np.asarray(bare.gates.decision[0]).sum((1, 2))
     np.testing.assert_allclose(taus.reward[0], 3 * bare.reward[0] - 0.5 * opened, rtol=1e-5)
     assert opened.std() > 0
     np.testing.assert_allclose(told.edges[..., 8], 0.5)  # the price
-    np.testing.assert_allclose(told.edges[:, 0, 0, 1, 9], [0, 1 / 20], rtol=1e-6)  # progress
+    np.testing.assert_allclose(told.edges[:, 0, 0, 1, 9], [0, 1 / 10], rtol=1e-6)  # progress
+    reward = np.asarray(taus.reward)
+    signlog = np.sign(reward) * np.log1p(np.abs(reward))
+    np.testing.assert_allclose(told.edges[:, :, 0, 1, 3], signlog, rtol=1e-5)
     assert not is_same(priced.moving.gates, plain.moving.gates)
     assert_same(bare.reward[0], life().state.trajectory.reward)
     row = int(life().clock.stored)  # where the replay holds tau(0)
@@ -96,7 +99,7 @@ def test_scale_and_price_are_the_rule_s_alone() -> None:
 
 
 def test_gates_live_as_the_objective_replays_them() -> None:
-    ended, (taus, told) = lived(cost=0.5, scale=3.0)
+    ended, (taus, told) = lived(cost=0.5, scale=3.0, length=10.0)
 
     def replay(moving, inputs):
         return group().rule.inner_step(eta(), moving, *inputs, True)[0], None
@@ -123,11 +126,16 @@ def test_a_lifetime_goes_on_and_another_begins_in_the_place_of_one_that_is_over(
 
 
 def test_fresh_episodes_are_played_by_the_lifetime_as_it_is_now() -> None:
-    ended, _ = lived(cost=0.5, scale=3.0)
+    ended, _ = lived(cost=0.5, scale=3.0, length=10.0)
     play = jit(group().played)
     key = jax.random.key(7)
-    now, before = play(ended, key), play(given(life(), cost=0.5, scale=3.0), key)
-    assert not is_same(now.action, before.action)
+    now = play(ended, key)
+    state = ended.state
+    past = state.replace(target=jax.tree.map(jnp.zeros_like, state.target))
+    assert_same(play(ended.replace(state=past), key), now)
+    unlearned = state.learner.replace(policy=life().state.learner.policy)
+    other = play(ended.replace(state=state.replace(learner=unlearned)), key)
+    assert not is_same(now.action, other.action)
     bare = play(given(ended), key)
     opened = np.asarray(bare.gates.decision).sum((1, 2))
     np.testing.assert_allclose(now.reward, 3 * bare.reward - 0.5 * opened, rtol=1e-5)
@@ -141,6 +149,9 @@ def test_no_key_is_used_twice() -> None:
 
 def test_no_two_births_are_alike() -> None:
     one, other = (jit(group().first)(jax.random.key(seed)) for seed in (8, 9))
+    for life in (one, other):
+        lot = life.lot
+        assert 4 <= lot.length <= 40 and 0.1 <= lot.scale <= 10 and 0 < lot.cost <= lot.scale * 0.1
     for name in ("lot", "moving"):
         assert not is_same(getattr(one, name), getattr(other, name))
     assert not is_same(one.state.learner, other.state.learner)
