@@ -12,7 +12,8 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {two}".strip()
 cache = Path(os.environ.get("XDG_CACHE_HOME", tempfile.gettempdir())) / "purejax_mgtopo_tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+# Small programs too: one operation on arrays, compiled for its own, takes longer than to read it.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jaxtyping  # noqa: E402
 
@@ -29,6 +30,7 @@ import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
 import pytest  # noqa: E402
+from quick_xla import quick_flags  # noqa: E402
 
 # Tracing makes and drops objects by the million; to look for circles among them takes a twentieth of the time.
 gc.set_threshold(100_000, 50, 100)
@@ -37,12 +39,13 @@ gc.set_threshold(100_000, 50, 100)
 def pytest_configure(config: pytest.Config) -> None:
     """In the quick suite programs are compiled without optimisation, if ``XLA_FLAGS`` does not say how.
 
+    A folder's own conftest may start JAX before, where that folder is named to a single process; workers find it set.
     Most of its time is compiling what then runs for milliseconds; all that is slow, and the programs whose last bits
     are compared over batches (`tests/population`), are compiled as users' are.
     """
     quick = config.option.markexpr == "not slow"
     if quick and "xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
-        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"  # read when JAX starts
+        os.environ["XLA_FLAGS"] += f" {quick_flags()}"  # read when JAX starts
 
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
@@ -61,11 +64,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+KEPT = 2 * 2**30
+"""Bytes that a process of tests may hold before it drops what it compiled."""
+
+
+def _held() -> int:
+    """Bytes of memory that this process holds; where nobody says how many, more than it may."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return KEPT + 1
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _programs_go_with_their_module() -> Iterator[None]:
-    """Compiled programs are dropped after each file of tests, lest all that were ever compiled add up to gigabytes."""
+def _programs_go_when_they_are_many() -> Iterator[None]:
+    """Compiled programs are dropped after a file of tests, lest all that were ever compiled add up to many gigabytes.
+
+    Until then the files that follow find their small ones, of which most are the same, compiled.
+    """
     yield
-    if "jax" in sys.modules:
+    if "jax" in sys.modules and _held() > KEPT:
         sys.modules["jax"].clear_caches()
         gc.collect()
         if sys.platform == "linux":  # glibc keeps what was freed until it is asked

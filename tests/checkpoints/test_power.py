@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-from resume_cases import tiny
 
 from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 from purejax_mgtopo.checkpoints.retention import LatestAndBest
@@ -44,8 +43,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(tiny("none"))
+def population(silent_population: Population) -> Population:
+    return silent_population
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resume_cases import tiny
 
 from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 from purejax_mgtopo.checkpoints.lineage import CheckpointError
@@ -19,8 +18,8 @@ from purejax_mgtopo.records.files import disk_says
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(tiny("none"))
+def population(silent_population: Population) -> Population:
+    return silent_population
 
 
 @pytest.mark.timeout(120)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 import pytest
+from quick_xla import users_options
 
 from purejax_mgtopo.config import Config, Experiment, override, with_method
 from purejax_mgtopo.machine.compiler import compiler_options
@@ -33,8 +34,6 @@ TINY = {
     "episodes": 12,
     "seed_axis": "map",
 }
-
-XLA_DEFAULT = 3  # of its level of optimisation, which the quick suite else lowers
 
 
 def tiny(method: str = "meta", **changes: object) -> Config:
@@ -59,9 +58,7 @@ def _compiled_as_for_users() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "purejax_mgtopo.population.population.compiler_options",
-            lambda *of: (
-                {"xla_backend_optimization_level": XLA_DEFAULT} | (compiler_options(*of) or {})
-            ),
+            lambda *of: users_options() | (compiler_options(*of) or {}),
         )
         yield
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from quick_xla import QUICK
 
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.algorithm import Algorithm
@@ -24,13 +25,6 @@ from purejax_mgtopo.algorithm.types import (
     Window,
 )
 from purejax_mgtopo.config import EvaluationConfig, Experiment, override, with_method
-
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
-"""These programs run for milliseconds and would compile for seconds."""
 
 
 @functools.cache

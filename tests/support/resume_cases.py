@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from quick_xla import quick_flags
 
 from purejax_mgtopo.checkpoints.stored import array_names, latest_steps, read_arrays
 from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
@@ -115,7 +116,7 @@ def flags(config: Config) -> list[str]:
 
 def environment(devices: int = 2, **more: str) -> dict[str, str]:
     """For a process of its own: compiled fast rather than well, and kept for the next."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {quick_flags()}"
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     return os.environ | {
         "XLA_FLAGS": flags,

@@ -1,5 +1,6 @@
 """A tiny run that was trained."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from purejax_mgtopo.config import Config, override
 from purejax_mgtopo.trained.assess import Assessment, assess
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two seeds, 4 and 5."""
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(override(Config(), TINY), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds, 4 and 5, which a file of tests may write into."""
+    return shutil.copytree(trained_once, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,13 @@
 from pathlib import Path
 
 import pytest
-from resume_cases import Notes, tiny
+from resume_cases import Notes
 from stand_ins import train
 
 from purejax_mgtopo.population.population import Population
 
 
-@pytest.fixture(scope="module")
-def silent_population() -> Population:
-    return Population(tiny("none"))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def silent_run(silent_population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained without a stop."""
     folder = tmp_path_factory.mktemp("whole") / "run"
