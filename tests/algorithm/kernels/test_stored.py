@@ -149,24 +149,27 @@ def test_the_lean_lstm_is_the_one_that_keeps_all(precision: str) -> None:
     agree(lean, plain, (recurrent, projected), precision)
 
 
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(("steps", "reverse"), [(5, False), (12, True)])
-def test_a_joint_scan_tells_the_same(steps: int, reverse: bool) -> None:
+def test_a_joint_scan_tells_the_same(steps: int, reverse: bool, many: bool) -> None:
     def step(carry: Any, x: Any) -> tuple:
-        total, count = carry
+        total, last, count = carry
         again = total * x
-        return (total + jnp.sum(x), count + 1), (
+        return (total + jnp.sum(x), x[0] + last, count + 1), (
             again,
             {"n": count, "twice": again},
             (),
             jnp.sum(x),
         )
 
-    start = jnp.zeros((2, 3)), jnp.zeros((), jnp.int32)
+    start = jnp.zeros((2, 3)), jnp.ones(3), jnp.zeros((), jnp.int32)
     inputs = drawn(steps, 2, 3)
     plain = joint_scan(step, start, inputs, reverse)
     with traced_for("gpu"):
-        joint = joint_scan(step, start, inputs, reverse)
-        text = str(jax.make_jaxpr(lambda x: joint_scan(step, start, x, reverse))(inputs))
+        scan = partial(joint_scan, step, start, reverse=reverse, many=many)
+        joint = scan(inputs)
+        text = str(jax.make_jaxpr(scan)(inputs))
     assert jax.tree.structure(plain) == jax.tree.structure(joint)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)
     assert f"f32[{steps},7]" in text  # six numbers that are told twice, and one
+    assert ("f32[9]" in text) == many  # the nine numbers that a step leaves
