@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
 from purejax_mgtopo.algorithm.kernels.masked_lstm import masked_lstm
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import lean_scan, reversed_scan
-from purejax_mgtopo.algorithm.kernels.stored import dense, for_products, relu
+from purejax_mgtopo.algorithm.kernels.stored import Dense, dense, for_products, joint_dense, relu
 from purejax_mgtopo.algorithm.kernels.target import platform, traced_for
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_matmul
 from purejax_mgtopo.config import Experiment, override, with_method
@@ -83,6 +84,30 @@ def test_layers_are_products_and_sums(precision: str) -> None:
     thin = lambda k, x: thin_matmul(x, k)  # noqa: E731
     agree(thin, lambda k, x: x @ k, (kernel, x), precision)
     agree(thin, lambda k, x: x @ k, (kernel, x), precision, gpu=False)
+
+
+class Summed(nn.Module):
+    """Two layers of an input each, one with a bias."""
+
+    def setup(self) -> None:
+        self.layers = Dense(3), Dense(3, use_bias=False)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return joint_dense(self.layers, inputs)
+
+
+def test_of_narrow_layers_a_sum_is_one_product() -> None:
+    inputs = drawn(BATCH, WIDTH), drawn(BATCH, 2, seed=1)
+    params = Summed().init(jax.random.key(0), *inputs)
+    layers = params["params"]["layers_0"], params["params"]["layers_1"]
+    wanted = inputs[0] @ layers[0]["kernel"] + layers[0]["bias"] + inputs[1] @ layers[1]["kernel"]
+    for narrow, products, near in ((False, 2, 2e-6), (True, 1, 2e-2)):
+        with jax.default_matmul_precision("bfloat16" if narrow else "highest"):
+            read = for_products(params)
+        found = Summed().apply(read, *inputs)
+        np.testing.assert_allclose(np.asarray(found, np.float32), wanted, atol=near * 3)
+        text = str(jax.make_jaxpr(Summed().apply)(read, *inputs))
+        assert text.count("dot_general") == products
 
 
 def test_the_rectifier_needs_only_what_it_gives() -> None:
