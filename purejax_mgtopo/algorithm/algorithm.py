@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.edges import edge_entropy
-from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets, played, reading
+from purejax_mgtopo.algorithm.maddpg import ActorCritic, Maddpg, Targets, followed, played, reading
 from purejax_mgtopo.algorithm.part import Context, Rule
 from purejax_mgtopo.algorithm.replay import Replay, ReplayState
 from purejax_mgtopo.algorithm.rollout import rollout
@@ -76,10 +76,14 @@ class Algorithm:
             streams=streams,
             learner=learner,
             parts=parts,
-            target=Targets(policy=learner.policy, acting=acting, critic=learner.critic),
+            target=followed(learner, acting),
             replay=replay,
             trajectory=jax.tree.map(lambda x: x[-1], warmup),
         )
+
+    def followed(self, state: LearnerState) -> Targets:
+        """What the targets follow."""
+        return followed(state.learner, self.parts.acting(state.parts))
 
     def start_clock(self) -> Clock:
         """The shared counters after `init`."""

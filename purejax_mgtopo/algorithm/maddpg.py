@@ -49,6 +49,11 @@ class Reading:
     target: Targets
 
 
+def followed(learner: ActorCritic, acting: Both) -> Targets:
+    """What targets follow."""
+    return Targets(policy=learner.policy, acting=acting, critic=learner.critic)
+
+
 def reading(learner: ActorCritic, acting: Both, target: Targets) -> Reading | None:
     """What products read, where that is rounded: kept from one update to the next, so that it is rounded where it is
     written, and not by each reader again. None where they read what is kept anyway."""
@@ -182,8 +187,9 @@ class Maddpg:
 
     def track(self, target: Targets, learner: ActorCritic, acting: Both) -> Targets:
         """Polyak: ``target <- target + rate (online - target)``."""
-        online = Targets(policy=learner.policy, acting=acting, critic=learner.critic)
-        return optax.incremental_update(online, target, self.settings.target_rate)
+        return optax.incremental_update(
+            followed(learner, acting), target, self.settings.target_rate
+        )
 
     def _recall(
         self, policy: Policy, acting: Both, window: Window, part: slice, keys: Both, mode: Mode

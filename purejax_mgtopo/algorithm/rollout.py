@@ -69,7 +69,7 @@ def rollout(
 
     start = (state, timestep.observation.agents_view, team.initial_carry(batch))
     steps: tuple
-    (last, view, _), steps = joint_scan(step, start, (noise, tape))
+    (last, view, _), steps = joint_scan(step, start, (noise, tape), many=True)
     end = compress(last)
     if beside:  # the first episode is the one that was asked for
         steps = jax.tree.map(lambda x: x[:, 0], steps)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool
+from jaxtyping import Array
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import FINAL, evaluate, with_nan
@@ -28,6 +28,7 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.compiler import compiler_options, matmul_precision
 from purejax_mgtopo.population.ahead import Ahead
+from purejax_mgtopo.population.frozen import alive, all_finite
 from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
 from purejax_mgtopo.population.reading import here, mean_of, of_lanes
 from purejax_mgtopo.population.state import ChunkReport, LaneReport, LaneState, PopulationState
@@ -167,7 +168,8 @@ class Population:
             measures: Measures
             (seed, ended), measures = jax.lax.scan(iterate, (lane.seed, clock), length=length)
             # Asked once, because parameters that are not finite stay so: asking means a pass over all that is learned.
-            return self._end_chunk(_alive(lane, seed), _mean_over_time(measures), ended)
+            lane = alive(lane, seed, self.algorithm.followed)
+            return self._end_chunk(lane, _mean_over_time(measures), ended)
 
         lanes, by_lane = self._together(chunk, in_place=True)(lanes)
         return lanes, shared, by_lane
@@ -186,8 +188,8 @@ class Population:
 
             def one(lane: LaneState) -> tuple[LaneState, tuple]:
                 seed, measures, update = self.algorithm.iterate(lane.seed, clock, shared)
-                lane = _alive(lane, seed)
-                return lane, (measures, update, lane.alive & _all_finite(update))
+                lane = alive(lane, seed, self.algorithm.followed)
+                return lane, (measures, update, lane.alive & all_finite(update))
 
             lanes, (measures, updates, sound) = self._together(one, in_place=True)(lanes)
             sound &= counts
@@ -314,35 +316,6 @@ class Population:
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
     return Mesh(np.array(devices), ("seed",), axis_types=(AxisType.Auto,))
-
-
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    """Every number is finite; whole numbers and random keys always are."""
-    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    if not numbers:
-        return jnp.ones((), bool)
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
-
-
-def _alive(lane: LaneState, seed: LearnerState) -> LaneState:
-    """A lane with `seed` for a state, or with all that learns as it was where that is not finite any more.
-
-    The replay goes on, as keeping it would mean a copy. So would an optimiser's memory: on a GPU it is cleared instead.
-    """
-    alive, before = lane.alive & _all_finite((seed.learner, seed.parts)), lane.seed
-
-    def one(path: tuple, old: Any, new: Any) -> Any:
-        cleared = platform() != "cpu" and "optimizer" in jax.tree_util.keystr(path)
-        return jnp.where(alive, new, jnp.zeros_like(new) if cleared else old)
-
-    keep = partial(jax.tree_util.tree_map_with_path, one)
-    kept = replace(
-        seed,
-        learner=keep(before.learner, seed.learner),
-        parts=keep(before.parts, seed.parts),
-        target=keep(before.target, seed.target),
-    )
-    return replace(lane, seed=kept, alive=alive)
 
 
 def _mean_over_time(measures: dict[str, Array]) -> dict[str, Array]:

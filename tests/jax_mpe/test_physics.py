@@ -187,3 +187,11 @@ def test_one_that_takes_no_part_in_contacts_feels_none_between_two_that_do():
     force = np.asarray(contact_forces(bodies, jnp.array([[0.0, 0.0], [0.05, 0.0], [0.2, 0.0]])))
     assert np.all(force[1] == 0)
     assert force[0, 0] < -1 and force[2, 0] > 1
+
+
+@pytest.mark.parametrize(("platform", "barriers"), [("cpu", 2), ("cuda", 0)])
+def test_only_a_cpu_is_kept_from_computing_anything_twice(platform, barriers):
+    shape = jax.ShapeDtypeStruct((len(MIXED), 2), np.float32)
+    step = jax.jit(lambda p, v, f: jax_mpe.world_step(MIXED, p, v, f))
+    text = step.trace(shape, shape, shape).lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.optimization_barrier") == barriers

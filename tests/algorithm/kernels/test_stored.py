@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.kernels.joint_scan import joint_scan
 from purejax_mgtopo.algorithm.kernels.masked_lstm import masked_lstm
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import lean_scan, reversed_scan
-from purejax_mgtopo.algorithm.kernels.stored import dense, for_products, relu
+from purejax_mgtopo.algorithm.kernels.stored import Dense, dense, for_products, joint_dense, relu
 from purejax_mgtopo.algorithm.kernels.target import platform, traced_for
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_matmul
 from purejax_mgtopo.config import Experiment, override, with_method
@@ -85,6 +86,30 @@ def test_layers_are_products_and_sums(precision: str) -> None:
     agree(thin, lambda k, x: x @ k, (kernel, x), precision, gpu=False)
 
 
+class Summed(nn.Module):
+    """Two layers of an input each, one with a bias."""
+
+    def setup(self) -> None:
+        self.layers = Dense(3), Dense(3, use_bias=False)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return joint_dense(self.layers, inputs)
+
+
+def test_of_narrow_layers_a_sum_is_one_product() -> None:
+    inputs = drawn(BATCH, WIDTH), drawn(BATCH, 2, seed=1)
+    params = Summed().init(jax.random.key(0), *inputs)
+    layers = params["params"]["layers_0"], params["params"]["layers_1"]
+    wanted = inputs[0] @ layers[0]["kernel"] + layers[0]["bias"] + inputs[1] @ layers[1]["kernel"]
+    for narrow, products, near in ((False, 2, 2e-6), (True, 1, 2e-2)):
+        with jax.default_matmul_precision("bfloat16" if narrow else "highest"):
+            read = for_products(params)
+        found = Summed().apply(read, *inputs)
+        np.testing.assert_allclose(np.asarray(found, np.float32), wanted, atol=near * 3)
+        text = str(jax.make_jaxpr(Summed().apply)(read, *inputs))
+        assert text.count("dot_general") == products
+
+
 def test_the_rectifier_needs_only_what_it_gives() -> None:
     x = jnp.asarray([-1.0, 0.0, 2.0])
     with traced_for("gpu"):
@@ -149,24 +174,27 @@ def test_the_lean_lstm_is_the_one_that_keeps_all(precision: str) -> None:
     agree(lean, plain, (recurrent, projected), precision)
 
 
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(("steps", "reverse"), [(5, False), (12, True)])
-def test_a_joint_scan_tells_the_same(steps: int, reverse: bool) -> None:
+def test_a_joint_scan_tells_the_same(steps: int, reverse: bool, many: bool) -> None:
     def step(carry: Any, x: Any) -> tuple:
-        total, count = carry
+        total, last, count = carry
         again = total * x
-        return (total + jnp.sum(x), count + 1), (
+        return (total + jnp.sum(x), x[0] + last, count + 1), (
             again,
             {"n": count, "twice": again},
             (),
             jnp.sum(x),
         )
 
-    start = jnp.zeros((2, 3)), jnp.zeros((), jnp.int32)
+    start = jnp.zeros((2, 3)), jnp.ones(3), jnp.zeros((), jnp.int32)
     inputs = drawn(steps, 2, 3)
     plain = joint_scan(step, start, inputs, reverse)
     with traced_for("gpu"):
-        joint = joint_scan(step, start, inputs, reverse)
-        text = str(jax.make_jaxpr(lambda x: joint_scan(step, start, x, reverse))(inputs))
+        scan = partial(joint_scan, step, start, reverse=reverse, many=many)
+        joint = scan(inputs)
+        text = str(jax.make_jaxpr(scan)(inputs))
     assert jax.tree.structure(plain) == jax.tree.structure(joint)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)
     assert f"f32[{steps},7]" in text  # six numbers that are told twice, and one
+    assert ("f32[9]" in text) == many  # the nine numbers that a step leaves
