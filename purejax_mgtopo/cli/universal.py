@@ -19,8 +19,8 @@ class MetaTrainCommand(TrainingCommand):
 
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
     """A TOML file, or a folder that holds such a meta_train.toml: tasks and settings as in a recipe of `mgtopo sweep`,
-    for the runs with random topologies that make the teams, and a table [meta_train]. With `phase = "learning"` there no
-    teams are made: every lifetime is a training run of its own."""
+    for the runs with random topologies that make the teams, and a table [meta_train]. With `phase = "learning"` there,
+    no teams are made: every lifetime is a training run of its own."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
     """Folder for teams, curve, state and rule. The rule is DIR/universal.npz: `--method universal
     --member.universal.file DIR/universal.npz`."""
