@@ -77,7 +77,10 @@ class LearningGroup(Lives):
         return replace(life, clock=replace(life.clock, episode=age.astype(jnp.int32)))
 
     def next(self, over: Bool[Array, ""], life: LearningLife, key: Key[Array, ""]) -> LearningLife:
-        """The lifetime, or another in its place, which is made only where it is needed: a replay takes episodes."""
+        """The lifetime, or another in its place.
+
+        Where lanes go one after the other it is made only if it is needed: it takes a replay's worth of episodes.
+        """
         return jax.lax.cond(over, lambda: self.born(key), lambda: life)
 
     def lived(

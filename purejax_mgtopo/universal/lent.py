@@ -11,25 +11,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
-from purejax_mgtopo.algorithm.topology.baseline import BaselineState
-from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving, Situation, Told
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, JudgedState, Situation, Told
 from purejax_mgtopo.algorithm.topology.gates import step_measures
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
 from purejax_mgtopo.universal.lives import Lot, priced
 
 
 @flax.struct.dataclass
-class LentState:
-    """What a lifetime was given, what gate updates move, and the baseline."""
+class LentState(JudgedState):
+    """What gate updates move, the baseline, and what a lifetime was given."""
 
     lot: Lot
-    moving: Moving
-    baseline: BaselineState
-
-    @property
-    def gates(self) -> PyTree:
-        """The gates' parameters theta_c."""
-        return self.moving.gates
 
 
 class Lent(Edgewise):
@@ -50,7 +42,7 @@ class Lent(Edgewise):
         gates_key, baseline_key = jax.random.split(key)
         one, none = jnp.ones(()), jnp.zeros(())
         lot = Lot(policy=jnp.zeros((), jnp.int32), length=one, cost=none, scale=one)
-        return LentState(lot, self.init_moving(gates_key), self.baseline.init(baseline_key))
+        return LentState(self.init_moving(gates_key), self.baseline.init(baseline_key), lot)
 
     def learn(self, state: LentState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 5 on the newest trajectory, with the network as it is now."""
@@ -60,7 +52,7 @@ class Lent(Edgewise):
         moving, f, gradient = self.inner_step(context.shared, state.moving, tau, told, True)
         advantage = told.advantage[:, None, None] + f
         measures = step_measures(advantage, gradient, state.gates, moving.gates)
-        return Learned(LentState(lot, moving, baseline), measures, told)
+        return Learned(LentState(moving, baseline, lot), measures, told)
 
     def outer(
         self,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving, Told
 from purejax_mgtopo.algorithm.topology.gates import entropy, log_probability
 from purejax_mgtopo.algorithm.types import Measures, PyTree, Trajectory
+from purejax_mgtopo.population.frozen import all_finite
 from purejax_mgtopo.universal.settings import MetaTraining
 
 MEASURES = ("meta_objective", "correction", "return", "edge_rate", "gate_entropy")
@@ -111,7 +112,7 @@ class Lives(abc.ABC):
     def step(self, eta: PyTree, life: Any) -> tuple[Any, tuple[PyTree, Measures]]:
         """A lifetime K gate updates later, the gradient that it would move eta by, and its measures."""
         key, birth_key, fresh_key = jax.random.split(life.key, 3)
-        over = (life.age >= life.lot.length) | ~finite(life.moving)
+        over = (life.age >= life.lot.length) | ~all_finite(life.moving)
         begun = self.next(over, replace(life, key=key), birth_key)
         ended, (taus, told) = self.lived(eta, begun)
         fresh, advantages = self.judged(ended, fresh_key)
@@ -160,8 +161,3 @@ class Lives(abc.ABC):
         value = jnp.mean(score + settings.entropy * entropy(logits))
         penalty = settings.output_l2 * jnp.mean(jnp.square(f))
         return value - penalty - settings.mean_l2 * jnp.square(jnp.mean(f)), f
-
-
-def finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether all numbers are."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -39,8 +39,8 @@ def joint_scan(
     """
     if platform() == "cpu":
         return jax.lax.scan(step, start, inputs, reverse=reverse)
-    carried = _Places()
-    told = _Places()
+    carried = _Places(once=False)
+    told = _Places(once=True)
 
     def joined(carry: Any, x: Any) -> tuple[Any, dict[str, Array]]:
         carry, tells = step(carried.apart(carry) if many else carry, x)
@@ -53,26 +53,33 @@ def joint_scan(
 
 
 class _Places:
-    """Where each leaf of a tree lies in the arrays that hold all leaves of one type; told by `joined`."""
+    """Where each leaf of a tree lies in the arrays that hold all leaves of one type; told by `joined`.
 
-    def __init__(self) -> None:
+    Args:
+        once: an array that is there twice is written once. Not for a carry, which must lie alike in every turn,
+            whatever is the same array at first.
+    """
+
+    def __init__(self, once: bool) -> None:
+        self._once = once
         self._structure: Any = None
         self._leaves: list[tuple[str, int, tuple[int, ...]]] = []  # its type, where, its shape
 
     def joined(self, tree: Any) -> dict[str, Array]:
         """One array of each type."""
         leaves, self._structure = jax.tree.flatten(tree)
+        self._leaves = []
         rows: dict[str, list[Array]] = {}
         places: dict[int, tuple[str, int, tuple[int, ...]]] = {}
         widths: dict[str, int] = {}
         for leaf in leaves:
-            if id(leaf) not in places:  # what is there twice is written once
+            if not (self._once and id(leaf) in places):
                 kind = str(leaf.dtype)
                 at = widths.get(kind, 0)
                 places[id(leaf)] = (kind, at, leaf.shape)
                 widths[kind] = at + leaf.size
                 rows.setdefault(kind, []).append(leaf.reshape(-1))
-        self._leaves = [places[id(leaf)] for leaf in leaves]
+            self._leaves.append(places[id(leaf)])
         return {kind: jnp.concatenate(parts) for kind, parts in rows.items()}
 
     def apart(self, rows: dict[str, Array], steps: bool = False) -> Any:

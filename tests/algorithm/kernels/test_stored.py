@@ -198,3 +198,19 @@ def test_a_joint_scan_tells_the_same(steps: int, reverse: bool, many: bool) -> N
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)
     assert f"f32[{steps},7]" in text  # six numbers that are told twice, and one
     assert ("f32[9]" in text) == many  # the nine numbers that a step leaves
+
+
+def test_what_is_left_to_the_next_step_may_be_the_same_array_at_first_and_another_later() -> None:
+    """Of three arrays two are one: the first two at the start, the last two after a step."""
+
+    def step(carry: Any, x: Any) -> tuple:
+        a, b, c = carry
+        new = b + 2 * x
+        return (a + x, new, new), a + 10 * b + 100 * c
+
+    zeros = jnp.zeros(3)
+    start, inputs = (zeros, zeros, jnp.ones(3)), drawn(4, 3)
+    plain = joint_scan(step, start, inputs)
+    with traced_for("gpu"):
+        joint = joint_scan(step, start, inputs, many=True)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)

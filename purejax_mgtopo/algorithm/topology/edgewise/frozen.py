@@ -7,30 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
-from purejax_mgtopo.algorithm.topology.baseline import BaselineState
-from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, JudgedState
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
 from purejax_mgtopo.algorithm.topology.gates import step_measures
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
-
-
-@flax.struct.dataclass
-class UniversalState:
-    """What gate updates move, and the baseline."""
-
-    moving: Moving
-    baseline: BaselineState
-
-    @property
-    def gates(self) -> PyTree:
-        """The gates' parameters theta_c."""
-        return self.moving.gates
 
 
 class Universal(Edgewise):
@@ -49,12 +34,12 @@ class Universal(Edgewise):
         assert self.eta is not None
         return super().init_shared(key)
 
-    def init(self, key: Key[Array, ""]) -> UniversalState:
+    def init(self, key: Key[Array, ""]) -> JudgedState:
         """Fresh gates and baseline."""
         gates_key, baseline_key = jax.random.split(key)
-        return UniversalState(self.init_moving(gates_key), self.baseline.init(baseline_key))
+        return JudgedState(self.init_moving(gates_key), self.baseline.init(baseline_key))
 
-    def learn(self, state: UniversalState, trajectory: Trajectory, context: Context) -> Learned:
+    def learn(self, state: JudgedState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 5 on the newest trajectory."""
         reward, situation = self.priced_reward(trajectory), self.situation(context)
         told, baseline = self.told(state.gates, state.baseline, trajectory, reward, situation)
@@ -62,13 +47,13 @@ class Universal(Edgewise):
         moving, f, gradient = self.inner_step(eta, state.moving, trajectory, told)
         advantage = told.advantage[:, None, None] + f
         measures = step_measures(advantage, gradient, state.gates, moving.gates)
-        return Learned(UniversalState(moving, baseline), measures)
+        return Learned(JudgedState(moving, baseline), measures)
 
     def outer(
         self,
         shared: PyTree,
-        before: UniversalState,
-        state: UniversalState,
+        before: JudgedState,
+        state: JudgedState,
         trajectories: Trajectory,
         trace: PyTree,
     ) -> Outer:

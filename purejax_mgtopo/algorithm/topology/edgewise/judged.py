@@ -58,6 +58,19 @@ class Moving:
     memory: Memory
 
 
+@flax.struct.dataclass
+class JudgedState:
+    """What gate updates move, and the baseline."""
+
+    moving: Moving
+    baseline: BaselineState
+
+    @property
+    def gates(self) -> PyTree:
+        """The gates' parameters theta_c."""
+        return self.moving.gates
+
+
 class Edgewise(EdgeGates):
     """The advantage of an edge is ``A-hat_ij = A + f_ij``, with REINFORCE's A and f by an `EdgeNetwork`.
 

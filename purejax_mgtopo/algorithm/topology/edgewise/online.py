@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.kernels.meta_backward import before_and_after
 from purejax_mgtopo.algorithm.part import Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import BaselineState
-from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Moving, Situation, Told
+from purejax_mgtopo.algorithm.topology.edgewise.judged import (
+    Edgewise,
+    JudgedState,
+    Moving,
+    Situation,
+    Told,
+)
 from purejax_mgtopo.algorithm.topology.edgewise.weights import begun
 from purejax_mgtopo.algorithm.topology.eta import eta_optimizer
 from purejax_mgtopo.algorithm.topology.gates import (
@@ -29,18 +35,11 @@ from purejax_mgtopo.config import Experiment
 
 
 @flax.struct.dataclass
-class EdgeMetaState:
+class EdgeMetaState(JudgedState):
     """What gate updates move, the baseline phi, and eta with its optimiser."""
 
-    moving: Moving
-    baseline: BaselineState
     eta: PyTree
     eta_optimizer: PyTree
-
-    @property
-    def gates(self) -> PyTree:
-        """The gates' parameters theta_c."""
-        return self.moving.gates
 
 
 class EdgeMeta(Edgewise):
