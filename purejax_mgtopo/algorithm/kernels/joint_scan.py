@@ -8,7 +8,7 @@ steps, with what the steps of `reversed_lstm` round and write. By what is left t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,8 +39,8 @@ def joint_scan(
     """
     if platform() == "cpu":
         return jax.lax.scan(step, start, inputs, reverse=reverse)
-    carried = _Places(_alike_in_every_turn(step, start, inputs) if many else None)
-    told = _Places()
+    carried = _Places(once=False)
+    told = _Places(once=True)
 
     def joined(carry: Any, x: Any) -> tuple[Any, dict[str, Array]]:
         carry, tells = step(carried.apart(carry) if many else carry, x)
@@ -52,39 +52,16 @@ def joint_scan(
     return (carried.apart(carry) if many else carry), told.apart(written, steps=True)
 
 
-def _first_of(things: Sequence[Any]) -> list[int]:
-    """For each thing, where the same one stands first."""
-    first: dict[Any, int] = {}
-    return [first.setdefault(thing, at) for at, thing in enumerate(things)]
-
-
-def _same(tree: Any) -> list[int]:
-    """For each leaf, where the same array stands first."""
-    return _first_of([id(leaf) for leaf in jax.tree.leaves(tree)])
-
-
-def _alike_in_every_turn(step: Callable[[Any, Any], tuple], start: Any, inputs: Any) -> list[int]:
-    """For each leaf of a carry, the first that is the same array both at the start and after each step."""
-    after: list[int] = []
-
-    def traced(carry: Any, x: Any) -> Any:
-        carry, _ = step(carry, x)
-        after[:] = _same(carry)
-        return carry
-
-    jax.eval_shape(traced, start, jax.tree.map(lambda x: x[0], inputs))
-    return _first_of(list(zip(_same(start), after, strict=True)))
-
-
 class _Places:
     """Where each leaf of a tree lies in the arrays that hold all leaves of one type; told by `joined`.
 
     Args:
-        same: for each leaf, the one with which it is written; by default what is the same array is written once.
+        once: an array that is there twice is written once. Not for a carry, which must lie alike in every turn,
+            whatever is the same array at first.
     """
 
-    def __init__(self, same: Sequence[int] | None = None) -> None:
-        self._same = same
+    def __init__(self, once: bool) -> None:
+        self._once = once
         self._structure: Any = None
         self._leaves: list[tuple[str, int, tuple[int, ...]]] = []  # its type, where, its shape
 
@@ -93,17 +70,16 @@ class _Places:
         leaves, self._structure = jax.tree.flatten(tree)
         self._leaves = []
         rows: dict[str, list[Array]] = {}
+        places: dict[int, tuple[str, int, tuple[int, ...]]] = {}
         widths: dict[str, int] = {}
-        for number, first in enumerate(self._same or _same(tree)):
-            if first < number:
-                self._leaves.append(self._leaves[first])
-                continue
-            leaf = leaves[number]
-            kind = str(leaf.dtype)
-            at = widths.get(kind, 0)
-            self._leaves.append((kind, at, leaf.shape))
-            widths[kind] = at + leaf.size
-            rows.setdefault(kind, []).append(leaf.reshape(-1))
+        for leaf in leaves:
+            if not (self._once and id(leaf) in places):
+                kind = str(leaf.dtype)
+                at = widths.get(kind, 0)
+                places[id(leaf)] = (kind, at, leaf.shape)
+                widths[kind] = at + leaf.size
+                rows.setdefault(kind, []).append(leaf.reshape(-1))
+            self._leaves.append(places[id(leaf)])
         return {kind: jnp.concatenate(parts) for kind, parts in rows.items()}
 
     def apart(self, rows: dict[str, Array], steps: bool = False) -> Any:

@@ -214,20 +214,3 @@ def test_what_is_left_to_the_next_step_may_be_the_same_array_at_first_and_anothe
     with traced_for("gpu"):
         joint = joint_scan(step, start, inputs, many=True)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)
-
-
-def test_what_is_the_same_array_at_first_and_later_is_left_to_the_next_step_once() -> None:
-
-    def step(carry: Any, x: Any) -> tuple:
-        a, b, c = carry
-        new = a + b + x
-        return (new, new, c * 2), a + 10 * b + 100 * c
-
-    zeros = jnp.zeros(3)
-    start, inputs = (zeros, zeros, jnp.ones(3)), drawn(4, 3)
-    plain = joint_scan(step, start, inputs)
-    with traced_for("gpu"):
-        joint = joint_scan(step, start, inputs, many=True)
-        text = str(jax.make_jaxpr(lambda x: joint_scan(step, start, x, many=True))(inputs))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, joint)
-    assert "f32[6]" in text and "f32[9]" not in text
