@@ -26,6 +26,7 @@ jaxtyping.install_import_hook(
 
 import ctypes  # noqa: E402
 import gc  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Most of its time is compiling what then runs for milliseconds; all that is slow, and the programs whose last bits
     are compared over batches (`tests/population`), are compiled as users' are.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; tests press Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     quick = config.option.markexpr == "not slow"
     if quick and "xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += f" {quick_flags()}"  # read when JAX starts

@@ -38,3 +38,16 @@ def test_a_frozen_lane_keeps_its_parameters_and_on_a_gpu_no_moments_nor_targets_
     for x in jax.tree.leaves(going_on.seed.learner):
         np.testing.assert_array_equal(x, 2.0)
     np.testing.assert_array_equal(going_on.seed.target, -2.0)
+
+
+def test_a_lane_that_was_frozen_once_stays_so() -> None:
+    """Its parameters are finite again, being those of before, and so is what comes of them."""
+
+    def lane(value: float) -> LearnerState:
+        learner = ActorCritic(*(jnp.full(2, value) for _ in range(4)))
+        return LearnerState((), learner, (), jnp.full(2, value), (), ())
+
+    frozen = LaneState(seed=lane(1.0), alive=jnp.zeros((), bool), tally={})
+    after = alive(frozen, lane(2.0), lambda state: state.target)
+    assert not after.alive
+    np.testing.assert_array_equal(after.seed.learner.policy, 1.0)

@@ -136,6 +136,8 @@ def test_fresh_episodes_are_played_by_the_lifetime_as_it_is_now() -> None:
     unlearned = state.learner.replace(policy=life().state.learner.policy)
     other = play(ended.replace(state=state.replace(learner=unlearned)), key)
     assert not is_same(now.action, other.action)
+    several, _ = jit(group().judged)(ended, key)
+    assert not is_same(several.action[0], several.action[1])
     bare = play(given(ended), key)
     opened = np.asarray(bare.gates.decision).sum((1, 2))
     np.testing.assert_allclose(now.reward, 3 * bare.reward - 0.5 * opened, rtol=1e-5)

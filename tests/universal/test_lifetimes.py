@@ -83,6 +83,8 @@ def test_rewards_are_scaled_and_priced_and_the_lot_s_team_plays() -> None:
     np.testing.assert_allclose(priced.reward, 3 * plain.reward - 0.5 * opened, rtol=1e-5)
     assert opened.std() > 0
     assert not is_same(plain.action, play(lot(1, 0.0, 1.0), gates, key).action)
+    several, _ = jit(group().judged)(life(), key)
+    assert not is_same(several.action[0], several.action[1])
 
 
 def test_a_lifetime_goes_on_and_another_begins_in_the_place_of_one_that_is_over() -> None:
