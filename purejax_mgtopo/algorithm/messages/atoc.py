@@ -8,12 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.kernels.cell import activated
+from purejax_mgtopo.algorithm.kernels.stored import product
 from purejax_mgtopo.algorithm.messages.lstm import MessageLSTM
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
 from purejax_mgtopo.algorithm.types import Edges, Gates, Groups, PyTree, Seen, Sizes
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import require
+
+FORWARD, BACKWARD = "forward", "backward"
 
 
 class IntegratedThoughts(Interpreter):
@@ -64,7 +68,7 @@ class IntegratedThoughts(Interpreter):
             return params
         return params | {
             name: self._lstm.init(k, hidden, method="first")
-            for name, k in zip(("forward", "backward"), lstm_keys, strict=True)
+            for name, k in zip((FORWARD, BACKWARD), lstm_keys, strict=True)
         }
 
     def encode(
@@ -106,11 +110,11 @@ class IntegratedThoughts(Interpreter):
     ) -> Float[Array, "*batch N H"]:
         """Integrated thoughts after the last group."""
         integrated = jnp.zeros_like(thought)
-        for g in range(member.shape[-2]):
-            group = member[..., g, :]
+        for group in jnp.moveaxis(member, -2, 0):
             inside = mask * group[..., :, None] * group[..., None, :]
             reads, is_read = jnp.max(inside, axis=-1), jnp.max(inside, axis=-2)
-            read = self._read(params, thought, jnp.maximum(reads, is_read))
+            projected = self._projected(params, thought)
+            read = self._read(params, projected, jnp.maximum(reads, is_read))
             changes = reads[..., None] > 0
             integrated = jnp.where(changes, read, integrated)
             thought = jnp.where(changes, read, thought)
@@ -123,37 +127,60 @@ class IntegratedThoughts(Interpreter):
         mask: Float[Array, "*batch N N"],
     ) -> Float[Array, "*batch N H"]:
         """Integrated thoughts where each agent reads for itself; differentiable in the mask."""
-        agents = self.sizes.agents
-        rows = []
-        for i in range(agents):
-            row = mask[..., i, :]
-            myself = jnp.zeros(agents).at[i].set(1.0)
-            read = self._read(params, thought, row + myself)[..., i, :]
-            anybody = 1 - jnp.prod(1 - row, axis=-1)
-            rows.append(anybody[..., None] * read)
-        return jnp.stack(rows, axis=-2)
+        myself = jnp.eye(self.sizes.agents, dtype=mask.dtype)
+        projected = self._projected(params, thought)[..., None, :]
+        read = self._read(params, projected, mask + myself)
+        anybody = 1 - jnp.prod(1 - mask, axis=-1, keepdims=True)
+        return anybody * jnp.sum(read * myself[..., None], axis=-2)
+
+    def _projected(
+        self, params: PyTree, thought: Float[Array, "*batch N H"]
+    ) -> Float[Array, "N ways *batch gates"]:
+        """What each direction reads place by place, as it comes to them, times its kernel."""
+        rows = jnp.moveaxis(thought, -2, 0)
+
+        def of(name: str, rows: Float[Array, "N *batch H"]) -> Float[Array, "N *batch gates"]:
+            kernel, bias = self._weights(params, name)
+            return product(rows, kernel[: self.message_size]) + bias
+
+        return jnp.stack([of(FORWARD, rows), of(BACKWARD, rows[::-1])], axis=1)
 
     def _read(
         self,
         params: PyTree,
-        thought: Float[Array, "*batch N H"],
+        projected: Float[Array, "N ways *#batch gates"],
         present: Float[Array, "*batch N"],
     ) -> Float[Array, "*batch N H"]:
-        """Both directions' hidden states at each place, over those who are present."""
-        order = range(self.sizes.agents)
-        passes = []
-        for name, way in (("forward", order), ("backward", reversed(order))):
-            hidden = cell = jnp.zeros((*present.shape[:-1], self.feature_size // 2))
-            states: dict[int, Array] = {}
-            for j in way:
-                new = apply(
-                    self._lstm, params[name], hidden, cell, thought[..., j, :], method="step"
-                )
-                keep = present[..., j : j + 1]
-                hidden, cell = (
-                    keep * now + (1 - keep) * old
-                    for now, old in zip(new, (hidden, cell), strict=True)
-                )
-                states[j] = hidden
-            passes.append(jnp.stack([states[j] for j in order], axis=-2))
-        return jnp.concatenate(passes, axis=-1)
+        """Both directions' hidden states at each place, over those who are present; both advance at once."""
+        recurrent = jnp.stack([self._weights(params, name)[0] for name in (FORWARD, BACKWARD)])
+        recurrent = recurrent[:, self.message_size :]
+        there = jnp.moveaxis(present, -1, 0)[..., None]
+        keeps = jnp.stack([there, there[::-1]], axis=1)
+        hidden = cell = jnp.zeros((*keeps.shape[1:-1], recurrent.shape[1]))
+        states: list[Array] = []
+        for gates, keep in zip(rows_of(projected), keeps, strict=True):
+            if states:
+                gates = gates + jax.vmap(product)(hidden, recurrent)
+            i, f, g, o = activated(gates)
+            new_cell = f * cell + i * g
+            new_hidden = o * jnp.tanh(new_cell)
+            hidden = keep * new_hidden + (1 - keep) * hidden
+            cell = keep * new_cell + (1 - keep) * cell
+            states.append(hidden)
+        forward, backward = (
+            jnp.stack([state[way] for state in order], axis=-2)
+            for way, order in enumerate((states, states[::-1]))
+        )
+        return jnp.concatenate([forward, backward], axis=-1)
+
+    def _weights(self, params: PyTree, way: str) -> tuple[Array, Array]:
+        return apply(self._lstm, params[way], method="weights")
+
+
+@jax.custom_vjp
+def rows_of(x: Float[Array, "N ..."]) -> tuple[Array, ...]:
+    """The rows one by one. Their derivatives are stacked: XLA would pad each to the whole and add them up."""
+    return tuple(x)
+
+
+rows_of.defvjp(lambda x: (rows_of(x), None), lambda _, rows: (jnp.stack(rows),))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import lecun_normal
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.kernels.stored import product
+from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_matmul
 from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention, attention_measures
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
@@ -51,7 +56,7 @@ class GraphAttention(Interpreter):
         self.heard_size = 2 * hidden
         self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(hidden)
-        self._heads = (Heads(HEADS, hidden // HEADS), Heads(1, hidden))
+        self._heads = (Heads(hidden, HEADS, hidden // HEADS), Heads(hidden, 1, hidden))
 
     @property
     def edge_bits(self) -> int:
@@ -60,14 +65,13 @@ class GraphAttention(Interpreter):
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""
-        hidden = jnp.zeros(self.feature_size)
 
         def one(agent_key: Key[Array, ""]) -> PyTree:
             encoder_key, *round_keys = jax.random.split(agent_key, 3)
             pairs = zip(self._heads, round_keys, strict=True)
             return {
                 "encoder": self._encoder.init(encoder_key, jnp.zeros(self.sizes.observation)),
-                "rounds": [heads.init(k, hidden, hidden[None]) for heads, k in pairs],
+                "rounds": [heads.init(k) for heads, k in pairs],
             }
 
         return init_per_agent(one, key, self.sizes.agents, self.shared)
@@ -127,43 +131,89 @@ class GraphAttention(Interpreter):
     ) -> tuple[Float[Array, "*batch N H"], Float[Array, "*batch N heads N"]]:
         """What one round makes of what arrives: each receiver's own heads read every sender, and itself."""
         heads = self._heads[number]
+        kernel, receiver, sender = jax.vmap(
+            partial(apply, heads), in_axes=None if self.shared else 0, axis_size=self.sizes.agents
+        )(params)
+        score = _each(thin_matmul)(receiver, own)[..., None] + self._scores(sender, own, arrived)
+        openness = jnp.broadcast_to(openness[..., None, :], score.shape)
+        weight = attention(nn.leaky_relu(score, SLOPE), openness)
+        mixed = self._mixed(weight, own, arrived)
+        heard = [_each(product)(kernel[..., h, :], mixed[..., h, :]) for h in range(heads.heads)]
+        return jnp.concatenate(heard, axis=-1), weight
 
-        def one(
-            params: PyTree,
-            own: Float[Array, "*batch H"],
-            row: Float[Array, "*batch N"],
-            myself: Float[Array, " N"],
-            arrived: Float[Array, "*batch N H"],
-        ) -> tuple[Float[Array, "*batch H"], Float[Array, "*batch heads N"]]:
-            sent = jnp.where(myself[:, None] > 0, own[..., None, :], arrived)
-            value, score = apply(heads, params, own, sent)
-            weight = attention(score, jnp.broadcast_to(row[..., None, :], score.shape))
-            heard = jnp.einsum("...hj,...jhw->...hw", weight, value)
-            return heard.reshape(*heard.shape[:-2], -1), weight
+    def _scores(
+        self,
+        sender: Float[Array, "N H heads"],
+        own: Float[Array, "*batch N H"],
+        arrived: Float[Array, "*batch N H"],
+    ) -> Float[Array, "*batch N heads N"]:
+        """What every sender's message, and a receiver's own, adds to the receiver's scores."""
+        agents, _, heads = sender.shape
+        # One product of a message with the columns of all receivers.
+        columns = jnp.moveaxis(sender, 0, 1).reshape(-1, agents * heads)
+        scores = jnp.swapaxes(thin_matmul(arrived, columns), -1, -2)
+        scores = scores.reshape(*own.shape[:-1], heads, agents)
+        if not self.latency:
+            return scores
+        return jnp.where(self._myself > 0, _each(thin_matmul)(sender, own)[..., None], scores)
 
-        axes = (None if self.shared else 0, -2, -2, 0, None)
-        me = jnp.eye(self.sizes.agents)
-        return jax.vmap(one, in_axes=axes, out_axes=(-2, -3))(params, own, openness, me, arrived)
+    def _mixed(
+        self,
+        weight: Float[Array, "*batch N heads N"],
+        own: Float[Array, "*batch N H"],
+        arrived: Float[Array, "*batch N H"],
+    ) -> Float[Array, "*batch N heads H"]:
+        """What each head of each receiver reads, on average, before W."""
+        agents = self.sizes.agents
+        others = weight * (1 - self._myself) if self.latency else weight
+        rows = others.reshape(*own.shape[:-2], -1, agents)
+        mixed = (rows @ arrived).reshape(*weight.shape[:-1], -1)
+        if not self.latency:
+            return mixed
+        mine = jnp.sum(weight * self._myself, axis=-1, keepdims=True)
+        return mixed + mine * own[..., None, :]
+
+    @property
+    def _myself(self) -> Float[Array, "N 1 N"]:
+        return jnp.eye(self.sizes.agents)[:, None]
+
+
+def _each(multiply: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """A product of each agent's rows with its own kernel."""
+    return per_agent(lambda kernel, x: multiply(x, kernel), shared=False)
 
 
 class Heads(nn.Module):
-    """``W h`` of all senders, and how much one receiver wants to hear of each, by every head."""
+    """W of several heads, and what a and b make of it.
 
+    Senders are weighed before W, not after it: ``sum_j alpha_j W h_j = W sum_j alpha_j h_j``, a product for each
+    receiver in place of one for each pair; and scores are products with ``a W`` and ``b W``, a column for each head.
+    """
+
+    inputs: int
     heads: int
     width: int
 
     @nn.compact
     def __call__(
-        self, own: Float[Array, "*batch H"], sent: Float[Array, "*batch N H"]
-    ) -> tuple[Float[Array, "*batch N heads W"], Float[Array, "*batch heads N"]]:
-        transform = nn.Dense(self.heads * self.width, use_bias=False)
-        mine = transform(own).reshape(*own.shape[:-1], self.heads, self.width)
-        value = transform(sent).reshape(*sent.shape[:-1], self.heads, self.width)
-        a, b = (
-            self.param(name, nn.initializers.lecun_normal(), (self.width, self.heads))
+        self,
+    ) -> tuple[Float[Array, "I heads W"], Float[Array, "I heads"], Float[Array, "I heads"]]:
+        kernel = Kernel(self.inputs, self.heads * self.width, name="Dense_0")()
+        kernel = kernel.reshape(self.inputs, self.heads, self.width)
+        receiver, sender = (
+            self.param(name, lecun_normal(), (self.width, self.heads))
             for name in ("receiver", "sender")
         )
-        receiver = jnp.einsum("...hw,wh->...h", mine, a)
-        sender = jnp.einsum("...hw,wh->...h", value, b)
-        score = receiver[..., None] + jnp.swapaxes(sender, -1, -2)
-        return value, nn.leaky_relu(score, SLOPE)
+        by_receiver, by_sender = (jnp.einsum("ihw,wh->ih", kernel, v) for v in (receiver, sender))
+        return kernel, by_receiver, by_sender
+
+
+class Kernel(nn.Module):
+    """The kernel of a dense layer, for who does not multiply by all of it at once."""
+
+    inputs: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "I J"]:
+        return self.param("kernel", lecun_normal(), (self.inputs, self.outputs))
