@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import flax.struct
 import jax
@@ -13,17 +13,34 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Key
 
 from purejax_mgtopo.algorithm.kernels.target import platform
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise
 from purejax_mgtopo.algorithm.types import Measures, Purpose, PyTree
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.population.lanes import devices_for, lanes_together, over_lanes
-from purejax_mgtopo.universal.lives import Lives
 from purejax_mgtopo.universal.settings import MetaTraining
 
 LIVES, SHARED = PartitionSpec("life"), PartitionSpec()
+
+
+class Lessons(Protocol):
+    """What one task has to teach a rule: its lifetimes, or pairs of them."""
+
+    @property
+    def rule(self) -> Edgewise:
+        """How gates learn, and are judged."""
+        ...
+
+    def first(self, key: Key[Array, ""]) -> Any:
+        """What to begin with."""
+        ...
+
+    def step(self, eta: PyTree, life: Any) -> tuple[Any, tuple[PyTree, Measures]]:
+        """What to go on with, the direction in which this one would move eta, and its measures."""
+        ...
 
 
 @flax.struct.dataclass
@@ -46,7 +63,7 @@ class Learning:
     def __init__(
         self,
         settings: MetaTraining,
-        groups: Sequence[Lives],
+        groups: Sequence[Lessons],
         means: Means,
         start: PyTree | None = None,
     ) -> None:
@@ -87,7 +104,7 @@ class Learning:
         eta, adams = self._update(state.eta, state.adams, gradients)
         return LearningState(state.step + 1, eta, adams, lives), list(measures)
 
-    def _step(self, group: Lives, eta: PyTree, lives: PyTree) -> tuple[PyTree, PyTree, Measures]:
+    def _step(self, group: Lessons, eta: PyTree, lives: PyTree) -> tuple[PyTree, PyTree, Measures]:
         """A step of one device's lifetimes, and means over those of all devices that have stayed finite."""
 
         def one(life: PyTree) -> tuple[PyTree, tuple]:

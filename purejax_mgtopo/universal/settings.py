@@ -15,12 +15,17 @@ class MetaTraining:
 
     phase: Literal["frozen", "learning"] = "frozen"
     """What learns besides the rule: gates alone, among frozen teams, or all that a team is, from nothing."""
+    estimator: Literal["gradient", "evolution"] = "gradient"
+    """How the rule learns from lifetimes: by the objective's gradient after every K gate updates, or by the returns of
+    whole ones under the rule and its mirror image."""
+    deviation: float = 0.05
+    """Standard deviation of the noise that evolution adds to the rule, and takes away."""
     start: str = ""
     """A rule file to go on from, or `shipped`; by default a rule that is REINFORCE."""
     steps: int = 5_000
-    """Updates of the rule; K gate updates of every lifetime before each."""
+    """Updates of the rule; before each K gate updates of every lifetime, or all of it under evolution."""
     lifetimes: int = 64
-    """Lifetimes of each task at a time."""
+    """Lifetimes of each task at a time, or pairs of them under evolution."""
     shortest: int = 20
     """Gate updates of the shortest lifetime; lengths are log-uniform."""
     longest: int = 1_000
@@ -56,7 +61,7 @@ class MetaTraining:
         )
         require(self.highest_cost >= 0, "meta_train.highest_cost must not be negative")
         require(self.largest_scale >= 1, "meta_train.largest_scale must be at least 1")
-        for name in ("learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "gradient_clip", "deviation"):
             require(getattr(self, name) > 0, f"meta_train.{name} must be positive")
         for name in ("entropy", "output_l2", "mean_l2", "seed"):
             require(getattr(self, name) >= 0, f"meta_train.{name} must not be negative")

@@ -26,6 +26,7 @@ from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.training.stop import heard
 from purejax_mgtopo.training.sweep import sweep
+from purejax_mgtopo.universal.evolution import Evolution
 from purejax_mgtopo.universal.learners import LearningGroup
 from purejax_mgtopo.universal.learning import Learning, LearningState
 from purejax_mgtopo.universal.lifetimes import Group
@@ -61,7 +62,9 @@ def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Pat
         groups = _groups(recipe, out / POLICIES)
         if groups is None:
             return None
-        learning = Learning(recipe.settings, groups, recipe.configs[0].means, start)
+        evolves = recipe.settings.estimator == "evolution"
+        lessons = [Evolution(group) for group in groups] if evolves else groups
+        learning = Learning(recipe.settings, lessons, recipe.configs[0].means, start)
         names = recipe.teams.tasks
         state = _resumed(out, learning)
         steps, began, first = recipe.settings.steps, time.monotonic(), int(state.step)
