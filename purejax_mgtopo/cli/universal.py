@@ -20,7 +20,8 @@ class MetaTrainCommand(TrainingCommand):
     recipe: Annotated[Positional[Path], arg(metavar="RECIPE")]
     """A TOML file, or a folder that holds such a meta_train.toml: tasks and settings as in a recipe of `mgtopo sweep`,
     for the runs with random topologies that make the teams, and a table [meta_train]. With `phase = "learning"` there,
-    no teams are made: every lifetime is a training run of its own."""
+    no teams are made: every lifetime is a training run of its own. With `estimator = "evolution"` the rule learns from
+    how whole lifetimes went, not from every few updates of them."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
     """Folder for teams, curve, state and rule. The rule is DIR/universal.npz: `--method universal
     --member.universal.file DIR/universal.npz`."""
