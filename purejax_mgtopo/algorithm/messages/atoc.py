@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
-from purejax_mgtopo.algorithm.kernels.cell import activated
+from purejax_mgtopo.algorithm.kernels.cell import activated, rows_of
 from purejax_mgtopo.algorithm.kernels.stored import product
 from purejax_mgtopo.algorithm.messages.lstm import MessageLSTM
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
@@ -175,12 +175,3 @@ class IntegratedThoughts(Interpreter):
 
     def _weights(self, params: PyTree, way: str) -> tuple[Array, Array]:
         return apply(self._lstm, params[way], method="weights")
-
-
-@jax.custom_vjp
-def rows_of(x: Float[Array, "N ..."]) -> tuple[Array, ...]:
-    """The rows one by one. Their derivatives are stacked: XLA would pad each to the whole and add them up."""
-    return tuple(x)
-
-
-rows_of.defvjp(lambda x: (rows_of(x), None), lambda _, rows: (jnp.stack(rows),))

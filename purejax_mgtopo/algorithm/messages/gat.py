@@ -198,6 +198,7 @@ class Heads(nn.Module):
     def __call__(
         self,
     ) -> tuple[Float[Array, "I heads W"], Float[Array, "I heads"], Float[Array, "I heads"]]:
+        # Under the name that it had as a dense layer, by which files of policies hold it.
         kernel = Kernel(self.inputs, self.heads * self.width, name="Dense_0")()
         kernel = kernel.reshape(self.inputs, self.heads, self.width)
         receiver, sender = (
