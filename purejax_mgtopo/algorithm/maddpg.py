@@ -95,18 +95,19 @@ class Maddpg:
     def td_target(self, target: Targets, window: Window, keys: Both) -> Float[Array, " B"]:
         """``r + gamma Q'(o', a')`` with a' by the target policy over the target gates' decisions (Eq. 1).
 
-        No mask at the episode's end: it is a time limit.
+        Of several steps, their discounted rewards and the value after them. No mask at the episode's end: it is a time
+        limit.
         """
         target = for_products(target)
-        step = self._recall(target.policy, target.acting, window, slice(1, None), keys, Mode.TARGET)
-        value = self.critic.value(target.critic, window.observation[:, -1], step.action)
-        return jax.lax.stop_gradient(window.reward + self.settings.discount * value)
+        step = self._recall(target.policy, target.acting, window, window.after, keys, Mode.TARGET)
+        value = self.critic.value(target.critic, window.end, step.action)
+        return jax.lax.stop_gradient(window.reward + window.discount * value)
 
     def critic_loss(
         self, critic: PyTree, window: Window, target: Float[Array, " B"]
     ) -> Float[Array, ""]:
         """Mean squared TD error (Eq. 1)."""
-        value = self.critic.value(for_products(critic), window.observation[:, -2], window.action)
+        value = self.critic.value(for_products(critic), window.start, window.action)
         return jnp.mean(jnp.square(value - target))
 
     def policy_loss(
@@ -119,9 +120,9 @@ class Maddpg:
         derivatives, and by the penalties of their own.
         """
         policy, acting, critic = for_products((policy, acting, critic))
-        step = self._recall(policy, acting, window, slice(None, -1), keys, Mode.REPLAY)
+        step = self._recall(policy, acting, window, window.before, keys, Mode.REPLAY)
         values = self.critic.counterfactual(
-            jax.lax.stop_gradient(critic), window.observation[:, -2], window.action, step.action
+            jax.lax.stop_gradient(critic), window.start, window.action, step.action
         )
         penalty = self.settings.action_penalty * jnp.mean(jnp.square(step.unsquashed))
         own = self.team.parts.penalty(acting, step, partial(self.value, critic))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax_mpe.physics import TIME_STEP
 from jax_mpe.scenario import Scenario, Snapshot
 from jaxtyping import Array, Float, Int, Int16, Key
@@ -61,6 +62,8 @@ class Replay:
         self._columns = _Columns(env)
         self.capacity = max(1, settings.replay_transitions // env.horizon)
         self.batch_size = settings.batch_size
+        self.n_step = settings.n_step
+        self.discount = settings.discount
         self.memory = parts.memory
         self._parts = parts
 
@@ -132,14 +135,9 @@ class Replay:
         drawn = random_tape(key, (2, self.batch_size))
         episode = (drawn[0] * size).astype(jnp.int32)
         step = (drawn[1] * self.env.horizon).astype(jnp.int32)
-        # Windows end at o' and never reach back past the episode's start: what would lie before it repeats the
-        # first observation, and `begins` has the memory cleared when the real one comes.
-        # One state more before it: the first one's velocity is the way from there.
-        when = step[:, None] + jnp.arange(-self.memory - 1, 2)
-        positions = replay.moving[episode[:, None], jnp.maximum(when, 0)].astype(float)
-        when = when[:, 1:]
+        moving, when = self._moving(replay, episode, step)
         inside = jnp.maximum(when, 0)
-        moving = self._columns.with_velocities(positions)
+        reward, discount = self._rewarded(replay.reward[episode], step)
         fixed = jnp.broadcast_to(
             replay.fixed[episode][:, None], (*inside.shape, replay.fixed.shape[-1])
         )
@@ -147,10 +145,52 @@ class Replay:
             observation=jax.vmap(jax.vmap(self._observe))(moving, fixed, inside),
             begins=(when <= 0).astype(replay.reward.dtype),
             action=_from_grid(replay.action[episode, step]),
-            # By rows: to pick single numbers, XLA on a CPU first takes two copies of the ring.
-            reward=jnp.take_along_axis(replay.reward[episode], step[:, None], axis=1)[:, 0],
+            reward=reward,
+            discount=discount,
             kept=jax.tree.map(lambda x: x[episode[:, None], jnp.maximum(when - 1, 0)], replay.kept),
+            leading=self.memory + 1,
         )
+
+    def _moving(
+        self, replay: ReplayState, episode: Int[Array, " B"], step: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B L D"], Int[Array, "B L"]]:
+        """The moving parts of a window's states, and at which step each was.
+
+        Windows never reach back past the episode's start: what would lie before it repeats the first state, and
+        `begins` has the memory cleared when the real one comes. Nor past its end, which is a time limit.
+        """
+        # One state more before each: the first one's velocity is the way from there.
+        leading = jnp.arange(-self.memory - 1, 1)
+        if self.n_step == 1:
+            spans = [step[:, None] + jnp.arange(-self.memory - 1, 2)]
+        else:
+            end = jnp.minimum(step + self.n_step, self.env.horizon)
+            spans = [at[:, None] + leading for at in (step, end)]
+        moving = [
+            self._columns.with_velocities(
+                replay.moving[episode[:, None], jnp.maximum(span, 0)].astype(float)
+            )
+            for span in spans
+        ]
+        return jnp.concatenate(moving, axis=1), jnp.concatenate(
+            [span[:, 1:] for span in spans], axis=1
+        )
+
+    def _rewarded(
+        self, reward: Float[Array, "B T"], step: Int[Array, " B"]
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+        """The discounted sum of the next `n_step` rewards, as many as there are, and what a value after them counts.
+
+        By rows: to pick single numbers, XLA on a CPU first takes two copies of the ring.
+        """
+        when = step[:, None] + jnp.arange(self.n_step)
+        rewards = jnp.take_along_axis(reward, jnp.minimum(when, self.env.horizon - 1), axis=1)
+        if self.n_step == 1:
+            return rewards[:, 0], jnp.full_like(rewards[:, 0], self.discount)
+        powers = jnp.asarray(self.discount ** np.arange(self.n_step + 1), reward.dtype)
+        counted = jnp.where(when < self.env.horizon, powers[:-1] * rewards, 0.0)
+        steps = jnp.minimum(self.n_step, self.env.horizon - step)
+        return jnp.sum(counted, axis=1), powers[steps]
 
     def _observe(
         self, moving: Float[Array, " D"], fixed: Float[Array, " E"], step: Int[Array, ""]

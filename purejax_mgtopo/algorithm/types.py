@@ -160,18 +160,44 @@ class Trajectory:
 
 @flax.struct.dataclass
 class Window:
-    """Consecutive observations drawn from the replay, oldest first, ending with a transition o -> o'.
+    """Observations drawn from the replay: those that lead to o, which was acted on, then those that lead to a later o'.
 
-    With a memory of h steps there are h + 2 observations; ``begins`` marks those that start an episode, before
+    With a memory of h steps these are h + 1 each, oldest first. Where o' is the next one after o they overlap, and what
+    both have is there once: L = h + 2. Else L = 2 (h + 1). ``begins`` marks those that start an episode, before
     which nothing was sent.
     """
 
-    observation: Float[Array, "B h+2 N O"]
-    begins: Float[Array, "B h+2"]
+    observation: Float[Array, "B L N O"]
+    begins: Float[Array, "B L"]
     action: Float[Array, "B N A"]
     reward: Float[Array, " B"]
+    """``sum_k gamma^k r_{t+k}`` over the steps from o to o'."""
+    discount: Float[Array, " B"]
+    """By what the value of o' counts: gamma to the power of those steps."""
     kept: Both = Both()
-    """What was stored of the step before each of these observations, [B, h+2, ...]; anything where one begins."""
+    """What was stored of the step before each of these observations, [B, L, ...]; anything where one begins."""
+    leading: int = flax.struct.field(pytree_node=False, default=1)
+    """How many observations lead to o, itself included, and how many to o': h + 1."""
+
+    @property
+    def before(self) -> slice:
+        """Where the observations lie that lead to o."""
+        return slice(None, self.leading)
+
+    @property
+    def after(self) -> slice:
+        """Where the observations lie that lead to o'."""
+        return slice(-self.leading, None)
+
+    @property
+    def start(self) -> Float[Array, "B N O"]:
+        """The observation o that was acted on."""
+        return self.observation[:, self.leading - 1]
+
+    @property
+    def end(self) -> Float[Array, "B N O"]:
+        """The observation o' from which on the critic is asked."""
+        return self.observation[:, -1]
 
 
 @flax.struct.dataclass

@@ -16,6 +16,9 @@ class LearnerConfig:
     discount: float = 0.95
     """Discount factor gamma of future rewards.
     (paper: 0.95)"""
+    n_step: int = 1
+    """Rewards that the critic's target adds up before it asks the target networks; fewer at an episode's end.
+    (paper: 1)"""
     hidden: int = 128
     """Units of every hidden layer of policy, critic, gates and baseline, and of the message LSTM.
     (paper: 128)"""
@@ -56,6 +59,7 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
         check_numbers(self, "learner.")
+        require(self.n_step >= 1, "learner.n_step must be at least 1")
         require(self.hidden >= 1, "learner.hidden must be at least 1")
         require(self.batch_size >= 1, "learner.batch_size must be at least 1")
         require(

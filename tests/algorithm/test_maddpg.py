@@ -114,6 +114,32 @@ def test_the_target_bootstraps_everywhere_with_target_networks():
     )
 
 
+@pytest.mark.parametrize("method", ["none", "full+dial"])
+def test_a_target_reads_what_leads_to_the_later_observation(method):
+    """With o' some steps later and a memory of its own: the value counts as the window says, of that observation."""
+    made, _, _, target, window = parts(method)
+    memory = made.parts.memory
+
+    def with_kept(window):
+        return window.replace(kept=made.parts.kept(made.parts.initial_carry(window.begins.shape)))
+
+    later = with_kept(made_up_window(8, AGENTS, made.env.observation_size, memory))
+    apart = window.replace(
+        observation=jnp.concatenate(
+            [window.observation[:, window.before], later.observation[:, later.after]], axis=1
+        ),
+        begins=jnp.concatenate([window.begins[:, window.before], later.begins[:, later.after]], 1),
+        discount=jnp.linspace(0, 1, len(window.reward)),
+    )
+    apart = with_kept(apart)
+    assert (memory > 0) == (method != "none")
+    td_target = jit(made.maddpg.td_target)
+    key = both(jax.random.key(0))
+    value = (td_target(target, later, key) - later.reward) / 0.95
+    expected = window.reward + apart.discount * value
+    np.testing.assert_allclose(td_target(target, apart, key), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_td_loss_is_the_mean_squared_error_at_the_transitions_start():
     made, learner, _, _, window = parts()
     y = jnp.asarray(np.random.default_rng(1).normal(size=len(window.reward)), jnp.float32)

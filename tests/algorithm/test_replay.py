@@ -46,12 +46,12 @@ def episodes(task):
     return made.env, taus.replace(reward=place.astype(float))
 
 
-def replay_of(env, transitions, batch, memory=0, precision="float32"):
+def replay_of(env, transitions, batch, memory=0, **learner):
     """A replay for parts that remember so many steps; unlike a run, it may draw more than it holds."""
     experiment = small(
         learner__batch_size=1,
         learner__replay_transitions=transitions,
-        learner__replay_precision=precision,
+        **{f"learner__{name}": value for name, value in learner.items()},
     )
     widths = sizes(env.num_agents, env.observation_size)
     interpreter = ObservationLSTM(experiment, widths)
@@ -63,9 +63,9 @@ def replay_of(env, transitions, batch, memory=0, precision="float32"):
 
 
 @functools.cache
-def filled(task, memory, batch=1500):
+def filled(task, memory, batch=1500, **learner):
     env, taus = episodes(task)
-    replay = replay_of(env, CAPACITY * HORIZON, batch, memory)
+    replay = replay_of(env, CAPACITY * HORIZON, batch, memory, **learner)
     ring = replay.init()
     for e in range(EPISODES):
         ring = replay.add(ring, jnp.asarray(e), jax.tree.map(lambda x, e=e: x[e], taus))
@@ -112,6 +112,42 @@ def test_windows_are_the_stored_observations(task, memory):
             assert np.abs(seen[..., :2]).max() > 0.5
 
 
+@pytest.mark.parametrize("memory", [0, 2])
+@pytest.mark.parametrize("task", ["navigation_N3_l2", "toy_crossed_goals"])
+def test_a_target_of_several_steps_adds_their_rewards_and_asks_where_they_end(task, memory):
+    """A power too many, a reward from beyond the end, o' of the next step, velocities over the gap between."""
+    steps, discount = 4, 0.5
+    key = jax.random.key(2)
+    plainly, ring, taus = filled(task, memory)
+    several, _, _ = filled(task, memory, n_step=steps, discount=discount)
+    one = jit(plainly.sample)(ring, jnp.asarray(EPISODES), key)
+    window = jit(several.sample)(ring, jnp.asarray(EPISODES), key)
+    episode, step = np.divmod(np.asarray(one.reward).astype(int), CODE)
+    taus = jax.tree.map(np.asarray, taus)
+    np.testing.assert_array_equal(window.action, taus.action[episode, step])
+    expected, left = np.zeros(len(step)), np.zeros(len(step), int)
+    for row, (e, t) in enumerate(zip(episode, step, strict=True)):
+        for k in range(steps):
+            if t + k < HORIZON:
+                expected[row] += discount**k * taus.reward[e, t + k]
+                left[row] += 1
+    assert set(left) == {1, 2, 3, 4}
+    np.testing.assert_allclose(window.reward, expected, rtol=1e-6)
+    np.testing.assert_array_equal(window.discount, np.float32(discount) ** left)
+    np.testing.assert_array_equal(one.discount, np.full(len(step), np.float32(0.95)))
+    assert window.observation.shape[1] == 2 * (memory + 1)
+    for part, ends in ((window.before, step), (window.after, step + left)):
+        for h in range(memory + 1):
+            when = ends - memory + h
+            seen = taus.observation[episode, np.maximum(when, 0)]
+            np.testing.assert_array_equal(window.begins[:, part][:, h], when <= 0)
+            np.testing.assert_allclose(window.observation[:, part][:, h], seen, rtol=0, atol=1e-5)
+    for each, ends in ((one, step + 1), (window, step + left)):
+        for found, when in ((each.start, step), (each.end, ends)):
+            seen = taus.observation[episode, when]
+            np.testing.assert_allclose(found, seen, rtol=0, atol=1e-5)
+
+
 def test_draws_are_uniform_over_what_was_written():
     """An empty slot drawn, the newest episode left out, the last step never drawn."""
     replay, ring, _ = filled("toy_crossed_goals", 0, batch=6000)
@@ -155,7 +191,7 @@ def test_training_acts_on_the_grid_that_the_replay_stores():
 
 def test_half_precision_blurs_no_more_than_it_says():
     env, taus = episodes("navigation_N3_l2")
-    replay = replay_of(env, CAPACITY * HORIZON, 500, precision="float16")
+    replay = replay_of(env, CAPACITY * HORIZON, 500, replay_precision="float16")
     ring = replay.init()
     for e in range(EPISODES):
         ring = replay.add(ring, jnp.asarray(e), jax.tree.map(lambda x, e=e: x[e], taus))

@@ -125,6 +125,8 @@ def made_up_window(seed: int, agents: int, width: int, memory: int = 0, batch: i
         begins=jnp.asarray(rng.integers(0, 2, (batch, memory + 2)), float),
         action=jnp.asarray(rng.uniform(-1, 1, (batch, agents, 2)), float),
         reward=jnp.asarray(rng.normal(size=batch), float),
+        discount=jnp.full(batch, 0.95),
+        leading=memory + 1,
     )
 
 

@@ -192,7 +192,8 @@ WIDE = (
 
 
 REACH = {
-    "learner.discount": reach(0.5, "critic, learn, outer, iteration"),
+    "learner.discount": reach(0.5, "sample, learn, outer, iteration"),
+    "learner.n_step": reach(3, "sample, iteration"),
     "learner.hidden": reach(9, WIDE),
     "learner.batch_size": reach(17, "sample, critic, policy, iteration"),
     "learner.replay_transitions": reach(200, "warm-up, add, sample, iteration"),

@@ -36,6 +36,7 @@ TABLE_1 = {
 TABLE_2 = {
     "episodes": 50_000,
     "learner.discount": 0.95,
+    "learner.n_step": 1,
     "learner.hidden": 128,
     "learner.critic_learning_rate": 0.001,
     "learner.policy_learning_rate": 0.001,

@@ -99,6 +99,7 @@ def window(batch=70, seed=2):
         begins=jnp.zeros((batch, 2)),
         action=jnp.asarray(rng.uniform(-1, 1, (batch, AGENTS, 2)), float),
         reward=jnp.zeros(batch),
+        discount=jnp.full(batch, 0.95),
     )
 
 

@@ -139,7 +139,7 @@ class CausalPrior(EdgeGates):
         """The state with the effects of more states, from the replay, and the percentile of all of them."""
         window, episode = context.window, context.clock.episode
         rows = jnp.arange(STATES) % window.action.shape[0]
-        observation, action = window.observation[rows, -2], window.action[rows]
+        observation, action = window.start[rows], window.action[rows]
         draws = 2 * random_tape(key, (STATES, *self.tape_shape)) - 1
         found = self.effects(context.value, observation, self.candidates(action, draws))
         cursor = (episode // self.prior.relabel_every) % ROUNDS
