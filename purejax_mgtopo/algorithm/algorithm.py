@@ -68,16 +68,14 @@ class Algorithm:
         learner = self.maddpg.init(learner_key)
         parts = self.parts.init(Both(rule_key, interpreter_key))
         acting = self.parts.acting(parts)
-        episodes = self.experiment.learner.warmup_episodes
         play = jax.vmap(lambda key: self._play(learner.policy, acting, Streams.split(key)))
-        warmup = play(jax.random.split(warmup_key, episodes))
-        replay = self.replay.filled(jax.tree.map(lambda x: x[:-1], warmup))
+        warmup = play(jax.random.split(warmup_key, self.experiment.learner.warmup_episodes))
         return LearnerState(
             streams=streams,
             learner=learner,
             parts=parts,
             target=followed(learner, acting),
-            replay=replay,
+            replay=self.replay.filled(jax.tree.map(lambda x: x[:-1], warmup)),
             trajectory=jax.tree.map(lambda x: x[-1], warmup),
         )
 
@@ -98,16 +96,17 @@ class Algorithm:
         `clock` is the caller's at the start of the iteration; it advances by K. `shared` is what all seeds share.
         Returns the new state, means over the K updates, and where this seed would move what is shared.
         """
-        k = self.experiment.updates_per_iteration
+        k, lessons = self.experiment.updates_per_iteration, self.maddpg.settings.updates_per_episode
         start = self._first_trajectory(start, clock)
 
         def update(carry: tuple, k: Array) -> tuple[tuple, tuple]:
             state, read = carry
             now = clock.advanced(k)
-            keys = state.streams.at(now.episode)
+            keys, further = state.streams.at(now.episode).shared_out(lessons)
             tau = state.trajectory  # line 5: tau(k-1)
             replay = self.replay.add(state.replay, now.stored, tau)  # line 6
-            window = self.replay.sample(replay, now.stored + 1, keys.replay)
+            draw = partial(self.replay.sample, replay, now.stored + 1)
+            window = draw(keys.replay)
             learner, critic_loss = self.maddpg.update_critic(  # line 7
                 state.learner, state.target, window, keys.targeting, read
             )
@@ -120,6 +119,7 @@ class Algorithm:
             )
             acting = self.parts.acting(parts)
             target = self.maddpg.track(state.target, learner, acting)
+            learner, target = self.maddpg.practise(learner, acting, target, draw, further, now)
             read = reading(learner, acting, target)
             after = self._play(*played(read, learner, acting), keys)  # lines 5 and 11: tau(k)
             measures |= {

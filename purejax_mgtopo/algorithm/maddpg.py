@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +16,7 @@ from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.kernels.clip import clip_by_global_norm
 from purejax_mgtopo.algorithm.kernels.stored import as_before, for_products, rounds
 from purejax_mgtopo.algorithm.team import Policy, Step, Team
-from purejax_mgtopo.algorithm.types import Both, Clock, Mode, PyTree, Window
+from purejax_mgtopo.algorithm.types import Both, Clock, Mode, PyTree, Streams, Window
 from purejax_mgtopo.config import Experiment
 
 
@@ -185,6 +186,33 @@ class Maddpg:
         if rests is not None:
             moved = jax.tree.map(lambda new, old: jnp.where(rests, old, new), moved, learner)
         return moved, slopes, loss
+
+    def practise(
+        self,
+        learner: ActorCritic,
+        acting: Both,
+        target: Targets,
+        draw: Callable[[Key[Array, ""]], Window],
+        keys: Streams | None,
+        clock: Clock,
+    ) -> tuple[ActorCritic, Targets]:
+        """Further updates of critic and policies after an episode, each with a window of its own, then of the targets.
+
+        Args:
+            draw: a window from the replay.
+            keys: of each update, stacked; None for no update.
+        """
+        if keys is None:
+            return learner, target
+
+        def once(state: tuple[ActorCritic, Targets], keys: Streams) -> tuple[tuple, None]:
+            learner, target = state
+            window = draw(keys.replay)
+            learner, _ = self.update_critic(learner, target, window, keys.targeting)
+            learner, _, _ = self.update_policy(learner, acting, window, keys.replaying, clock)
+            return (learner, self.track(target, learner, acting)), None
+
+        return jax.lax.scan(once, (learner, target), keys)[0]
 
     def track(self, target: Targets, learner: ActorCritic, acting: Both) -> Targets:
         """Polyak: ``target <- target + rate (online - target)``."""

@@ -270,6 +270,13 @@ class Streams:
         """The streams' keys for one moment of the clock; each moment is asked for once."""
         return jax.tree.map(lambda key: jax.random.fold_in(key, moment), self)
 
+    def shared_out(self, updates: int) -> tuple[Streams, Streams | None]:
+        """Keys for the first of so many updates, which are these if it is the only one, and for the others, stacked."""
+        if updates == 1:
+            return self, None
+        keys = jax.tree.map(lambda key: jax.random.split(key, updates), self)
+        return jax.tree.map(lambda x: x[0], keys), jax.tree.map(lambda x: x[1:], keys)
+
     @property
     def playing(self) -> Both:
         """The keys of both parts while an episode is played."""

@@ -22,6 +22,9 @@ class LearnerConfig:
     hidden: int = 128
     """Units of every hidden layer of policy, critic, gates and baseline, and of the message LSTM.
     (paper: 128)"""
+    updates_per_episode: int = 1
+    """Updates of critic and policies after each episode, each with transitions of its own; gates learn once.
+    (paper: 1)"""
     batch_size: int = 256
     """Transitions drawn from the replay for each update.
     (paper: 256)"""
@@ -60,6 +63,7 @@ class LearnerConfig:
         require(0 <= self.discount < 1, "learner.discount must lie in [0, 1)")
         check_numbers(self, "learner.")
         require(self.n_step >= 1, "learner.n_step must be at least 1")
+        require(self.updates_per_episode >= 1, "learner.updates_per_episode must be at least 1")
         require(self.hidden >= 1, "learner.hidden must be at least 1")
         require(self.batch_size >= 1, "learner.batch_size must be at least 1")
         require(

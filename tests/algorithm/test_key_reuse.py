@@ -34,7 +34,15 @@ def test_the_checker_sees_a_key_that_is_used_twice() -> None:
 )
 def test_no_key_is_used_twice(topology: str, messages: str) -> None:
     """At the start, in an iteration, and in an evaluation."""
-    algorithm = Algorithm(small(f"{topology}+{messages}", "toy_follow_holder"))
+    check(small(f"{topology}+{messages}", "toy_follow_holder"))
+
+
+def test_no_key_is_used_twice_where_an_episode_teaches_more_than_once() -> None:
+    check(small("stgs", "toy_follow_holder", learner__updates_per_episode=3))
+
+
+def check(experiment) -> None:
+    algorithm = Algorithm(experiment)
     shared = algorithm.parts.init_shared(jax.random.key(1))
     with jax.debug_key_reuse(True):
         state = jit(algorithm.init)(jax.random.key(0))

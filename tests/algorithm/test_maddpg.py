@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from core_cases import (
+    NOTHING,
     acting,
     algorithm,
     assert_close,
@@ -199,6 +200,40 @@ def test_polyak_moves_every_target_by_its_rate():
     assert_close(after, jax.tree.map(lambda t, o: t + 0.01 * (o - t), target, online))
     for name in ("policy", "acting", "critic"):
         assert not is_same(getattr(after, name), getattr(target, name))
+
+
+def test_further_updates_have_windows_of_their_own_and_targets_that_follow():
+    """The same window again, a target that stands still, gates that learn more than once, another episode's keys."""
+    lessons = 3
+    made = algorithm("stgs", TASK, learner__updates_per_episode=lessons, updates_per_iteration=1)
+    start, clock = jit(made.init)(jax.random.key(5)), made.start_clock()
+    end, measures, _ = jit(made.iterate)(start, clock, NOTHING)
+
+    moment = start.streams.at(clock.episode)
+    streams = [
+        jax.tree.map(lambda key, i=i: jax.random.split(key, lessons)[i], moment)
+        for i in range(lessons)
+    ]
+    replay = jit(made.replay.add)(start.replay, clock.stored, start.trajectory)
+    sample = jit(made.replay.sample)
+    windows = [sample(replay, clock.stored + 1, keys.replay) for keys in streams]
+    assert len({tuple(np.asarray(window.action).ravel()) for window in windows}) == lessons
+
+    critic, policy = jit(made.maddpg.update_critic), jit(made.maddpg.update_policy)
+    learner, target, before = start.learner, start.target, made.parts.acting(start.parts)
+    after = made.parts.acting(end.parts)
+    assert not is_same(before, after)
+    for i, (keys, window) in enumerate(zip(streams, windows, strict=True)):
+        learner, loss = critic(learner, target, window, keys.targeting)
+        gates = after if i else before
+        learner, _, _ = policy(learner, gates, window, keys.replaying, clock)
+        target = made.maddpg.track(target, learner, after)
+        if not i:
+            np.testing.assert_allclose(measures["critic_loss"], loss, rtol=1e-4)
+    assert_close(end.learner, learner, rtol=1e-4, atol=1e-5)
+    assert_close(end.target, target, rtol=1e-4, atol=1e-5)
+    played = jit(made._play)(learner.policy, after, streams[0])
+    assert_close(end.trajectory, played, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("limit", [0.5, 1e4])

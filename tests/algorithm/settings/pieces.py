@@ -194,6 +194,7 @@ WIDE = (
 REACH = {
     "learner.discount": reach(0.5, "sample, learn, outer, iteration"),
     "learner.n_step": reach(3, "sample, iteration"),
+    "learner.updates_per_episode": reach(2, "iteration"),
     "learner.hidden": reach(9, WIDE),
     "learner.batch_size": reach(17, "sample, critic, policy, iteration"),
     "learner.replay_transitions": reach(200, "warm-up, add, sample, iteration"),

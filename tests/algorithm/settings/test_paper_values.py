@@ -37,6 +37,7 @@ TABLE_2 = {
     "episodes": 50_000,
     "learner.discount": 0.95,
     "learner.n_step": 1,
+    "learner.updates_per_episode": 1,
     "learner.hidden": 128,
     "learner.critic_learning_rate": 0.001,
     "learner.policy_learning_rate": 0.001,
