@@ -13,7 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.config import Config, Experiment, Means, flatten, override, with_method
+    from purejax_mgtopo.config import (
+        Config,
+        Experiment,
+        Means,
+        flatten,
+        override,
+        with_learner,
+        with_method,
+    )
     from purejax_mgtopo.errors import ConfigError, RunError
     from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
     from purejax_mgtopo.plugins.registry import (
@@ -40,6 +48,7 @@ _HOME = {
     "Means": "config",
     "flatten": "config",
     "override": "config",
+    "with_learner": "config",
     "with_method": "config",
     "CRITICS": "methods",
     "MESSAGES": "methods",
@@ -89,6 +98,7 @@ __all__ = [  # noqa: F822 - resolved by __getattr__
     "resume",
     "sweep",
     "train",
+    "with_learner",
     "with_method",
 ]
 

@@ -15,7 +15,7 @@ from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
 from purejax_mgtopo.options.gates import BaselineConfig, GateConfig
 from purejax_mgtopo.options.keeping import CheckpointConfig, EvaluationConfig
-from purejax_mgtopo.options.learner import LearnerConfig
+from purejax_mgtopo.options.learner import LEARNER_PRESETS, LearnerConfig
 from purejax_mgtopo.options.members import MemberConfig
 from purejax_mgtopo.options.messages import MessageConfig
 from purejax_mgtopo.options.meta import MetaConfig
@@ -24,8 +24,8 @@ from purejax_mgtopo.settings import UNNAMED, check_numbers, differences, flatten
 
 __all__ = [
     "BaselineConfig", "CheckpointConfig", "Config", "EvaluationConfig", "Experiment", "GateConfig",
-    "LearnerConfig", "Means", "MessageConfig", "MetaConfig", "differences", "flatten", "override",
-    "with_method",
+    "LEARNER_PRESETS", "LearnerConfig", "Means", "MessageConfig", "MetaConfig", "differences", "flatten", "override",
+    "with_learner", "with_method",
 ]  # fmt: skip
 
 
@@ -172,6 +172,16 @@ class Config:
     """What is computed."""
     means: Means = field(default_factory=Means, metadata=UNNAMED)
     """The means by which it is computed."""
+
+
+def with_learner(experiment: Experiment, name: str) -> Experiment:
+    """`experiment` with a preset of the base learner, ``"paper"`` or ``"improved"``.
+
+    Raises ConfigError for an unknown name, with the nearest known one.
+    """
+    if name not in LEARNER_PRESETS:
+        raise unknown_name("learner preset", name, LEARNER_PRESETS)
+    return override(experiment, LEARNER_PRESETS[name])
 
 
 def with_method(experiment: Experiment, name: str) -> Experiment:

@@ -12,6 +12,7 @@ from purejax_mgtopo.config import (
     Means,
     flatten,
     override,
+    with_learner,
     with_method,
 )
 from purejax_mgtopo.errors import ConfigError, unknown_name
@@ -92,6 +93,22 @@ def test_presets_are_points_of_the_grid() -> None:
         assert config.topology in TOPOLOGIES
         assert config.messages in MESSAGES
         assert config.method == method.name  # an alias answers by its first name
+
+
+def test_a_learners_preset_sets_what_it_names_and_the_papers_sets_it_back() -> None:
+    mine = override(Experiment(), {"learner.hidden": 9, "learner.n_step": 3})
+    improved = with_learner(mine, "improved")
+    old, new = flatten(mine), flatten(improved)
+    moved = {name: (old[name], value) for name, value in new.items() if value != old[name]}
+    assert moved == {
+        "learner.n_step": (3, 5),
+        "learner.updates_per_episode": (1, 2),
+        "learner.exploration_noise": (0.2, 0.6),
+    }
+    assert with_learner(improved, "paper") == override(mine, {"learner.n_step": 1})
+    assert with_learner(Experiment(), "paper") == Experiment()
+    with pytest.raises(ConfigError, match="did you mean 'improved'"):
+        with_learner(Experiment(), "inproved")
 
 
 def test_any_point_of_the_grid_has_a_name() -> None:

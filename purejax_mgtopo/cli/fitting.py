@@ -11,7 +11,15 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from purejax_mgtopo.cli.flags import Command, Debug, Imports, MethodName, NoCache, Switch
+from purejax_mgtopo.cli.flags import (
+    Command,
+    Debug,
+    Imports,
+    LearnerPreset,
+    MethodName,
+    NoCache,
+    Switch,
+)
 from purejax_mgtopo.cli.running import check_method, get_ready
 from purejax_mgtopo.config import Config, Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError
@@ -22,6 +30,7 @@ class FitCommand(Command):
     """Tell, before a run, how many seeds fit at a time, what each needs, and how long all will take."""
 
     method: MethodName = None
+    learner_preset: LearnerPreset = None
     memory: Annotated[
         float | None, arg(metavar="GB", help_behavior_hint="(default: what this machine has)")
     ] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -52,6 +52,14 @@ MethodName = Annotated[
         metavar="NAME",
         help_behavior_hint="(default: what those two say)",
         help='A preset of --topology and --messages (see `mgtopo methods`), or any pair: "topology+messages".',
+    ),
+]
+LearnerPreset = Annotated[
+    Literal["paper", "improved"] | None,
+    arg(
+        help_behavior_hint="(default: paper)",
+        help="Settings of the base learner that go together, which single flags refine: the paper's, or those under "
+        "which push is learned too (see `mgtopo methods`).",
     ),
 ]
 RunFolder = Annotated[Positional[Path], arg(metavar="DIR", help="The run's folder.")]

@@ -39,7 +39,7 @@ from purejax_mgtopo.cli.results import (
 from purejax_mgtopo.cli.resuming import ResumeCommand
 from purejax_mgtopo.cli.running import SweepCommand, TrainCommand
 from purejax_mgtopo.cli.universal import MetaTrainCommand
-from purejax_mgtopo.config import Experiment, Means, with_method
+from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.streams import enduring_streams, leave_within
@@ -164,9 +164,11 @@ def parse(argv: Sequence[str]) -> Any:
         if kind is None:  # --help of the whole
             return tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         default = {}
-        method = _flag(argv, "--method") if kind in (TrainCommand, FitCommand) else None
-        if method is not None:  # the preset becomes the default that the other flags refine
-            default["default"] = kind(experiment=with_method(Experiment(), method))
+        if kind in (TrainCommand, FitCommand):  # presets become the default that other flags refine
+            method, learner = _flag(argv, "--method"), _flag(argv, "--learner-preset")
+            experiment = with_learner(Experiment(), learner or "paper")
+            experiment = with_method(experiment, method) if method else experiment
+            default["default"] = kind(experiment=experiment)
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
         return _at_home(tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default))
 

@@ -12,6 +12,7 @@ from tyro.conf import arg
 from purejax_mgtopo.bench.bench import BenchSettings
 from purejax_mgtopo.cli.flags import Command, Debug, Imports
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES
+from purejax_mgtopo.options.learner import LEARNER_PRESETS
 from purejax_mgtopo.plugins.registry import find_entry_points
 from purejax_mgtopo.prey.settings import PreySettings
 
@@ -91,6 +92,12 @@ class MethodsCommand(Command):
             cells = (axes, about, method.source)
             presets.add_row(f"  {name}", *(cells if wide else ["; ".join(x for x in cells if x)]))
         shown.print(presets, "")
+        learners = Table("", "", box=None, show_header=False)
+        for name, settings in LEARNER_PRESETS.items():
+            words = ", ".join(f"{setting} {value}" for setting, value in settings.items())
+            learners.add_row(f"  {name}", words)
+        shown.print("presets of the base learner (--learner-preset):")
+        shown.print(learners, "")
         tell(
             "Any rule goes with any interpreter: --method none+commnet, "
             "or --topology none --messages commnet."

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from purejax_mgtopo.cli.flags import (
     Debug,
     Distributed,
     Imports,
+    LearnerPreset,
     MethodName,
     NoCache,
 )
@@ -60,6 +61,7 @@ class TrainCommand(TrainingCommand):
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(required)")] = None
     """Folder for the results, which must not hold a run yet."""
     method: MethodName = None
+    learner_preset: LearnerPreset = None
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     means: Annotated[Means, arg(name="")] = field(default_factory=Means)
     imports: Imports = ()
@@ -128,6 +130,10 @@ class SweepCommand(TrainingCommand):
         tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")
     ] = ()
     """Run only these of the recipe's methods."""
+    learner_preset: Annotated[
+        Literal["paper", "improved"] | None, arg(help_behavior_hint="(default: the recipe's)")
+    ] = None
+    """Settings of the base learner that go together, beneath the recipe's own: the paper's or improved ones."""
     imports: Imports = ()
     distributed: Distributed = False
     no_cache: NoCache = False
@@ -145,6 +151,8 @@ class SweepCommand(TrainingCommand):
         changes += [Setting(name, value) for name, value in given.items() if value is not None]
         use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
+        if self.learner_preset is not None:
+            recipe = replace(recipe, learner_preset=self.learner_preset)
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
         runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
         configs = [run.config for run in runs]

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from purejax_mgtopo.errors import require
 from purejax_mgtopo.settings import check_numbers
+
+LEARNER_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {
+        "learner.n_step": 1,
+        "learner.updates_per_episode": 1,
+        "learner.exploration_noise": 0.2,
+    },
+    "improved": {
+        "learner.n_step": 5,
+        "learner.updates_per_episode": 2,
+        "learner.exploration_noise": 0.6,
+    },
+}
+"""Settings of the base learner that go together: the paper's, and those under which push is learned as well."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@
     learner.hidden = [64, 128]             # one run for each value: "meta, hidden=64", ...
 
 A method may come more than once, under other names: ``methods = ["meta", "slow"]`` with ``preset = "meta"`` in
-``[method.slow]``. ``import = ["my_module"]`` imports modules first, which register methods and tasks of their own.
+``[method.slow]``. ``learner_preset = "improved"`` takes that preset of the base learner. ``import = ["my_module"]``
+imports modules first, which register methods and tasks of their own.
 
-Where several set the same thing, the method's table wins over the task's, the task's over [config],
-and the command line over all. Nothing is ignored: a key or name that does not exist is refused with
+Where several set the same thing, the method's table wins over the task's, the task's over [config], that over the
+presets, and the command line over all. Nothing is ignored: a key or name that does not exist is refused with
 the nearest that does.
 """
 
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import purejax_mgtopo
-from purejax_mgtopo.config import Experiment, Means, with_method
+from purejax_mgtopo.config import LEARNER_PRESETS, Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform
@@ -46,7 +47,7 @@ from purejax_mgtopo.training.recipe_runs import (
 )
 
 FILE_NAME = "recipe.toml"
-_KEYS = ("question", "import", "tasks", "methods", "seeds", "config", "task", "method")
+_KEYS = "question import tasks methods seeds learner_preset config task method".split()
 _PRESET = "preset"
 
 __all__ = ["Recipe", "RecipeRun", "Setting", "load_recipe", "parse_recipe", "parse_setting"]
@@ -100,6 +101,12 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         except ConfigError as error:
             raise _at(path, "methods", error) from None
 
+    learner = document.get("learner_preset", "paper")
+    if not isinstance(learner, str):
+        raise ConfigError(f"{path}: learner_preset must be a name, not {learner!r}")
+    if learner not in LEARNER_PRESETS:
+        raise _at(path, "learner_preset", unknown_name("learner preset", learner, LEARNER_PRESETS))
+
     settings = _settings(document.get("config", {}), path, "[config]")
     if "seeds" in document:
         if any(setting.name == "seeds" for setting in settings):
@@ -114,6 +121,7 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         task_settings=_tables(document, "task", tasks, path),
         method_settings=_tables(document, "method", methods, path),
         presets=presets,
+        learner_preset=learner,
         imports=tuple(imports),
     )
 

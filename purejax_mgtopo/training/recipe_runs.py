@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config, Experiment, flatten, override, with_method
+from purejax_mgtopo.config import (
+    Config,
+    Experiment,
+    flatten,
+    override,
+    with_learner,
+    with_method,
+)
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.settings import unknown_setting
@@ -71,6 +78,8 @@ class Recipe:
     method_settings: Mapping[str, tuple[Setting, ...]]
     presets: Mapping[str, str] = field(default_factory=dict)
     """What a word for a method means, where it is not the method's own name."""
+    learner_preset: str = "paper"
+    """The base learner's settings beneath all others."""
     home: Path | None = None
     imports: tuple[str, ...] = ()
     """Modules to import first, which register methods and tasks of their own."""
@@ -151,7 +160,8 @@ class Recipe:
             words = [f"{_short(name, varied)}={shown(value)}" for name, value in chosen.items()]
             label = ", ".join([method, *words])
             try:
-                base = Config(with_method(Experiment(), self.presets.get(method, method)))
+                learner = with_learner(Experiment(), self.learner_preset)
+                base = Config(with_method(learner, self.presets.get(method, method)))
                 config = override(base, {"task": task, **merged, **chosen})
             except ConfigError as error:
                 raise ConfigError(f"{self.path}: {task}/{label}: {error}") from None

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_jax")
         (["train", "--out", "x", "--topology", "metta"], "did you mean 'meta'"),
         (["train", "--out", "x", "--critic", "mpl"], "did you mean 'mlp'"),
         (["train", "--out", "x", "--method", "metta"], "did you mean 'meta'"),
+        (["train", "--out", "x", "--learner-preset", "impruved"], "did you mean 'improved'"),
         (
             ["train", "--out", "x", "--method", "meta", "--topology", "full"],
             "give one or the other",

@@ -49,6 +49,15 @@ def test_a_preset_is_refined_by_other_flags() -> None:
     assert experiment_of("--method", "stgs+commnet", "--topology", "stgs").topology == "stgs"
 
 
+def test_a_learners_preset_goes_with_a_method_and_is_refined_by_flags() -> None:
+    words = ("--learner-preset", "improved", "--method", "commnet", "--learner.n-step", "3")
+    experiment = experiment_of(*words)
+    learner = experiment.learner
+    assert (experiment.method, learner.share_parameters) == ("commnet", True)
+    assert (learner.n_step, learner.updates_per_episode, learner.exploration_noise) == (3, 2, 0.6)
+    assert experiment_of("--learner-preset=paper") == Experiment()
+
+
 def test_every_command_says_what_it_does_and_does_it() -> None:
     for name, command in cli.COMMANDS.items():
         about = (command.__doc__ or "").strip()
@@ -148,6 +157,7 @@ def test_sweep_ends_with_a_table_and_a_picture(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["sweep", str(recipe), "--seeds", "5", "--set", "learner.hidden=8"]
+    words += ["--learner-preset", "improved"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
     rows = [line.split() for line in shown.splitlines()]
@@ -157,7 +167,7 @@ def test_sweep_ends_with_a_table_and_a_picture(
     assert none[-3:-1] == ["25%", "5"]
     assert str(recipe / "results" / "figures" / "curves.png") in shown
     config = record.read_config(recipe / "results" / "toy_public" / "meta").experiment
-    assert (config.seeds, config.learner.hidden) == (5, 8)
+    assert (config.seeds, config.learner.hidden, config.learner.n_step) == (5, 8, 5)
 
 
 @pytest.mark.parametrize("said", [None, "5"])

@@ -51,6 +51,22 @@ def test_runs_are_tasks_times_methods_with_layers(tmp_path: Path) -> None:
     assert runs["toy_public/stgs+commnet"].folder == Path("toy_public", "stgs+commnet")
 
 
+def test_a_learners_preset_lies_beneath_all_else(tmp_path: Path) -> None:
+    """A preset that overrules a recipe's own settings, or a method's that is lost by it."""
+    text = FULL.replace("seeds = 4", 'seeds = 4\nlearner_preset = "improved"')
+    runs = {run.name: run for run in load_recipe(write(tmp_path / "study", text)).runs()}
+    learner = runs["toy_public/meta"].config.experiment.learner
+    assert (learner.n_step, learner.updates_per_episode, learner.exploration_noise) == (5, 2, 0.6)
+    assert (learner.hidden, learner.discount) == (16, 0.9)
+    shared = runs["toy_public/stgs+commnet"].config.experiment
+    assert (shared.messages, shared.learner.n_step) == ("commnet", 5)
+    own = FULL.replace("seeds = 4", 'learner_preset = "improved"').replace(
+        "learner.discount = 0.5", "learner.n_step = 3"
+    )
+    (run, *_) = load_recipe(write(tmp_path / "own", own)).runs()
+    assert (run.config.experiment.learner.n_step, run.config.experiment.learner.hidden) == (3, 64)
+
+
 def test_tables_lie_within_tables(tmp_path: Path) -> None:
     text = 'tasks = ["toy_public"]\nmethods = ["i2c"]\n[config.member.i2c]\norder = "released"\n'
     (run,) = load_recipe(write(tmp_path / "study", text)).runs()
@@ -107,6 +123,8 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
         (MINIMAL + "seeds = 0", "toy_public/meta: seeds must be at least 1"),
         (MINIMAL + "seeds = '3'", "seeds must be of type int"),
         (MINIMAL + "question = 3", "question must be a string"),
+        (MINIMAL + "learner_preset = ['paper']", "learner_preset must be a name"),
+        (MINIMAL + "learner_preset = 'impruved'", "learner_preset: unknown .* mean 'improved'"),
         ('tasks = ["a"]\nmethods = ["metta"]', "methods: unknown method .* mean 'meta'"),
         ('tasks = ["a"]\nmethods = ["meta", "meta"]', "lists 'meta' more than once"),
         ('tasks = ["a"]\nmethods = ["none", "maddpg"]', "a/none and a/maddpg are the same run"),
