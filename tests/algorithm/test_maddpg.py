@@ -205,7 +205,12 @@ def test_polyak_moves_every_target_by_its_rate():
 def test_further_updates_have_windows_of_their_own_and_targets_that_follow():
     """The same window again, a target that stands still, gates that learn more than once, another episode's keys."""
     lessons = 3
-    made = algorithm("stgs", TASK, learner__updates_per_episode=lessons, updates_per_iteration=1)
+    made = algorithm(
+        *("stgs", TASK),
+        learner__updates_per_episode=lessons,
+        updates_per_iteration=1,
+        gates__learning_rate=1.0,  # so that it matters which gates they learn over
+    )
     start, clock = jit(made.init)(jax.random.key(5)), made.start_clock()
     end, measures, _ = jit(made.iterate)(start, clock, NOTHING)
 
