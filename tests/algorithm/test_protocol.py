@@ -166,13 +166,15 @@ def made_of(method, **changes):
     return made, jit(made.init)(jax.random.key(0))
 
 
-def talking():
-    return made_of("full+talker", message__latency=1)
+def talking(**changes):
+    return made_of("full+talker", message__latency=1, **changes)
 
 
-def test_symbols_come_back_from_the_replay_as_they_were_played():
+@pytest.mark.parametrize("n", [1, 4])
+def test_symbols_come_back_from_the_replay_as_they_were_played(n):
     """An interpreter's own memory of whole numbers, stored and recalled: bit for bit, and nothing at a start."""
-    made, state = talking()
+    # Without a future, what several steps' rewards add up to is the first.
+    made, state = talking(learner__n_step=n, learner__discount=0.0)
     assert made.replay.memory == 2
     policy, own = scattered(state.learner.policy, 1), made.parts.acting(state.parts)
     keys = jax.random.split(jax.random.key(3), 3)
@@ -193,6 +195,9 @@ def test_symbols_come_back_from_the_replay_as_they_were_played():
     window = jit(made.replay.sample)(ring, jnp.asarray(3), jax.random.key(4))
     episode, step = np.divmod(np.asarray(window.reward).astype(int), STEPS)
     when = step[:, None] + np.arange(-2, 2)
+    if n > 1:
+        ends = np.minimum(step + n, STEPS)
+        when = np.concatenate([at[:, None] + np.arange(-2, 1) for at in (step, ends)], axis=1)
     np.testing.assert_array_equal(window.begins, when <= 0)
     recalled = np.asarray(window.kept.interpreter)
     inside = when > 0
@@ -200,7 +205,7 @@ def test_symbols_come_back_from_the_replay_as_they_were_played():
         recalled[inside], said[episode[:, None], np.maximum(when - 1, 0)][inside]
     )
     # The team acts in the window as it did in the episode, though what it hears came two steps' way.
-    recall = jit(partial(made.maddpg._recall, mode=Mode.REPLAY, part=slice(None, -1)))
+    recall = jit(partial(made.maddpg._recall, mode=Mode.REPLAY, part=window.before))
     done = recall(policy, own, window, keys=both(jax.random.key(5)))
     np.testing.assert_allclose(done.action, window.action, rtol=0, atol=1e-4)
     begins = np.asarray(window.begins)[..., None] > 0
