@@ -105,6 +105,8 @@ _OTHER_NAMES = {
     "layer_size net_arch",
     ("learner.batch_size",): "batch bs minibatch_size minibatch",
     ("learner.warmup_episodes",): "warmup learning_starts start_steps random_steps warmup_steps",
+    ("learner.updates_per_episode",): "utd utd_ratio gradient_steps updates_per_step num_updates",
+    ("learner.n_step", "baseline.n_step"): "nstep multi_step n_step_returns td_steps",
     ("learner.exploration_noise",): "noise sigma exploration action_noise noise_scale",
     (
         "learner.gradient_clip",

@@ -77,7 +77,8 @@ class Push(Scenario[PushState]):
     Hard to explore: uniformly random actions return -57.8 an episode (N = 3; 95 % interval of the mean
     over 4,000 episodes -58.2 to -57.5), doing nothing -57.7, and an action away from the ball changes
     little, and late. A critic with a discount of 0.95 must explain returns a hundred times larger than that
-    change; 0.8, and more exploration, make the task learnable (the project's `runs/push`).
+    change. Targets of five steps, two updates an episode and more exploration make the task learnable (the
+    project's `runs/learner`), as does a discount of 0.8 with more exploration (`runs/push`).
 
     Source: Zhang & Chen 2021 (section 5), whose task is that of PIC (Liu et al. 2019).
     How the dialects differ:
