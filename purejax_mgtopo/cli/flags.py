@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+
+from purejax_mgtopo.options.learner import LearnerPresetName
 
 
 class Command(abc.ABC):
@@ -55,7 +57,7 @@ MethodName = Annotated[
     ),
 ]
 LearnerPreset = Annotated[
-    Literal["paper", "improved"] | None,
+    LearnerPresetName | None,
     arg(
         help_behavior_hint="(default: paper)",
         help="Settings of the base learner that go together, which single flags refine: the paper's, or those under "

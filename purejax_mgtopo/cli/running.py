@@ -26,6 +26,7 @@ from purejax_mgtopo.cli.flags import (
 )
 from purejax_mgtopo.config import Config, Experiment, Means, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.options.learner import LearnerPresetName
 
 if TYPE_CHECKING:
     from purejax_mgtopo.training.run import RunResult
@@ -131,7 +132,7 @@ class SweepCommand(TrainingCommand):
     ] = ()
     """Run only these of the recipe's methods."""
     learner_preset: Annotated[
-        Literal["paper", "improved"] | None, arg(help_behavior_hint="(default: the recipe's)")
+        LearnerPresetName | None, arg(help_behavior_hint="(default: the recipe's)")
     ] = None
     """Settings of the base learner that go together, beneath the recipe's own: the paper's or improved ones."""
     imports: Imports = ()

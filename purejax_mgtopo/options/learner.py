@@ -9,6 +9,7 @@ from typing import Any, Literal
 from purejax_mgtopo.errors import require
 from purejax_mgtopo.settings import check_numbers
 
+LearnerPresetName = Literal["paper", "improved"]
 LEARNER_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {
         "learner.n_step": 1,
@@ -38,7 +39,7 @@ class LearnerConfig:
     """Units of every hidden layer of policy, critic, gates and baseline, and of the message LSTM.
     (paper: 128)"""
     updates_per_episode: int = 1
-    """Updates of critic and policies after each episode, each with transitions of its own; gates learn once.
+    """Updates of critic and policies after each episode, each with transitions of its own; all else learns once.
     (paper: 1)"""
     batch_size: int = 256
     """Transitions drawn from the replay for each update.

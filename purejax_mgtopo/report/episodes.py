@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ _COLOURS = {
 }
 
 
-def watch(run: Run, data: RunData) -> Watched:
-    """Play one episode of the best, the median and the worst seed; or say why that is not possible."""
+def watch(run: Run, data: RunData, say: Callable[[str], None] = lambda _: None) -> Watched:
+    """Play one episode of the best, the median and the worst seed, and `say` so; or tell why that is not possible."""
     seeds = standing_seeds(data)
     if not seeds:
         return _nothing(run, "no evaluation of a finite seed yet")
     if not (Path(run.folder) / CHECKPOINTS).is_dir():
         return _nothing(run, "no checkpoint was left, so the networks are gone")
+    say(f"{run.task}/{run.method}: playing episodes")
     try:
         return _watch(run, seeds)
     except Exception as error:  # whatever is wrong with a checkpoint must not cost the report

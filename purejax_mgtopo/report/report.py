@@ -97,6 +97,5 @@ def _watched(
 
     found = []
     for run in (run for comparison in comparisons for run in comparison.runs):
-        say(f"{run.task}/{run.method}: playing episodes")
-        found.append(watch(run, data[run.folder]))
+        found.append(watch(run, data[run.folder], say))
     return tuple(found)

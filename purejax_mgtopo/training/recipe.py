@@ -13,7 +13,8 @@
     learner.hidden = [64, 128]             # one run for each value: "meta, hidden=64", ...
 
 A method may come more than once, under other names: ``methods = ["meta", "slow"]`` with ``preset = "meta"`` in
-``[method.slow]``. ``learner_preset = "improved"`` takes that preset of the base learner. ``import = ["my_module"]``
+``[method.slow]``. ``learner_preset = "improved"``, at the top or in a method's table, takes that preset of the base
+learner. ``import = ["my_module"]``
 imports modules first, which register methods and tasks of their own.
 
 Where several set the same thing, the method's table wins over the task's, the task's over [config], that over the
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import purejax_mgtopo
-from purejax_mgtopo.config import LEARNER_PRESETS, Experiment, Means, with_method
+from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform
@@ -48,7 +49,7 @@ from purejax_mgtopo.training.recipe_runs import (
 
 FILE_NAME = "recipe.toml"
 _KEYS = "question import tasks methods seeds learner_preset config task method".split()
-_PRESET = "preset"
+_PRESET, _LEARNER = "preset", "learner_preset"
 
 __all__ = ["Recipe", "RecipeRun", "Setting", "load_recipe", "parse_recipe", "parse_setting"]
 
@@ -101,12 +102,6 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         except ConfigError as error:
             raise _at(path, "methods", error) from None
 
-    learner = document.get("learner_preset", "paper")
-    if not isinstance(learner, str):
-        raise ConfigError(f"{path}: learner_preset must be a name, not {learner!r}")
-    if learner not in LEARNER_PRESETS:
-        raise _at(path, "learner_preset", unknown_name("learner preset", learner, LEARNER_PRESETS))
-
     settings = _settings(document.get("config", {}), path, "[config]")
     if "seeds" in document:
         if any(setting.name == "seeds" for setting in settings):
@@ -121,7 +116,8 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         task_settings=_tables(document, "task", tasks, path),
         method_settings=_tables(document, "method", methods, path),
         presets=presets,
-        learner_preset=learner,
+        learner_preset=_learner(document, path, "") or "paper",
+        learner_presets=_learners(document, methods, path),
         imports=tuple(imports),
     )
 
@@ -200,7 +196,7 @@ def _tables(
     found = {}
     for name, table in tables.items():
         if key == "method" and isinstance(table, dict):
-            table = {word: value for word, value in table.items() if word != _PRESET}
+            table = {word: x for word, x in table.items() if word not in (_PRESET, _LEARNER)}
         found[name] = _settings(table, path, f"[{key}.{name}]")
     return found
 
@@ -217,6 +213,28 @@ def _presets(document: Mapping[str, Any], methods: tuple[str, ...], path: Path) 
         if "/" in name or name.startswith("."):
             raise ConfigError(f"{path}: methods: {name!r} cannot name a folder")
     return found
+
+
+def _learners(document: Mapping[str, Any], methods: tuple[str, ...], path: Path) -> dict[str, str]:
+    """The presets of the base learner that single methods have, by the ``learner_preset`` of their tables."""
+    tables = document.get("method", {})
+    named = {name: _learner(tables.get(name), path, f"[method.{name}]") for name in methods}
+    return {name: learner for name, learner in named.items() if learner is not None}
+
+
+def _learner(table: Any, path: Path, where: str) -> str | None:
+    """The ``learner_preset`` of one table, if it has any."""
+    name = table.get(_LEARNER) if isinstance(table, dict) else None
+    if name is None:
+        return None
+    where = f"{where} {_LEARNER}".strip()
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: {where} must be a name, not {name!r}")
+    try:
+        with_learner(Experiment(), name)
+    except ConfigError as error:
+        raise _at(path, where, error) from None
+    return name
 
 
 def _settings(table: Any, path: Path, where: str) -> tuple[Setting, ...]:

@@ -80,6 +80,8 @@ class Recipe:
     """What a word for a method means, where it is not the method's own name."""
     learner_preset: str = "paper"
     """The base learner's settings beneath all others."""
+    learner_presets: Mapping[str, str] = field(default_factory=dict)
+    """The same of single methods."""
     home: Path | None = None
     imports: tuple[str, ...] = ()
     """Modules to import first, which register methods and tasks of their own."""
@@ -160,7 +162,8 @@ class Recipe:
             words = [f"{_short(name, varied)}={shown(value)}" for name, value in chosen.items()]
             label = ", ".join([method, *words])
             try:
-                learner = with_learner(Experiment(), self.learner_preset)
+                preset = self.learner_presets.get(method, self.learner_preset)
+                learner = with_learner(Experiment(), preset)
                 base = Config(with_method(learner, self.presets.get(method, method)))
                 config = override(base, {"task": task, **merged, **chosen})
             except ConfigError as error:

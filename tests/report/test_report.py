@@ -313,8 +313,10 @@ def test_seeds_worth_watching_are_best_median_and_worst(tmp_path):
 
 
 def test_without_checkpoints_the_page_says_why_nothing_plays(sweep):
-    words = Page(render(build_report([sweep]))).words
+    said = []
+    words = Page(render(build_report([sweep], say=said.append))).words
     assert "no checkpoint was left, so the networks are gone" in words
+    assert not any("playing" in line for line in said)
 
 
 def test_the_file_is_written_whole_and_where_asked(sweep, tmp_path):

@@ -106,9 +106,12 @@ def test_a_task_that_nobody_can_draw_gets_agents_on_a_ring(monkeypatch):
 def test_what_is_wrong_with_checkpoints_is_told_and_breaks_nothing(tmp_path):
     folder = write_run(tmp_path / "run", "navigation_N3_l3", "full", seeds=2, evaluations=2)
     run, data = read_run(folder)
-    assert "no checkpoint was left" in episodes.watch(run, data).reason
+    said = []
+    assert "no checkpoint was left" in episodes.watch(run, data, said.append).reason
+    assert said == []  # nothing plays
     (folder / CHECKPOINTS).mkdir()
-    assert "no checkpoint to read networks from" in episodes.watch(run, data).reason
+    assert "no checkpoint to read networks from" in episodes.watch(run, data, said.append).reason
+    assert said == ["navigation_N3_l3/full: playing episodes"]
     (folder / CHECKPOINTS / "wave_0" / "1000").mkdir(parents=True)
     assert episodes.watch(run, data).reason
     empty = dataclasses.replace(data, episodes=data.episodes[:0])

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from core_cases import Algorithm, small
-from pieces import ALL, NAMES, REACH, TASK, TOGETHER, WHOLE, Pieces, base, pieces
+from pieces import ALL, TASK, WHOLE, Pieces, base, pieces
+from reach import NAMES, REACH, TOGETHER
 
 from purejax_mgtopo.config import Config, Experiment, flatten, override
 from purejax_mgtopo.population.population import Population

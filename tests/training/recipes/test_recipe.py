@@ -67,6 +67,16 @@ def test_a_learners_preset_lies_beneath_all_else(tmp_path: Path) -> None:
     assert (run.config.experiment.learner.n_step, run.config.experiment.learner.hidden) == (3, 64)
 
 
+def test_a_method_may_have_a_learner_of_its_own(tmp_path: Path) -> None:
+    text = MINIMAL.replace('["meta"]', '["none", "better", "plain"]') + (
+        'learner_preset = "improved"\n[method.better]\npreset = "none"\nlearner.n_step = 7\n'
+        '[method.plain]\npreset = "full"\nlearner_preset = "paper"\n'
+    )
+    runs = [run.config.experiment for run in load_recipe(write(tmp_path / "study", text)).runs()]
+    assert [run.learner.n_step for run in runs] == [5, 7, 1]
+    assert [run.learner.updates_per_episode for run in runs] == [2, 2, 1]
+
+
 def test_tables_lie_within_tables(tmp_path: Path) -> None:
     text = 'tasks = ["toy_public"]\nmethods = ["i2c"]\n[config.member.i2c]\norder = "released"\n'
     (run,) = load_recipe(write(tmp_path / "study", text)).runs()
@@ -125,6 +135,10 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
         (MINIMAL + "question = 3", "question must be a string"),
         (MINIMAL + "learner_preset = ['paper']", "learner_preset must be a name"),
         (MINIMAL + "learner_preset = 'impruved'", "learner_preset: unknown .* mean 'improved'"),
+        (
+            MINIMAL + "[method.meta]\nlearner_preset = 'impruved'",
+            r"\[method.meta\] learner_preset: unknown .* mean 'improved'",
+        ),
         ('tasks = ["a"]\nmethods = ["metta"]', "methods: unknown method .* mean 'meta'"),
         ('tasks = ["a"]\nmethods = ["meta", "meta"]', "lists 'meta' more than once"),
         ('tasks = ["a"]\nmethods = ["none", "maddpg"]', "a/none and a/maddpg are the same run"),
