@@ -1,6 +1,7 @@
 """CommFormer's one graph: how many senders, its derivative, whose turn it is, and when it is frozen."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -100,12 +101,15 @@ def test_alpha_moves_in_its_turn_alone_and_no_more_once_frozen():
 
 
 def test_policies_rest_while_the_graph_learns():
-    """The critic does not."""
+    """The critic does not; nor do they move by an episode's further updates."""
     made = algorithm("commformer", "toy_follow_holder", member__commformer__every=2)
     state = jit(made.init)(jax.random.key(0))
     window = made.replay.sample(state.replay, jnp.asarray(2), jax.random.key(2))
     acting = made.parts.acting(state.parts)
     update = jit(made.maddpg.update_policy)
+    draw = partial(made.replay.sample, state.replay, jnp.asarray(2))
+    practise = jit(partial(made.maddpg.practise, draw=draw))
+    _, further = state.streams.shared_out(2)
     for episode in (0, 1):
         clock = made.start_clock().advanced(episode)
         after, slopes, _ = update(state.learner, acting, window, both(jax.random.key(3)), clock)
@@ -115,4 +119,9 @@ def test_policies_rest_while_the_graph_learns():
         else:
             assert not is_same(after.policy, state.learner.policy)
         assert np.any(slopes.rule != 0)
+        practised, _ = practise(
+            state.learner, acting, target=state.target, keys=further, clock=clock
+        )
+        assert is_same(practised.policy, state.learner.policy) is (episode == 1)
+        assert not is_same(practised.critic, state.learner.critic)
     assert algorithm("meta").parts.rests(made.start_clock()) is None
