@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purejax_mgtopo.analysis.drawing import save_figure
 from purejax_mgtopo.analysis.normalised import LABEL, ends, normalised_score, returns_at
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
-from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
-from purejax_mgtopo.records.files import SOFTWARE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,29 +57,9 @@ def learning_curves(
     return_label: str = "episodic team return (greedy gates)",
     reference_lines: References | None = None,
 ) -> Path:
-    """Draw `runs` (see `draw`) and write them at `path`, whose folder is made if need be: as a PNG, or as PDF or SVG
-    where it ends so.
-
-    An interrupted write leaves an older figure untouched. Raises as `draw`, and OSError.
-    """
-    from matplotlib import rc_context
-
-    target = expanded(path)
+    """Draw `runs` (see `draw`) and write them as `save_figure` does. Raises as both."""
     figure = draw(runs, title=title, return_label=return_label, reference_lines=reference_lines)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        # A name, lest the next one take it for somebody else's, but no version: that would change the bytes of an
-        # unchanged figure with each upgrade.
-        kind = target.suffix[1:].lower() if target.suffix.lower() in (".pdf", ".svg") else "png"
-        by = {"png": "Software", "pdf": "Creator", "svg": "Creator"}[kind]
-        undated = {} if kind == "png" else {{"pdf": "CreationDate", "svg": "Date"}[kind]: None}
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": SOFTWARE, "pdf.fonttype": 42}):
-            figure.savefig(partial, format=kind, dpi=160, metadata={by: SOFTWARE} | undated)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+    return save_figure(figure, path)
 
 
 def draw(

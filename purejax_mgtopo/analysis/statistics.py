@@ -29,6 +29,11 @@ Statistic = Callable[[Sequence[NDArray]], NDArray]
 Estimate = Callable[[Sequence[Integers]], Floats]
 """A `Statistic` that takes the indices of the seeds drawn."""
 
+COVERAGE = {2: 51, 3: 74, 4: 87, 5: 90, 6: 90, 7: 92}
+"""Percent of experiments in which a nominal 95 % interval of an IQM covers the truth, by seeds, for normal scores."""
+FEW = max(COVERAGE) + 1
+"""Seeds below which an interval covers too seldom for a word like "beats"."""
+
 _BLOCK = 1 << 18  # elements in flight: about what fits the second-level cache
 
 

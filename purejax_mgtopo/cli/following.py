@@ -1,15 +1,20 @@
-"""Commands that follow runs from their records: `status`, `wandb-rebuild`, `wandb-dashboard`."""
+"""Commands that read the records of runs: `status`, `report`, `figures`, `verdicts`, and the mirrors of W&B."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from purejax_mgtopo.cli.flags import Command, Debug, RunFolders
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.cli.flags import Command, Debug, RunFolders, Switch
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.paths import expanded
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.records.run_data import RunData
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,155 @@ class StatusCommand(Command):
         for problem in problems:
             note(problem)
         return 1 if problems and not states else 0
+
+
+@dataclass(frozen=True)
+class ReportCommand(Command):
+    """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
+
+    runs: RunFolders
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help_behavior_hint="(default: report.html in DIR, or here if there are several)",
+        ),
+    ] = None
+    """The HTML file to write."""
+    no_episodes: Switch = False
+    """Leave out the episodes to watch, which take longest: JAX must start to play them."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which runs to report, for example `mgtopo report results`")
+        from purejax_mgtopo.cli.tables import note, say
+        from purejax_mgtopo.machine.startup import use_cache
+
+        use_cache(True)
+        from purejax_mgtopo.report.report import write_report
+
+        path = write_report(self.runs, self.out, episodes=not self.no_episodes, say=note)
+        say(f"report  {path}")
+        return 0
+
+
+@dataclass(frozen=True)
+class FiguresCommand(Command):
+    """Draw the learning curves of runs as vector graphics for a paper: PDF and SVG, with intervals over seeds."""
+
+    runs: RunFolders
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="DIR",
+            help_behavior_hint="(default: figures in DIR, or here if there are several)",
+        ),
+    ] = None
+    """Folder for the figures."""
+    formats: Annotated[tuple[Literal["pdf", "svg", "png"], ...], arg(metavar="pdf|svg|png...")] = (
+        "pdf",
+        "svg",
+    )
+    """What to write."""
+    advantages: Annotated[int, arg(metavar="INT")] = 0
+    """Episodes for which to draw, besides, what REINFORCE and the learned rule make of each step (Figures 4, right, and
+    5 of Zhang & Chen 2021): of each run whose rule judges every edge, the median seed. This starts JAX."""
+    agent: Annotated[int, arg(metavar="INT")] = 0
+    """The receiver whose advantages are drawn."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which runs to draw, for example `mgtopo figures results`")
+        if self.advantages < 0 or self.agent < 0:
+            raise ConfigError("--advantages and --agent count from 0")
+        from purejax_mgtopo.analysis.curves import draw_curves
+        from purejax_mgtopo.cli.tables import note, say
+        from purejax_mgtopo.records.files import spared
+        from purejax_mgtopo.records.record import FIGURES, find_runs
+        from purejax_mgtopo.report.collect import compare, read_run
+
+        found = []
+        for folder in find_runs(self.runs):
+            try:
+                found.append(read_run(folder))
+            except RunError as error:
+                note(f"left out: {error}")
+        data = {run.folder: loaded for run, loaded in found}
+        named = [run for one in compare(run for run, _ in found) for run in one.runs]
+        curves = [(run.method, data[run.folder]) for run in named if len(data[run.folder].episodes)]
+        if not curves:
+            raise RunError("none of these runs has an evaluation yet; there is nothing to draw")
+        home = self.runs[0] / FIGURES if len(self.runs) == 1 else Path()
+        for ending in dict.fromkeys(self.formats):
+            target = spared((self.out or home) / f"curves.{ending}")
+            say(f"figure  {draw_curves(curves, target)}")
+        if self.advantages:
+            self._draw_advantages(curves, self.out or home)
+        return 0
+
+    def _draw_advantages(self, runs: Sequence[tuple[str, RunData]], home: Path) -> None:
+        from purejax_mgtopo.analysis.drawing import save_figure
+        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.machine.startup import use_cache
+        from purejax_mgtopo.records.files import spared
+
+        use_cache(True)
+        from purejax_mgtopo.report.analyses import draw_run  # starts JAX
+
+        drawn = False
+        for method, data in runs:
+            figure = draw_run(data, self.advantages, self.agent)
+            if figure is None:
+                continue
+            drawn = True
+            name = f"advantages_{data.experiment.task}_{method}".replace("/", "_")
+            for ending in dict.fromkeys(self.formats):
+                path = spared(home / f"{name.replace(', ', ',')}.{ending}")
+                say(f"figure  {save_figure(figure, path)}")
+        if not drawn:
+            raise RunError(
+                "none of these runs has checkpoints of a rule that judges every edge, as meta's does"
+            )
+
+
+@dataclass(frozen=True)
+class VerdictsCommand(Command):
+    """Tell which claims of a sweep's recipe its results bear out, and on which tasks seeds fall into two groups."""
+
+    runs: RunFolders
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """File to write all of it to as well."""
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which sweeps to judge, for example `mgtopo verdicts results`")
+        from purejax_mgtopo.analysis.verdicts import (
+            read_verdicts,
+            refuse_foreign_verdicts,
+            write_verdicts,
+        )
+        from purejax_mgtopo.cli.tables import console, note, say, tell, verdict_table
+
+        file = None if self.json is None else expanded(self.json)
+        if file is not None:
+            refuse_foreign_verdicts(file)
+        told = read_verdicts([expanded(folder) for folder in self.runs], note)
+        if not any(one.verdicts or one.groups for one in told):
+            raise RunError(
+                "no sweep here states a claim ([[claim]] in its recipe), and no seeds fall into two groups"
+            )
+        shown = console()
+        for one in told:
+            if one.verdicts:
+                shown.print(verdict_table(one))
+            for task, words in one.groups:
+                tell(f"{task}: {words}")
+        if file is not None:
+            say(f"verdicts  {write_verdicts(told, file)}")
+        return 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,14 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
-from purejax_mgtopo.cli.following import StatusCommand, WandbDashboardCommand, WandbRebuildCommand
+from purejax_mgtopo.cli.following import (
+    FiguresCommand,
+    ReportCommand,
+    StatusCommand,
+    VerdictsCommand,
+    WandbDashboardCommand,
+    WandbRebuildCommand,
+)
 from purejax_mgtopo.cli.hints import as_flags, other_words, plainly, unknown_command
 from purejax_mgtopo.cli.others import (
     BenchCommand,
@@ -31,8 +38,6 @@ from purejax_mgtopo.cli.others import (
 from purejax_mgtopo.cli.results import (
     EvaluateCommand,
     ExportCommand,
-    FiguresCommand,
-    ReportCommand,
     VerifyCommand,
     WatchCommand,
 )
@@ -61,6 +66,7 @@ COMMANDS: dict[str, Any] = {
     "export": ExportCommand,
     "report": ReportCommand,
     "figures": FiguresCommand,
+    "verdicts": VerdictsCommand,
     "status": StatusCommand,
     "wandb-rebuild": WandbRebuildCommand,
     "wandb-dashboard": WandbDashboardCommand,

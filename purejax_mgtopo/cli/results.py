@@ -1,4 +1,4 @@
-"""Commands about runs that have trained: `verify`, `watch`, `evaluate`, `export`, `report`."""
+"""Commands that need what runs have trained: `verify`, `watch`, `evaluate`, `export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from purejax_mgtopo.cli.flags import (
     Debug,
     EpisodeSeed,
     RunFolder,
-    RunFolders,
     Switch,
     is_run,
 )
@@ -231,82 +230,4 @@ class ExportCommand(Command):
         from purejax_mgtopo.trained.export import export  # starts JAX
 
         say(f"{self.part}  {export(self.run, self.seed, self.out, self.part)}")
-        return 0
-
-
-@dataclass(frozen=True)
-class ReportCommand(Command):
-    """Put runs on one HTML page: ranking, curves, edges, episodes to watch. It needs no network."""
-
-    runs: RunFolders
-    out: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE",
-            help_behavior_hint="(default: report.html in DIR, or here if there are several)",
-        ),
-    ] = None
-    """The HTML file to write."""
-    no_episodes: Switch = False
-    """Leave out the episodes to watch, which take longest: JAX must start to play them."""
-    debug: Debug = False
-
-    def do(self) -> int:
-        if not self.runs:
-            raise ConfigError("say which runs to report, for example `mgtopo report results`")
-        from purejax_mgtopo.cli.tables import note, say
-        from purejax_mgtopo.machine.startup import use_cache
-
-        use_cache(True)
-        from purejax_mgtopo.report.report import write_report
-
-        path = write_report(self.runs, self.out, episodes=not self.no_episodes, say=note)
-        say(f"report  {path}")
-        return 0
-
-
-@dataclass(frozen=True)
-class FiguresCommand(Command):
-    """Draw the learning curves of runs as vector graphics for a paper: PDF and SVG, with intervals over seeds."""
-
-    runs: RunFolders
-    out: Annotated[
-        Path | None,
-        arg(
-            metavar="DIR",
-            help_behavior_hint="(default: figures in DIR, or here if there are several)",
-        ),
-    ] = None
-    """Folder for the figures."""
-    formats: Annotated[tuple[Literal["pdf", "svg", "png"], ...], arg(metavar="pdf|svg|png...")] = (
-        "pdf",
-        "svg",
-    )
-    """What to write."""
-    debug: Debug = False
-
-    def do(self) -> int:
-        if not self.runs:
-            raise ConfigError("say which runs to draw, for example `mgtopo figures results`")
-        from purejax_mgtopo.analysis.curves import draw_curves
-        from purejax_mgtopo.cli.tables import note, say
-        from purejax_mgtopo.records.files import spared
-        from purejax_mgtopo.records.record import FIGURES, find_runs
-        from purejax_mgtopo.report.collect import compare, read_run
-
-        found = []
-        for folder in find_runs(self.runs):
-            try:
-                found.append(read_run(folder))
-            except RunError as error:
-                note(f"left out: {error}")
-        data = {run.folder: loaded for run, loaded in found}
-        named = [run for one in compare(run for run, _ in found) for run in one.runs]
-        curves = [(run.method, data[run.folder]) for run in named if len(data[run.folder].episodes)]
-        if not curves:
-            raise RunError("none of these runs has an evaluation yet; there is nothing to draw")
-        home = self.runs[0] / FIGURES if len(self.runs) == 1 else Path()
-        for ending in dict.fromkeys(self.formats):
-            target = spared((self.out or home) / f"curves.{ending}")
-            say(f"figure  {draw_curves(curves, target)}")
         return 0

@@ -11,12 +11,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from purejax_mgtopo.analysis.statistics import FEW
+from purejax_mgtopo.analysis.verdicts import counted
 from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.account import duration
 
 if TYPE_CHECKING:
     from purejax_mgtopo.analysis.curves import RunSummary
     from purejax_mgtopo.analysis.statistics import Interval
+    from purejax_mgtopo.analysis.verdicts import SweepVerdicts
     from purejax_mgtopo.population.cards import CardFit
     from purejax_mgtopo.population.fit import Fit
     from purejax_mgtopo.trained.assess import Assessment
@@ -91,6 +94,25 @@ def _final_in_words(summaries: Sequence[RunSummary]) -> str | None:
         which = ", ".join(others) if own else "these"
         lines.append(f"without a final evaluation, final return is the last evaluation's: {which}")
     return "\n".join(lines) or None
+
+
+def verdict_table(told: SweepVerdicts) -> Table:
+    """The claims of one sweep, each with its verdict and what the tasks say."""
+    table = Table(
+        title=told.question or str(told.folder), title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("claim", ratio=3)
+    table.add_column("verdict", ratio=2)
+    table.add_column("task: verdict (probability that a seed is ahead of a rival's)", ratio=5)
+    for verdict in told.verdicts:
+        evidence = "\n".join(one.words(verdict.claim.method) for one in verdict.evidence)
+        table.add_row(verdict.claim.says, counted(verdict), evidence)
+    table.caption_justify = "left"
+    table.caption = (
+        "sure: the 95 % interval of that probability excludes one half, with at least "
+        f"{FEW} seeds on both sides"
+    )
+    return table
 
 
 _FINAL = "final return\n[95 %]"

@@ -22,6 +22,9 @@ from purejax_mgtopo.algorithm.topology.baseline import n_step_return
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.records.record import CHECKPOINTS
+from purejax_mgtopo.records.run_data import RunData
+from purejax_mgtopo.report.collect import standing_seeds
 from purejax_mgtopo.report.model import LearnedAdvantage
 from purejax_mgtopo.trained.play import Episode, play_episode
 
@@ -159,6 +162,35 @@ def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ...
     # Rounding alone must not be blown up to a line.
     varies = deviation > 1e-6 * np.maximum(np.abs(values).max(axis=0), 1e-30)
     return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+
+
+def draw_run(data: RunData, episodes: int, agent: int = 0) -> Figure | None:
+    """`draw_advantages` of a run's median seed in its first `episodes` noise-free episodes.
+
+    None where the run's rule judges no edge, or has left no networks of a finite seed. Raises ConfigError for an agent
+    that the task does not have.
+    """
+    from purejax_mgtopo.trained.load import load_trained
+
+    standing = {name: seed for seed, name in standing_seeds(data)}
+    seed = standing.get("median", standing.get("best", standing.get("only")))
+    if seed is None or not (data.folder / CHECKPOINTS).is_dir():
+        return None
+    trained = load_trained(data.folder, [seed])
+    algorithm = trained.algorithm
+    if not has_advantages(algorithm):
+        return None
+    if agent >= algorithm.env.num_agents:
+        raise ConfigError(
+            f"{data.experiment.task} has agents 0 to {algorithm.env.num_agents - 1}, no {agent}"
+        )
+    judged = [
+        episode_advantages(
+            algorithm, trained.of(seed), seed, number, precision=trained.means.precision
+        )
+        for number in range(episodes)
+    ]
+    return draw_advantages(judged, agent)
 
 
 def draw_advantages(episodes: Sequence[Advantages], agent: int = 0) -> Figure:

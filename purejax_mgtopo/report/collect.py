@@ -32,7 +32,7 @@ from purejax_mgtopo.analysis.statistics import (
     stratified_bootstrap,
 )
 from purejax_mgtopo.config import Config, flatten
-from purejax_mgtopo.records.record import CONFIG, SWEEP, read_events, status
+from purejax_mgtopo.records.record import CONFIG, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
 from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
@@ -41,19 +41,6 @@ POINTS = 60  # evaluations that a curve shows at most: one for every six units o
 
 SEED_LINES = 20
 """Seeds whose own lines a chart can show, of the lowest numbers: more would hide each other."""
-
-
-def read_sweeps(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The descriptions that sweeps left at or beneath `folders`; those that cannot be read are passed over."""
-    documents = []
-    for path in dict.fromkeys(p for folder in folders for p in sorted(folder.rglob(SWEEP))):
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(document, dict):
-            documents.append(document)
-    return documents
 
 
 def read_run(folder: Path) -> tuple[Run, RunData]:

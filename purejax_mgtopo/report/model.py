@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purejax_mgtopo.analysis.groups import in_words
 from purejax_mgtopo.analysis.statistics import Band, Interval
+from purejax_mgtopo.analysis.verdicts import SweepVerdicts
 from purejax_mgtopo.records.record import Status
 from purejax_mgtopo.report.controls import Controlled
 
@@ -145,6 +147,11 @@ class Comparison:
     improvement: tuple[tuple[Interval | None, ...], ...]
     """[row][column] P(a seed of the row's run beats one of the column's); None on the diagonal."""
 
+    @property
+    def groups(self) -> str:
+        """Where seeds fall into two groups, in words; empty where they do not."""
+        return in_words({run.method: run.finals for run in self.runs})
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -215,6 +222,8 @@ class ReportContent:
     """One line for each folder that holds a run that cannot be read."""
     controlled: tuple[Controlled, ...] = ()
     """Trained teams over other channels, where they were evaluated."""
+    judged: tuple[SweepVerdicts, ...] = ()
+    """Sweeps that state claims, with what became of them."""
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles
-from purejax_mgtopo.analysis.statistics import Band
+from purejax_mgtopo.analysis.statistics import FEW, Band
+from purejax_mgtopo.analysis.verdicts import counted
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Series
 from purejax_mgtopo.report.controls import channels_of, percent, sentence
@@ -33,7 +34,6 @@ from purejax_mgtopo.report.model import (
     Watched,
 )
 from purejax_mgtopo.report.words import (
-    FEW,
     across_verdict,
     caveats,
     duration_text,
@@ -91,6 +91,7 @@ def render(report: ReportContent) -> str:
         caveats=caveats(report.comparisons),
         standing=standing,
         few=FEW,
+        counted=counted,
         what_final_means=what_final_means,
         origins=_origins(report),
         learned=[w for w in report.watched if w.learned is not None],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from purejax_mgtopo.analysis.verdicts import read_sweeps, read_verdicts
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import is_foreign, write_atomically
@@ -14,7 +15,6 @@ from purejax_mgtopo.report.collect import (
     across,
     compare,
     read_run,
-    read_sweeps,
 )
 from purejax_mgtopo.report.controls import read_controls
 from purejax_mgtopo.report.model import Comparison, ReportContent, Run, Watched
@@ -74,7 +74,7 @@ def build_report(
     if not runs:
         raise RunError(unreadable[0])
     comparisons = compare(runs)
-    sweeps = read_sweeps(folders)
+    sweeps = [document for _, document in read_sweeps(folders)]
     tasks = ", ".join(comparison.task for comparison in comparisons)
     questions = tuple(dict.fromkeys(str(s["question"]) for s in sweeps if s.get("question")))
     watched = _watched(comparisons, data, say) if episodes else ()
@@ -87,6 +87,7 @@ def build_report(
         watched=watched,
         unreadable=tuple(unreadable),
         controlled=read_controls(folders, say),
+        judged=tuple(one for one in read_verdicts(folders, say) if one.verdicts),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from purejax_mgtopo.analysis.statistics import Interval
+from purejax_mgtopo.analysis.statistics import COVERAGE, FEW, Interval
 from purejax_mgtopo.config import Config, flatten
 from purejax_mgtopo.records.record import Status
 from purejax_mgtopo.report.charts import interval_text, number
@@ -15,9 +15,6 @@ from purejax_mgtopo.report.model import Across, Comparison, Run
 
 # What a run is, rather than a choice of the experiment.
 _IDENTITY = ("task", "topology", "messages", "critic", "learner.share_parameters")
-_COVERAGE = {2: 51, 3: 74, 4: 87, 5: 90, 6: 90, 7: 92}
-"""Percent of experiments in which a nominal 95 % interval of an IQM covers the truth, by seeds, for normal scores
-(see `statistics`)."""
 
 
 def verdict(comparison: Comparison) -> str:
@@ -42,10 +39,6 @@ def across_verdict(across: Across) -> str:
     if across.missing:
         leads = f"of {_list(names)}, the methods run on all of them, {leads}"
     return _sentence(leads, names, across.improvement[0], across.fewest)
-
-
-FEW = max(_COVERAGE) + 1
-"""Seeds below which an interval covers too seldom for a word like "beats"; `caveats` says how seldom."""
 
 
 def _sentence(
@@ -105,10 +98,10 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
     fewest = min((len(run.finals) for run in runs if len(run.finals)), default=0)
     if fewest == 1:
         lines.append("A single seed shows no spread: its methods carry no intervals.")
-    elif fewest in _COVERAGE:
+    elif fewest in COVERAGE:
         lines.append(
             f"With {fewest} seeds a nominal 95 % interval covers the truth in about "
-            f"{_COVERAGE[fewest]} % of experiments; read it as too narrow."
+            f"{COVERAGE[fewest]} % of experiments; read it as too narrow."
         )
     lost = sum(len(run.lost) for run in runs)
     if lost:

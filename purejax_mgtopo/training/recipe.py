@@ -15,7 +15,8 @@
 A method may come more than once, under other names: ``methods = ["meta", "slow"]`` with ``preset = "meta"`` in
 ``[method.slow]``. ``learner_preset = "improved"``, at the top or in a method's table, takes that preset of the base
 learner. ``import = ["my_module"]``
-imports modules first, which register methods and tasks of their own.
+imports modules first, which register methods and tasks of their own. ``[[claim]]`` states what the results should show
+(see `purejax_mgtopo.analysis.claims`); `mgtopo verdicts` tells whether they do.
 
 Where several set the same thing, the method's table wins over the task's, the task's over [config], that over the
 presets, and the command line over all. Nothing is ignored: a key or name that does not exist is refused with
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import purejax_mgtopo
+from purejax_mgtopo.analysis.claims import parse_claims
 from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
@@ -48,7 +50,7 @@ from purejax_mgtopo.training.recipe_runs import (
 )
 
 FILE_NAME = "recipe.toml"
-_KEYS = "question import tasks methods seeds learner_preset config task method".split()
+_KEYS = "question import tasks methods seeds learner_preset config task method claim".split()
 _PRESET, _LEARNER = "preset", "learner_preset"
 
 __all__ = ["Recipe", "RecipeRun", "Setting", "load_recipe", "parse_recipe", "parse_setting"]
@@ -107,6 +109,10 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         if any(setting.name == "seeds" for setting in settings):
             raise ConfigError(f"{path}: seeds stands both at the top and in [config]; keep one")
         settings = (*settings, Setting("seeds", document["seeds"]))
+    try:
+        claims = parse_claims(document.get("claim", []), tasks, methods)
+    except ConfigError as error:
+        raise _at(path, "", error) from None
     return Recipe(
         path=path,
         question=question,
@@ -119,6 +125,7 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
         learner_preset=_learner(document, path, "") or "paper",
         learner_presets=_learners(document, methods, path),
         imports=tuple(imports),
+        claims=claims,
     )
 
 

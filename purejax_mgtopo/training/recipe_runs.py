@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from purejax_mgtopo.analysis.claims import StatedClaim
 from purejax_mgtopo.config import (
     Config,
     Experiment,
@@ -85,6 +86,8 @@ class Recipe:
     home: Path | None = None
     imports: tuple[str, ...] = ()
     """Modules to import first, which register methods and tasks of their own."""
+    claims: tuple[StatedClaim, ...] = ()
+    """What the results should show."""
 
     @property
     def name(self) -> str:

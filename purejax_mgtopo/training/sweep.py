@@ -143,6 +143,7 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
         "runs": [
             {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
         ],
+        "claims": [claim.document() for claim in recipe.claims],
     }
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from purejax_mgtopo.config import Experiment, LearnerConfig, Means, MetaConfig, 
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report import episodes
-from purejax_mgtopo.report.analyses import episode_advantages, standardised
+from purejax_mgtopo.report.analyses import draw_advantages, episode_advantages, standardised
 from purejax_mgtopo.report.collect import read_run, standing_seeds
 from purejax_mgtopo.report.model import Playback, Thing, Watched
 from purejax_mgtopo.report.page import playback_json
@@ -177,3 +177,37 @@ def test_who_flees_does_not_shrink_the_arena():
         (told,) = json.loads(playback_json([Watched("task", "meta", (playback,))]))
         extents.add(told["extent"])
     assert len(extents) == 1 and 1000 < extents.pop() <= 1250
+
+
+def test_advantages_are_drawn_of_the_median_seed(tmp_path, monkeypatch, capsys):
+    """A picture of the best seed, of another receiver, or of the same episode again and again."""
+    folder, trained = trained_run(tmp_path / "run", "navigation_N3_l3", "meta", monkeypatch)
+    seed = {name: number for number, name in standing_seeds(load_run(folder))}["median"]
+    drawn = []
+    monkeypatch.setattr(
+        "purejax_mgtopo.report.analyses.draw_advantages",
+        lambda episodes, agent: drawn.append((episodes, agent)) or draw_advantages(episodes, agent),
+    )
+    words = ["figures", str(folder), "--advantages", "2", "--agent", "1", "--formats", "svg"]
+    assert cli.main(words) == 0
+    ((judged, agent),) = drawn
+    assert agent == 1 and [one.episode_seed for one in judged] == [0, 1]
+    for number, one in enumerate(judged):
+        own = episode_advantages(trained.algorithm, trained.of(seed), seed, number)
+        assert one.seed == seed
+        for name in ("reinforce", "learned", "initial"):
+            np.testing.assert_allclose(getattr(one, name), getattr(own, name), rtol=1e-5)
+    picture = folder / "figures" / "advantages_navigation_N3_l3_meta.svg"
+    assert b"REINFORCE" in picture.read_bytes()
+    assert str(picture) in capsys.readouterr().out
+
+
+def test_advantages_that_nobody_has_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    folder, _ = trained_run(tmp_path / "run", "navigation_N3_l3", "stgs", monkeypatch)
+    assert cli.main(["figures", str(folder), "--advantages", "1"]) == 1
+    assert "judges every edge" in capsys.readouterr().err
+    folder, _ = trained_run(tmp_path / "meta", "navigation_N3_l3", "meta", monkeypatch)
+    assert cli.main(["figures", str(folder), "--advantages", "1", "--agent", "3"]) == 2
+    assert "has agents 0 to 2, no 3" in capsys.readouterr().err
+    assert cli.main(["figures", str(folder), "--advantages", "-1"]) == 2
+    assert "count from 0" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,13 +96,21 @@ def write_run(
 
 
 def write_sweep(
-    folder: Path, tasks: tuple[str, ...], methods: tuple[str, ...], question: str, **settings
+    folder: Path,
+    tasks: tuple[str, ...],
+    methods: tuple[str, ...],
+    question: str,
+    claims: Sequence[dict[str, object]] = (),
+    **settings,
 ) -> Path:
     """A finished sweep's results."""
     for task in tasks:
         for method in methods:
             write_run(folder / task / method, task, method, **settings)
-    description = {"question": question, "command": "mgtopo sweep runs/demo", "runs": []}
+    runs = [{"task": t, "method": m, "folder": f"{t}/{m}"} for t in tasks for m in methods]
+    description = {"question": question, "command": "mgtopo sweep runs/demo", "runs": runs}
+    if claims:
+        description["claims"] = list(claims)
     (folder / "sweep.json").write_text(json.dumps(description))
     return folder
 

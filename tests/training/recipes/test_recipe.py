@@ -139,6 +139,11 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
             MINIMAL + "[method.meta]\nlearner_preset = 'impruved'",
             r"\[method.meta\] learner_preset: unknown .* mean 'improved'",
         ),
+        (
+            MINIMAL + "[[claim]]\nsays = 'so'\nmethod = 'metta'\ntop = 1",
+            "claim 1: method: unknown method .* mean 'meta'",
+        ),
+        (MINIMAL + "[claim]\nsays = 'so'", r"each beginning with \[\[claim\]\]"),
         ('tasks = ["a"]\nmethods = ["metta"]', "methods: unknown method .* mean 'meta'"),
         ('tasks = ["a"]\nmethods = ["meta", "meta"]', "lists 'meta' more than once"),
         ('tasks = ["a"]\nmethods = ["none", "maddpg"]', "a/none and a/maddpg are the same run"),

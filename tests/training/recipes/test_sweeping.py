@@ -8,6 +8,8 @@ import pytest
 from fake_population import FakePopulation, Notes
 from fake_runs import pressing, sweep
 
+from purejax_mgtopo.analysis.claims import Judgement, StatedClaim
+from purejax_mgtopo.analysis.verdicts import read_verdicts
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.training.recipe import Setting, parse_recipe
@@ -45,6 +47,21 @@ def test_a_sweep_runs_all_and_a_second_call_skips_what_is_finished(tmp_path: Pat
     assert built == ["none", "meta"]
     assert again.summaries == first.summaries
     assert sum("already finished" in note for note in reporter.notes) == 2
+
+
+def test_claims_are_judged_by_what_the_sweep_left(tmp_path: Path) -> None:
+    """Said in a recipe and found again beside its results, also after the recipe claims something else."""
+    said = {"says": "Talk pays", "method": "meta", "beats": ["none"]}
+    for claims in ([said], [said, {"says": "It is the worst", "method": "none", "bottom": 1}]):
+        recipe = parse_recipe({**RECIPE, "claim": claims}, tmp_path / "recipe.toml")
+        assert recipe.claims[0] == StatedClaim(
+            "Talk pays", "meta", ("none",), tasks=("toy_public",)
+        )
+        sweep(recipe, reporter=Notes(), population=FakePopulation)
+        (told,) = read_verdicts([tmp_path])
+        assert told.question == "Which?"
+        assert [one.claim for one in told.verdicts] == list(recipe.claims)
+        assert {one.judgement for one in told.verdicts} == {Judgement.OPEN}  # three seeds
 
 
 def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None:
