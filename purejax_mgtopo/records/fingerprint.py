@@ -136,9 +136,14 @@ def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
 
 def files_of(experiment: Experiment) -> list[Path]:
     """The files whose contents are part of what is computed: prey that the task names, and what its parts read."""
-    prey, settings = experiment.task.partition("@")[2], flatten(experiment)
+    prey = experiment.task.partition("@")[2]
+    return rule_files_of(experiment) + ([expanded(prey)] if prey.endswith(".npz") else [])
+
+
+def rule_files_of(experiment: Experiment) -> list[Path]:
+    """Those that its rule, interpreter or critic begins with."""
+    settings = flatten(experiment)
     named = [settings[name] for entry in _parts(experiment) for name in entry.files]
-    named += [prey] if prey.endswith(".npz") else []
     return [expanded(word) for word in named if word]
 
 

@@ -16,6 +16,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
+from purejax_mgtopo.records.fingerprint import rule_files_of
 from purejax_mgtopo.records.provenance import command_line
 from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, all_lost, read_config, status
 from purejax_mgtopo.records.run_data import load_run
@@ -66,6 +67,7 @@ def sweep(
     whole = recipe.runs(changes)
     runs = recipe.chosen(whole, tasks, methods)
     states = {run.name: _state(run, folder) for run in runs}
+    _check_files([run for run in runs if states[run.name] is not Status.FINISHED])
     _describe(recipe, folder, whole, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
@@ -121,6 +123,17 @@ def sweep(
         unsaved=tuple(unsaved),
         stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
+
+
+def _check_files(runs: Sequence[RecipeRun]) -> None:
+    """Raise ConfigError where a run cannot begin with a rule that its settings name, the last as well as the first."""
+    experiments = dict.fromkeys(run.config.experiment for run in runs)
+    for experiment in filter(rule_files_of, experiments):
+        import jax
+
+        from purejax_mgtopo.algorithm.algorithm import Algorithm
+
+        jax.eval_shape(Algorithm(experiment).init, jax.random.key(0))  # reads, and computes nothing
 
 
 def _work(runs: Sequence[RecipeRun], states: Mapping[str, Status]) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 
+from purejax_mgtopo.algorithm.algorithm import Algorithm
+from purejax_mgtopo.algorithm.topology.edgewise.weights import rule_bytes
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli import running
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, Experiment
 from purejax_mgtopo.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("no_jax")
@@ -103,6 +106,26 @@ def test_bad_overrides_of_a_recipe(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert [path.name for path in recipe.iterdir()] == ["recipe.toml"]
+
+
+def test_a_rule_that_the_last_run_cannot_begin_with_is_refused_before_the_first(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At three in the morning the first runs are done, and the one for whose sake all was begun says this."""
+    file = recipe / "eta.npz"
+    words = ["sweep", str(recipe), "--set", f"meta.start={file}"]
+    for content, message in ((None, "there is no rule file"), (b"no", "is not a rule file")):
+        if content is not None:
+            file.write_bytes(content)
+        assert cli.main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line and str(file) in line
+        assert not (recipe / "results").exists()
+    eta = Algorithm(Experiment(task="toy_public")).team.rule.init_eta(jax.random.key(0))
+    file.write_bytes(rule_bytes(eta, {}))
+    assert cli.main(words) == 0
+    file.unlink()  # nothing is left to begin
+    assert cli.main(words) == 0
 
 
 def test_a_misspelt_task_is_refused_before_the_first_run(
