@@ -79,7 +79,7 @@ class Evidence:
         told = ", ".join(f"{rival} {_chance(chance)}" for rival, chance in self.chances)
         told = f"{method} ahead of {told}" if told else ""
         if self.unbeaten:
-            told = f"not surely beaten: {', '.join(self.unbeaten)}"
+            return f"{self.task}: not surely beaten: {', '.join(self.unbeaten)}"
         return f"{self.task}: {self.judgement}" + f" ({told})" * bool(told)
 
 

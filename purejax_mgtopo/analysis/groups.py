@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from purejax_mgtopo.analysis.statistics import Floats, one_dimensional
+from purejax_mgtopo.analysis.statistics import FEW, Floats, one_dimensional
 
 CHANCE = 0.01
 """How often as many numbers of a uniform distribution, whose halves are further apart than those of a normal one, may
@@ -42,13 +42,13 @@ class Split:
 
 
 def split(values: ArrayLike) -> Split | None:
-    """The best split of numbers [S] in two groups; None for fewer than four, or where all are alike.
+    """The best split of numbers [S] in two groups; None for fewer than `FEW`, or where all are alike.
 
     Raises ValueError for empty, non-finite or not 1-D input.
     """
     ranked = np.sort(one_dimensional(values, "values"))
     off = ranked - ranked.mean()
-    if len(ranked) < 4 or off @ off <= 1e-12 * max(1.0, float(ranked @ ranked)):
+    if len(ranked) < FEW or off @ off <= 1e-12 * max(1.0, float(ranked @ ranked)):
         return None
     between = _between(off[None])[0]
     best = int(np.argmax(between))

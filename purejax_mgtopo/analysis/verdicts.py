@@ -110,6 +110,14 @@ def refuse_foreign_verdicts(path: Path) -> None:
     raise RunError(f"{path} holds something else already; choose another file")
 
 
+def counts(told: SweepVerdicts) -> str:
+    """How many claims have come to what: ``2 hold, 1 cannot be told``."""
+    judged = [one.judgement for one in told.verdicts]
+    numbers = {kind: judged.count(kind) for kind in Judgement if kind in judged}
+    many = {Judgement.HOLDS: "hold", Judgement.FAILS: "do not hold"}
+    return ", ".join(f"{n} {many.get(k, k) if n > 1 else k}" for k, n in numbers.items())
+
+
 def counted(verdict: Verdict) -> str:
     """The judgement, and of several tasks on how many it rests."""
     judged = [one.judgement for one in verdict.evidence]

@@ -137,7 +137,7 @@ def test_who_leads_here_may_not_lead_where_nothing_was_run() -> None:
     assert verdict.judgement is OPEN
     assert [one.words("") for one in verdict.evidence] == [
         "missing: not run",
-        "ranked: cannot be told (not surely beaten: stgs)",
+        "ranked: not surely beaten: stgs",
     ]
 
 

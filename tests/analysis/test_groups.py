@@ -23,7 +23,7 @@ def by_trying_all(values: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("seed", range(8))
 def test_no_other_split_is_better(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    values = np.concatenate([rng.normal(-12, 1, rng.integers(2, 9)), rng.normal(-4, 2, 7)])
+    values = np.concatenate([rng.normal(-12, 1, rng.integers(1, 9)), rng.normal(-4, 2, 7)])
     found = split(values)
     assert found is not None
     np.testing.assert_allclose((found.at, found.explained), by_trying_all(values), rtol=1e-10)
@@ -38,7 +38,7 @@ def test_one_crowd_is_not_two() -> None:
     assert not normal.is_clear and not uniform.is_clear
 
 
-@pytest.mark.parametrize("seeds", [4, 8, 16, 40])
+@pytest.mark.parametrize("seeds", [8, 12, 40])
 def test_few_numbers_of_one_crowd_seldom_look_like_two(seeds: int) -> None:
     """Eight normal numbers, split at best, have more than 0.85 of the variance between their halves in one of ten."""
     rng = np.random.default_rng(seeds)
@@ -48,7 +48,7 @@ def test_few_numbers_of_one_crowd_seldom_look_like_two(seeds: int) -> None:
     ):
         found = [split(values) for values in crowd]
         assert np.mean([one is not None and one.is_clear for one in found]) < most
-    assert by_chance(4) > by_chance(8) > by_chance(40) > 0.8
+    assert by_chance(8) > by_chance(12) > by_chance(40) > 0.8
 
 
 def test_seeds_of_all_methods_are_split_together() -> None:
@@ -62,7 +62,7 @@ def test_seeds_of_all_methods_are_split_together() -> None:
 
 
 def test_what_cannot_be_split() -> None:
-    assert split([1.0, 2.0, 9.0]) is None
+    assert split([-12.0] * 4 + [-4.0] * 3) is None  # seven seeds show nothing
     assert split(np.full(9, -16.06)) is None
     assert groups([]) is None and groups([[], []]) is None
     with pytest.raises(ValueError, match="non-finite"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from synthetic_runs import write_run, write_sweep
 
 from purejax_mgtopo.analysis.claims import Judgement
 from purejax_mgtopo.analysis.statistics import improvement_interval
-from purejax_mgtopo.analysis.verdicts import counted, read_verdicts
+from purejax_mgtopo.analysis.verdicts import counted, counts, read_verdicts
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.page import render
@@ -44,6 +45,8 @@ def test_a_sweep_is_judged_by_the_final_returns_of_its_runs(results: Path) -> No
         }
     assert counted(first) == "holds (of 2 tasks: 2 holds)"
     assert counted(second) == "does not hold"
+    assert counts(told) == "1 holds, 1 does not hold"
+    assert counts(replace(told, verdicts=(second, first, second))) == "1 holds, 2 do not hold"
 
 
 def test_an_unfinished_run_is_no_evidence(results: Path, tmp_path: Path) -> None:

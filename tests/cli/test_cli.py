@@ -156,6 +156,8 @@ def test_train_leaves_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_sweep_ends_with_a_table_and_a_picture(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    claim = '[[claim]]\nsays = "It pays"\nmethod = "meta"\nbeats = ["none"]\n'
+    (recipe / "recipe.toml").write_text((recipe / "recipe.toml").read_text() + claim)
     words = ["sweep", str(recipe), "--seeds", "5", "--set", "learner.hidden=8"]
     words += ["--learner-preset", "improved"]
     assert cli.main(words) == 0
@@ -166,6 +168,7 @@ def test_sweep_ends_with_a_table_and_a_picture(
     assert none[3].startswith("[")
     assert none[-3:-1] == ["25%", "5"]
     assert str(recipe / "results" / "figures" / "curves.png") in shown
+    assert f"claims   1 cannot be told: mgtopo verdicts {recipe / 'results'}" in shown
     config = record.read_config(recipe / "results" / "toy_public" / "meta").experiment
     assert (config.seeds, config.learner.hidden, config.learner.n_step) == (5, 8, 5)
 

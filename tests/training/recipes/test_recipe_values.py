@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -154,3 +157,52 @@ def test_a_method_named_twice_is_told_how_it_can_be(tmp_path: Path) -> None:
         "method": {"meta_2": {"preset": "meta", "learner.hidden": 8}},
     }
     assert len(parse_recipe(told, tmp_path / "recipe.toml").runs()) == 2
+
+
+STUB = """#!/bin/sh
+echo "$@" >> "$CALLS"
+for last in "$@"; do :; done
+case $1 in
+  train | resume) mkdir -p "$last"; [ $1 != train ] || [ -z "$FAIL" ] || exit 3 ;;
+  export) mkdir -p "$(dirname "$last")"; echo eta > "$last" ;;
+esac
+"""
+
+
+def test_figure_3_learns_its_rules_before_it_compares_them(tmp_path: Path) -> None:
+    """A file that the recipe names and the script does not make; or, called again, all from the beginning."""
+    home = tmp_path / "runs" / "paper_fixed"
+    shutil.copytree(ROOT / "runs" / "paper_fixed", home, ignore=shutil.ignore_patterns("results"))
+    stub, calls = tmp_path / "bin" / "mgtopo", tmp_path / "calls"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+
+    def called(*words: str, fail: str = "") -> tuple[int, list[list[str]]]:
+        calls.write_text("")
+        path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+        surroundings = {**os.environ, "PATH": path, "CALLS": str(calls), "FAIL": fail}
+        script = ["sh", "runs/paper_fixed/figure3.sh", *words]
+        done = subprocess.run(script, cwd=tmp_path, env=surroundings, check=False)
+        return done.returncode, [line.split() for line in calls.read_text().splitlines()]
+
+    assert called("10", "20", fail="yes") == (3, [called_train("navigation_N6_l6")])
+    code, made = called("10", "20", "--seeds", "8")
+    assert code == 0
+    kinds = [words[0] for words in made]
+    assert kinds == "resume export resume export train export resume export sweep verdicts".split()
+    assert made[4] == called_train("predator_prey_N6_l1")
+    assert made[2][2:] == made[6][2:] == ["--episodes", "20"]
+    assert made[8][-2:] == ["--seeds", "8"]
+    assert [words[0] for words in called()[1]] == ["sweep", "verdicts"]
+    named = {
+        run.config.experiment.meta.start: run.config.experiment.meta.learning_rate
+        for run in load_recipe(home).runs()
+    }
+    assert len(named) == 5 and all((tmp_path / file).is_file() for file in named if file)
+    assert {rate for file, rate in named.items() if file} == {0.0}
+
+
+def called_train(task: str) -> list[str]:
+    words = f"train --task {task} --method meta --seeds 1 --episodes 10 --out"
+    return [*words.split(), f"runs/paper_fixed/results/learned/{task}"]
