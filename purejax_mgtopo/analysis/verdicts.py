@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from purejax_mgtopo.analysis.claims import Judgement, Verdict, judge, parse_claims
+from purejax_mgtopo.analysis.claims import parse_claims
 from purejax_mgtopo.analysis.groups import in_words
+from purejax_mgtopo.analysis.judging import Judgement, TaskResults, Verdict, judge
 from purejax_mgtopo.errors import ConfigError, RunError
-from purejax_mgtopo.records.files import strict_json, write_atomically
+from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.record import SWEEP, Status, status
 from purejax_mgtopo.records.run_data import load_run
 
 
 @dataclass(frozen=True)
 class SweepVerdicts:
-    """One sweep: its claims, and how its seeds are spread."""
+    """One sweep: its claims, how its seeds are spread, and what a reader must know besides."""
 
     folder: Path
     question: str
     verdicts: tuple[Verdict, ...]
     groups: tuple[tuple[str, str], ...]
     """Tasks on which seeds fall into two groups, with the sentence that tells how (`groups.in_words`)."""
+    caveats: tuple[str, ...]
+
+    def counts(self) -> str:
+        """How many claims have come to what: ``2 hold, 1 cannot be told``."""
+        judged = [one.judgement for one in self.verdicts]
+        numbers = {kind: judged.count(kind) for kind in Judgement if kind in judged}
+        many = {Judgement.HOLDS: "hold", Judgement.FAILS: "do not hold"}
+        return ", ".join(f"{n} {many.get(k, k) if n > 1 else k}" for k, n in numbers.items())
 
     def document(self) -> dict[str, Any]:
         """All of it for JSON; an interval that one seed cannot have is null."""
@@ -37,19 +44,27 @@ class SweepVerdicts:
             "question": self.question,
             "verdicts": [_document(verdict) for verdict in self.verdicts],
             "groups": dict(self.groups),
+            "caveats": list(self.caveats),
         }
 
 
-def read_sweeps(folders: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
-    """Folders of sweeps at or beneath `folders`, with what they say of themselves; unreadable ones are passed over."""
+def read_sweeps(
+    folders: Iterable[Path], say: Callable[[str], None] = lambda line: None
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Folders of sweeps at or beneath `folders`, each once, with what they say of themselves.
+
+    `say` is told which cannot be read.
+    """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for path in (p for folder in folders for p in sorted(folder.rglob(SWEEP))):
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
+            if not isinstance(document, dict):
+                raise ValueError("no sweep's")
+        except (OSError, ValueError, RecursionError) as error:
+            say(f"{path} cannot be read: {' '.join(str(error).split())}")
             continue
-        if isinstance(document, dict):
-            found.setdefault(path.resolve(), (path.parent, document))
+        found.setdefault(path.resolve(), (path.parent, document))
     return list(found.values())
 
 
@@ -58,88 +73,129 @@ def read_verdicts(
 ) -> list[SweepVerdicts]:
     """Every sweep at or beneath `folders`, judged by its finished runs; `say` is told what cannot be read."""
     told = []
-    for folder, document in read_sweeps(folders):
+    for folder, document in read_sweeps(folders, say):
         try:
-            told.append(_judged(folder, document, say))
-        except (ConfigError, KeyError, TypeError, AttributeError) as error:
-            say(f"{folder / SWEEP}: no claims can be read: {error}")
+            told.append(judge_sweep(folder, document))
+        except ConfigError as error:
+            say(f"{folder / SWEEP}: {error}")
     return told
 
 
-def _judged(folder: Path, document: dict[str, Any], say: Callable[[str], None]) -> SweepVerdicts:
-    runs = [(run["task"], run["method"], folder / run["folder"]) for run in document["runs"]]
-    tasks, methods = ([*dict.fromkeys(run[axis] for run in runs)] for axis in (0, 1))
-    words = [name.partition(", ")[0] for name in methods]
-    finals: dict[str, dict[str, NDArray]] = {task: {} for task in tasks}
-    for task, method, place in runs:
-        if status(place) is Status.FINISHED:
-            try:
-                data = load_run(place)
-            except (RunError, KeyError, ValueError) as error:
-                say(f"left out: {' '.join(str(error).split())}")
-                continue
-            finals[task][method] = data.final.return_sampled[data.healthy].astype(float)
-    claims = parse_claims(document.get("claims", []), tasks, [*methods, *words])
-    groups = [(task, in_words(own)) for task, own in finals.items()]
+def judge_sweep(folder: Path, document: dict[str, Any]) -> SweepVerdicts:
+    """What became of the claims of the sweep in `folder`, by its description.
+
+    Raises ConfigError where the description is not what a sweep writes.
+    """
+    listed = document.get("runs", [])
+    keys = ("task", "method", "folder")
+    if not isinstance(listed, list) or not all(
+        isinstance(run, dict) and all(isinstance(run.get(key), str) for key in keys)
+        for run in listed
+    ):
+        raise ConfigError("runs must be a list of runs, each with task, method and folder")
+    results: dict[str, TaskResults] = {}
+    lengths: dict[str, dict[str, int]] = {}
+    caveats = []
+    for run in listed:
+        task, method = run["task"], run["method"]
+        word = str(run.get("word", method.partition(", ")[0]))
+        own = results.setdefault(task, TaskResults(task))
+        own.words[method] = word
+        found = _final(folder / run["folder"])
+        if isinstance(found, str):
+            own.missing[method] = found
+            continue
+        own.finals[method] = found.values
+        lengths.setdefault(task, {})[method] = found.episode
+        caveats += [f"{task}/{method}: {line}" for line in found.caveats]
+    for task, episodes in lengths.items():
+        if len(set(episodes.values())) > 1:
+            each = ", ".join(f"{method} {episode:,}" for method, episode in episodes.items())
+            caveats.append(f"{task}: compared after different numbers of episodes: {each}")
+    words = list(dict.fromkeys(word for own in results.values() for word in own.words.values()))
+    names = list(dict.fromkeys(name for own in results.values() for name in own.words))
+    claims = parse_claims(document.get("claims", []), list(results), words, names)
+    groups = [(task, in_words(own.finals)) for task, own in results.items()]
     return SweepVerdicts(
         folder=folder,
         question=str(document.get("question") or ""),
-        verdicts=tuple(judge(claim, finals, methods) for claim in claims),
-        groups=tuple((task, words) for task, words in groups if words),
+        verdicts=tuple(judge(claim, results) for claim in claims),
+        groups=tuple((task, told) for task, told in groups if told),
+        caveats=tuple(caveats),
     )
 
 
+@dataclass(frozen=True)
+class _Final:
+    values: np.ndarray
+    episode: int
+    caveats: tuple[str, ...]
+
+
+def _final(place: Path) -> _Final | str:
+    """A run's final returns of finite seeds, or why there are none."""
+    try:
+        found = status(place)
+        if found is not Status.FINISHED:
+            return "not run" if found is Status.ABSENT else "not finished"
+        data = load_run(place)
+        final = data.final
+        values = final.return_sampled[data.healthy].astype(float)
+    except (RunError, OSError, ValueError, KeyError, IndexError):
+        return "cannot be read"
+    if not len(values):
+        return "has no finite seed"
+    caveats = []
+    if len(values) < len(data.seeds):
+        lost = len(data.seeds) - len(values)
+        caveats.append(f"{lost} of {len(data.seeds)} seeds did not stay finite and are left out")
+    if not final.own:
+        caveats.append("no final evaluation; the last one on the way stands for it")
+    return _Final(values, int(data.episodes[-1]), tuple(caveats))
+
+
 def write_verdicts(told: Sequence[SweepVerdicts], path: Path) -> Path:
-    """Write `told` as JSON. Raises RunError where something else lies at `path`, and OSError."""
+    """Write `told` as JSON. Raises RunError where something else lies at `path`, or the disk refuses."""
     refuse_foreign_verdicts(path)
     document = [one.document() for one in told]
-    write_atomically(path, strict_json(document, indent=2).encode())
+    with clear_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, strict_json(document, indent=2).encode())
     return path
 
 
 def refuse_foreign_verdicts(path: Path) -> None:
     """Raise RunError where something lies at `path` that is no older file of verdicts."""
-    if not os.path.lexists(path):
-        return
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if all("verdicts" in one for one in document) and isinstance(document, list):
-            return
-    except (OSError, ValueError, TypeError):
-        pass
-    raise RunError(f"{path} holds something else already; choose another file")
-
-
-def counts(told: SweepVerdicts) -> str:
-    """How many claims have come to what: ``2 hold, 1 cannot be told``."""
-    judged = [one.judgement for one in told.verdicts]
-    numbers = {kind: judged.count(kind) for kind in Judgement if kind in judged}
-    many = {Judgement.HOLDS: "hold", Judgement.FAILS: "do not hold"}
-    return ", ".join(f"{n} {many.get(k, k) if n > 1 else k}" for k, n in numbers.items())
-
-
-def counted(verdict: Verdict) -> str:
-    """The judgement, and of several tasks on how many it rests."""
-    judged = [one.judgement for one in verdict.evidence]
-    if len(judged) == 1 or verdict.claim.nobody_leads:
-        return str(verdict.judgement)
-    kinds = [f"{judged.count(kind)} {kind}" for kind in Judgement if kind in judged]
-    return f"{verdict.judgement} (of {len(judged)} tasks: {', '.join(kinds)})"
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError):
+        document = None
+    if not (
+        isinstance(document, list)
+        and document
+        and all(isinstance(one, dict) and {"folder", "verdicts"} <= one.keys() for one in document)
+    ):
+        raise RunError(f"{path} holds something else already; give --json another file")
 
 
 def _document(verdict: Verdict) -> dict[str, Any]:
     return {
         **verdict.claim.document(),
         "judgement": str(verdict.judgement),
-        "evidence": {
-            one.task: {
-                "judgement": str(one.judgement),
+        "evidence": [
+            {
+                "case": one.case,
+                "judgement": None if one.judgement is None else str(one.judgement),
+                "method": one.method,
                 "chances": {
                     rival: [x if np.isfinite(x) else None for x in (c.point, c.low, c.high)]
                     for rival, c in one.chances
                 },
-                **({"unbeaten": list(one.unbeaten)} if one.unbeaten else {}),
+                "missing": list(one.missing),
+                "unbeaten": None if one.unbeaten is None else list(one.unbeaten),
             }
             for one in verdict.evidence
-        },
+        ],
     }

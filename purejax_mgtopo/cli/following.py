@@ -128,16 +128,20 @@ class FiguresCommand(Command):
 
     def _draw_advantages(self, runs: Sequence[tuple[str, RunData]], home: Path) -> None:
         from purejax_mgtopo.analysis.drawing import save_figure
-        from purejax_mgtopo.cli.tables import say
+        from purejax_mgtopo.cli.tables import note, say
         from purejax_mgtopo.machine.startup import use_cache
         from purejax_mgtopo.records.files import spared
 
         use_cache(True)
         from purejax_mgtopo.report.analyses import draw_run  # starts JAX
 
-        drawn = False
+        drawn, problems = False, []
         for method, data in runs:
-            figure = draw_run(data, self.advantages, self.agent)
+            try:
+                figure = draw_run(data, self.advantages, self.agent)
+            except (ConfigError, RunError) as error:
+                problems.append(f"{data.experiment.task}/{method} is left out: {error}")
+                continue
             if figure is None:
                 continue
             drawn = True
@@ -145,6 +149,8 @@ class FiguresCommand(Command):
             for ending in dict.fromkeys(self.formats):
                 path = spared(home / f"{name.replace(', ', ',')}.{ending}")
                 say(f"figure  {save_figure(figure, path)}")
+        for problem in problems:
+            note(problem)
         if not drawn:
             raise RunError(
                 "none of these runs has checkpoints of a rule that judges every edge, as meta's does"
@@ -168,22 +174,29 @@ class VerdictsCommand(Command):
             refuse_foreign_verdicts,
             write_verdicts,
         )
-        from purejax_mgtopo.cli.tables import console, note, say, tell, verdict_table
+        from purejax_mgtopo.cli.tables import console, note, say, verdict_table
+        from purejax_mgtopo.records.record import SWEEP
 
         file = None if self.json is None else expanded(self.json)
         if file is not None:
             refuse_foreign_verdicts(file)
-        told = read_verdicts([expanded(folder) for folder in self.runs], note)
+        folders = [expanded(folder) for folder in self.runs]
+        for folder in folders:
+            if not folder.is_dir():
+                raise RunError(f"{folder} is not a folder; give a sweep's results")
+        told = read_verdicts(folders, note)
+        if not told:
+            raise RunError(
+                f"{', '.join(map(str, folders))} holds no sweep (no {SWEEP} that can be read); give a sweep's results"
+            )
         if not any(one.verdicts or one.groups for one in told):
             raise RunError(
-                "no sweep here states a claim ([[claim]] in its recipe), and no seeds fall into two groups"
+                "these sweeps state no claim, and no seeds fall into two groups; where a recipe has gained a [[claim]] "
+                "since, call the sweep again, which keeps what is finished"
             )
         shown = console()
         for one in told:
-            if one.verdicts:
-                shown.print(verdict_table(one))
-            for task, words in one.groups:
-                tell(f"{task}: {words}")
+            shown.print(verdict_table(one, shown.width))
         if file is not None:
             say(f"verdicts  {write_verdicts(told, file)}")
         return 0

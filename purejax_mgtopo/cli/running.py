@@ -141,12 +141,12 @@ class SweepCommand(TrainingCommand):
     debug: Debug = False
 
     def train(self) -> int:
-        from purejax_mgtopo.analysis.verdicts import counts, read_verdicts
+        from purejax_mgtopo.analysis.verdicts import judge_sweep
         from purejax_mgtopo.cli.tables import console, note, say, summary_table
         from purejax_mgtopo.machine.startup import use_cache
         from purejax_mgtopo.training.progress import make_reporter
         from purejax_mgtopo.training.recipe import Setting, load_recipe, parse_setting
-        from purejax_mgtopo.training.sweep import sweep
+        from purejax_mgtopo.training.sweep import described, sweep
 
         changes = [parse_setting(text) for text in self.set]
         given = {"seeds": self.seeds, "episodes": self.episodes, "wandb": self.wandb}
@@ -173,8 +173,9 @@ class SweepCommand(TrainingCommand):
             shown.print(summary_table(result.summaries, shown.width))
         if result.figure is not None:
             say(f"picture  {result.figure}")
-        for told in read_verdicts([result.folder], note) if recipe.claims else ():
-            say(f"claims   {counts(told)}: mgtopo verdicts {shlex.quote(str(result.folder))}")
+        if recipe.claims:
+            told = judge_sweep(result.folder, described(recipe, recipe.runs(changes)))
+            say(f"claims   {told.counts()}: mgtopo verdicts {shlex.quote(str(result.folder))}")
         if result.interrupted is not None and not result.unsaved:
             return interrupted(result.interrupted)
         if result.unsaved:

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from purejax_mgtopo.analysis.statistics import FEW
-from purejax_mgtopo.analysis.verdicts import counted
 from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.account import duration
 
@@ -96,25 +95,33 @@ def _final_in_words(summaries: Sequence[RunSummary]) -> str | None:
     return "\n".join(lines) or None
 
 
-def verdict_table(told: SweepVerdicts) -> Table:
-    """The claims of one sweep, each with its verdict and what the tasks say."""
-    table = Table(
-        title=told.question or str(told.folder), title_justify="left", box=box.SIMPLE_HEAD
-    )
-    table.add_column("claim", ratio=3)
-    table.add_column("verdict", ratio=2)
-    table.add_column("task: verdict (probability that a seed is ahead of a rival's)", ratio=5)
+def verdict_table(told: SweepVerdicts, width: int = 120) -> Table:
+    """The claims of one sweep, each with its verdict and what the tasks say; beneath it what else a reader must know.
+
+    In a narrow terminal what the tasks say stands below the claim.
+    """
+    wide = width >= 100
+    title = f"{told.question} ({told.folder})" if told.question else str(told.folder)
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    for name, ratio in (("claim", 3), ("verdict", 2), (_EVIDENCE, 5))[: 3 if wide else 2]:
+        table.add_column(name, ratio=ratio, overflow="fold")
     for verdict in told.verdicts:
-        evidence = "\n".join(one.words(verdict.claim.method) for one in verdict.evidence)
-        table.add_row(verdict.claim.says, counted(verdict), evidence)
-    table.caption_justify = "left"
-    table.caption = (
-        "sure: the 95 % interval of that probability excludes one half, with at least "
-        f"{FEW} seeds on both sides"
-    )
+        evidence = "\n".join(one.words() for one in verdict.evidence)
+        table.add_row(verdict.claim.says, verdict.words(), *[evidence] * wide)
+        if not wide:
+            table.add_row(evidence, "")
+    lines = [f"{task}: {words}" for task, words in told.groups]
+    lines += told.caveats
+    if told.verdicts:
+        lines.append(
+            "sure: the 95 % interval of that probability excludes one half, with at least "
+            f"{FEW} seeds on both sides; each for itself: of twenty equal pairs one may look sure"
+        )
+    table.caption = "\n".join(lines)
     return table
 
 
+_EVIDENCE = "task: verdict (probability that a seed is ahead of a rival's)"
 _FINAL = "final return\n[95 %]"
 
 

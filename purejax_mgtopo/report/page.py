@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from purejax_mgtopo import __version__
 from purejax_mgtopo.analysis.figures import styles
 from purejax_mgtopo.analysis.statistics import FEW, Band
-from purejax_mgtopo.analysis.verdicts import counted
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Series
 from purejax_mgtopo.report.controls import channels_of, percent, sentence
@@ -91,7 +90,6 @@ def render(report: ReportContent) -> str:
         caveats=caveats(report.comparisons),
         standing=standing,
         few=FEW,
-        counted=counted,
         what_final_means=what_final_means,
         origins=_origins(report),
         learned=[w for w in report.watched if w.learned is not None],

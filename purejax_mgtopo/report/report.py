@@ -44,7 +44,8 @@ def write_report(
     target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
     if is_foreign(target):  # before episodes are played
         raise RunError(f"{target} holds something else already; choose another file")
-    page = render(build_report(places, episodes=episodes, say=say)).encode()
+    content = build_report(places, episodes=episodes, say=say)
+    page = render(content).encode(errors="replace")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, page)

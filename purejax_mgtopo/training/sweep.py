@@ -9,12 +9,14 @@ import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from purejax_mgtopo.analysis.curves import RunSummary, summarise_run, try_to_draw
 from purejax_mgtopo.config import differences, flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.startup import configure_platform
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.fingerprint import rule_files_of
 from purejax_mgtopo.records.provenance import command_line
@@ -127,8 +129,10 @@ def sweep(
 
 def _check_files(runs: Sequence[RecipeRun]) -> None:
     """Raise ConfigError where a run cannot begin with a rule that its settings name, the last as well as the first."""
-    experiments = dict.fromkeys(run.config.experiment for run in runs)
-    for experiment in filter(rule_files_of, experiments):
+    reading = [run for run in runs if rule_files_of(run.config.experiment)]
+    if reading:
+        configure_platform(reading[0].config.means)  # before anything starts JAX
+    for experiment in dict.fromkeys(run.config.experiment for run in reading):
         import jax
 
         from purejax_mgtopo.algorithm.algorithm import Algorithm
@@ -149,18 +153,31 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
     if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
         raise RunError(f"{folder / SWEEP} holds something else already; choose another folder")
     document = {
-        "recipe": recipe.name,
         "id": _written(folder / SWEEP, "id") or secrets.token_hex(6),
-        "question": recipe.question,
         "command": command_line() if command is None else command,
-        "runs": [
-            {"task": run.task, "method": run.method, "folder": str(run.folder)} for run in runs
-        ],
-        "claims": [claim.document() for claim in recipe.claims],
+        **described(recipe, runs),
     }
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
+
+
+def described(recipe: Recipe, runs: Sequence[RecipeRun]) -> dict[str, Any]:
+    """What a sweep asks, claims and consists of."""
+    return {
+        "recipe": recipe.name,
+        "question": recipe.question,
+        "runs": [
+            {
+                "task": run.task,
+                "method": run.method,
+                "word": run.word or run.method,
+                "folder": str(run.folder),
+            }
+            for run in runs
+        ],
+        "claims": [claim.document() for claim in recipe.claims],
+    }
 
 
 def question_of(folder: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from purejax_mgtopo.analysis.groups import by_chance, groups, split
+from purejax_mgtopo.analysis.groups import by_chance, groups, in_words, split
 
 
 def by_trying_all(values: np.ndarray) -> tuple[float, float]:
@@ -59,6 +59,17 @@ def test_seeds_of_all_methods_are_split_together() -> None:
     found = groups([silent, [], talking, some])
     assert found is not None and -10 < found.at < -5
     assert [found.above(x) for x in (silent, talking, some)] == [0, 8, 3]
+    assert groups([silent, talking]) is None  # two methods that differ: each mean tells the truth
+    assert groups([silent, talking, some[2:]]) is None  # one seed, or few, are no group
+    assert groups([silent, talking, some[:7]]) is None
+    assert in_words({"none": silent, "full": talking, "meta": some, "lost": []}).endswith(
+        "in the upper one are: none 0 of 8; full 8 of 8; meta 3 of 8."
+    )
+    assert in_words({"none": silent, "full": talking}) == ""
+
+
+def test_thousands_of_seeds_take_no_more_than_some_hundred() -> None:
+    assert by_chance(5_120) == by_chance(1_000) < by_chance(100)
 
 
 def test_what_cannot_be_split() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from synthetic_runs import write_run, write_sweep
 
-from purejax_mgtopo.analysis.claims import Judgement
+from purejax_mgtopo.analysis.judging import Judgement
 from purejax_mgtopo.analysis.statistics import improvement_interval
-from purejax_mgtopo.analysis.verdicts import counted, counts, read_verdicts
+from purejax_mgtopo.analysis.verdicts import read_verdicts
 from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.cli.tables import verdict_table
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.page import render
 from purejax_mgtopo.report.report import build_report
@@ -38,15 +41,16 @@ def test_a_sweep_is_judged_by_the_final_returns_of_its_runs(results: Path) -> No
     first, second = told.verdicts
     assert (first.judgement, second.judgement) == (Judgement.HOLDS, Judgement.FAILS)
     for one in first.evidence:
-        final = {m: load_run(results / one.task / m).final.return_sampled for m in METHODS}
+        final = {m: load_run(results / one.case / m).final.return_sampled for m in METHODS}
         assert dict(one.chances) == {
             m: improvement_interval(final["meta"].astype(float), final[m].astype(float))
             for m in ("none", "full")
         }
-    assert counted(first) == "holds (of 2 tasks: 2 holds)"
-    assert counted(second) == "does not hold"
-    assert counts(told) == "1 holds, 1 does not hold"
-    assert counts(replace(told, verdicts=(second, first, second))) == "1 holds, 2 do not hold"
+    assert first.words() == "holds (2 holds)"
+    assert second.words() == "does not hold"
+    assert told.counts() == "1 holds, 1 does not hold"
+    thrice = replace(told, verdicts=(second, first, second))
+    assert thrice.counts() == "1 holds, 2 do not hold"
 
 
 def test_an_unfinished_run_is_no_evidence(results: Path, tmp_path: Path) -> None:
@@ -56,7 +60,8 @@ def test_an_unfinished_run_is_no_evidence(results: Path, tmp_path: Path) -> None
     first, second = read_verdicts([again])[0].verdicts
     assert [one.judgement for one in first.evidence] == [Judgement.ABSENT, Judgement.HOLDS]
     assert first.judgement is Judgement.OPEN and second.judgement is Judgement.ABSENT
-    assert counted(first) == "cannot be told (of 2 tasks: 1 holds, 1 not run)"
+    assert first.words() == "cannot be told (1 holds, 1 no evidence)"
+    assert first.evidence[0].missing == ("none not finished",)
 
 
 def test_seeds_that_were_lost_are_left_out(tmp_path: Path) -> None:
@@ -67,7 +72,27 @@ def test_seeds_that_were_lost_are_left_out(tmp_path: Path) -> None:
     finals = [load_run(tmp_path / TASKS[0] / m) for m in ("none", "meta")]
     values = [run.final.return_sampled[run.healthy].astype(float) for run in finals]
     assert len(values[0]) == 7
-    assert dict(verdict.evidence[0].chances)["meta"] == improvement_interval(*values)
+    there = improvement_interval(*values[::-1])
+    found = dict(verdict.evidence[0].chances)["meta"]
+    assert (found.point, found.low) == (1 - there.point, 1 - there.high)
+    (told,) = read_verdicts([tmp_path])
+    lost = "1 of 8 seeds did not stay finite and are left out"
+    assert [line for line in told.caveats if "finite" in line] == [
+        f"{TASKS[0]}/none: {lost}",
+        f"{TASKS[0]}/meta: {lost}",
+    ]
+
+
+def test_unequal_lengths_are_told(results: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / TASKS[0] / "none", TASKS[0], "none", evaluations=4)
+    write_run(tmp_path / TASKS[0] / "meta", TASKS[0], "meta", evaluations=5)
+    runs = [{"task": TASKS[0], "method": m, "folder": f"{TASKS[0]}/{m}"} for m in ("none", "meta")]
+    (tmp_path / "sweep.json").write_text(json.dumps({"runs": runs, "claims": [CLAIMS[1]]}))
+    (told,) = read_verdicts([tmp_path])
+    assert f"{TASKS[0]}: compared after different numbers of episodes: none 2,000, meta 2,500" in (
+        told.caveats
+    )
+    assert read_verdicts([results])[0].caveats[0].endswith("the last one on the way stands for it")
 
 
 def test_values_of_settings_are_methods_of_their_own(tmp_path: Path) -> None:
@@ -91,6 +116,8 @@ def test_values_of_settings_are_methods_of_their_own(tmp_path: Path) -> None:
         {"runs": [{"task": "a"}]},
         {"runs": 3},
         {"runs": None},
+        {"runs": [{"task": "a", "method": 3, "folder": "x"}]},
+        {"claims": [{"says": "so", "method": "meta, hiden=3", "top": 1}]},
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(results: Path, tmp_path: Path, changes) -> None:
@@ -98,7 +125,28 @@ def test_what_cannot_be_read_is_said_in_one_line(results: Path, tmp_path: Path, 
     (tmp_path / "sweep.json").write_text(json.dumps({**document, **changes}))
     said: list[str] = []
     assert read_verdicts([tmp_path], said.append) == []
-    assert len(said) == 1 and "no claims can be read" in said[0] and "\n" not in said[0]
+    assert len(said) == 1 and str(tmp_path / "sweep.json") in said[0] and "\n" not in said[0]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, b"\xff\xfe"])
+def test_a_description_that_is_none_is_named(tmp_path: Path, content) -> None:
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "sweep.json").write_bytes(content)
+    said: list[str] = []
+    assert read_verdicts([tmp_path], said.append) == []
+    assert len(said) == 1 and "sweep.json cannot be read" in said[0] and "\n" not in said[0]
+
+
+def test_runs_that_are_no_runs_are_no_evidence(results: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(results, tmp_path / "results"))
+    (again / TASKS[0] / "none" / "metrics.parquet").write_bytes(b"damaged")
+    shutil.rmtree(again / TASKS[0] / "full")
+    document = json.loads((again / "sweep.json").read_text())
+    document["runs"][2]["folder"] = "x" * 5000
+    (again / "sweep.json").write_text(json.dumps(document))
+    (told,) = read_verdicts([again])
+    missing = ("meta cannot be read", "none cannot be read", "full not run")
+    assert told.verdicts[0].evidence[0].missing == missing
 
 
 def test_terminal_file_and_page_say_the_same(
@@ -118,24 +166,29 @@ def test_terminal_file_and_page_say_the_same(
         assert (
             verdict.claim.says in printed and verdict.claim.says.replace("<b>", "&lt;b&gt;") in page
         )
-        assert f'<th scope="row">{counted(verdict)}</th>' in page
-        for one in verdict.evidence:
-            assert one.words(verdict.claim.method).replace("'", "&#39;") in page
+        assert f'<th scope="row">{verdict.words()}</th>' in page
+        for one, written_one in zip(verdict.evidence, document["evidence"], strict=True):
+            assert one.words() in page
+            assert (written_one["case"], written_one["judgement"]) == (one.case, one.judgement)
             for rival, chance in one.chances:
                 triple = [chance.point, chance.low, chance.high]
-                np.testing.assert_allclose(document["evidence"][one.task]["chances"][rival], triple)
+                np.testing.assert_allclose(written_one["chances"][rival], triple)
                 assert f"{rival} {triple[0]:.2f} [{triple[1]:.2f}, {triple[2]:.2f}]" in printed
 
 
 def test_two_groups_are_told_task_by_task(tmp_path: Path, capsys) -> None:
-    """Half of the seeds have found something: the mean of both is the return of nobody."""
+    """Some of the seeds have found something: the mean of all is the return of nobody."""
     task = TASKS[0]
+    # Noise is the same for a method whatever its level.
     write_run(tmp_path / task / "none", task, "none", level=-40.0)
     write_run(tmp_path / task / "full", task, "full", level=-4.0)
-    runs = [{"task": task, "method": m, "folder": f"{task}/{m}"} for m in ("none", "full")]
+    levels = np.array([-40.0, -4.0, -4.0, -40.0, -4.0, -4.0, -4.0, -40.0])
+    write_run(tmp_path / task / "meta", task, "meta", level=levels)
+    methods = ("none", "full", "meta")
+    runs = [{"task": task, "method": m, "folder": f"{task}/{m}"} for m in methods]
     (tmp_path / "sweep.json").write_text(json.dumps({"recipe": "x", "runs": runs}))
     ((named, words),) = read_verdicts([tmp_path])[0].groups
-    assert named == task and words.endswith("in the upper one are: none 0 of 8, full 8 of 8.")
+    assert named == task and words.endswith("none 0 of 8; full 8 of 8; meta 5 of 8.")
     assert cli.main(["verdicts", str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert f"{task}: {words}" in printed
@@ -148,11 +201,32 @@ def test_nothing_to_judge_is_said(tmp_path: Path, results: Path, capsys) -> None
     assert "say which sweeps to judge" in capsys.readouterr().err
     write_sweep(tmp_path, TASKS[:1], ("meta",), "So?")
     assert cli.main(["verdicts", str(tmp_path)]) == 1
-    assert "no sweep here states a claim" in capsys.readouterr().err
-    file = tmp_path / "again.json"
+    assert "these sweeps state no claim" in capsys.readouterr().err
+    for words, message in (
+        (["quickstart"], "quickstart is not a folder"),
+        ([str(results), str(tmp_path / "sweep.json")], "sweep.json is not a folder"),
+        ([str(results / TASKS[0])], "holds no sweep"),
+    ):
+        assert cli.main(["verdicts", *words]) == 1
+        assert message in capsys.readouterr().err
+    file = tmp_path / "new" / "again.json"
     for _ in range(2):  # an older one of ours is replaced
         assert cli.main(["verdicts", str(results), "--json", str(file)]) == 0
     foreign = tmp_path / "mine.json"
-    foreign.write_text("[1]")
-    assert cli.main(["verdicts", str(results), "--json", str(foreign)]) == 1
-    assert foreign.read_text() == "[1]" and "holds something else" in capsys.readouterr().err
+    for content in ("[1]", "[]", '["verdicts of mine"]', '{"verdicts": 1}', "mine"):
+        foreign.write_text(content)
+        assert cli.main(["verdicts", str(results), "--json", str(foreign)]) == 1
+        error = capsys.readouterr().err
+        assert foreign.read_text() == content and "give --json another file" in error
+
+
+def test_a_narrow_terminal_cuts_no_name(results: Path, capsys, monkeypatch) -> None:
+    (told,) = read_verdicts([results])
+    for width in (40, 60, 100):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(verdict_table(told, width))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "\u2026" not in shown
+        letters = "".join(shown.split())
+        for task in TASKS:
+            assert f"{task}:holds" in letters or width == 100  # where columns stand side by side

@@ -207,7 +207,8 @@ def test_advantages_that_nobody_has_are_refused_in_one_line(tmp_path, monkeypatc
     assert cli.main(["figures", str(folder), "--advantages", "1"]) == 1
     assert "judges every edge" in capsys.readouterr().err
     folder, _ = trained_run(tmp_path / "meta", "navigation_N3_l3", "meta", monkeypatch)
-    assert cli.main(["figures", str(folder), "--advantages", "1", "--agent", "3"]) == 2
-    assert "has agents 0 to 2, no 3" in capsys.readouterr().err
+    assert cli.main(["figures", str(folder), "--advantages", "1", "--agent", "3"]) == 1
+    assert "navigation_N3_l3/meta is left out" in (told := capsys.readouterr().err)
+    assert "has agents 0 to 2, no 3" in told
     assert cli.main(["figures", str(folder), "--advantages", "-1"]) == 2
     assert "count from 0" in capsys.readouterr().err

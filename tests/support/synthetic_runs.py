@@ -49,7 +49,7 @@ def write_run(
     until: int | None = None,
     broken: tuple[int, ...] = (),
     pairs: bool = True,
-    level: float | None = None,
+    level: float | np.ndarray | None = None,
     end: bool = True,
     fail: str | None = None,
     **changes: object,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import itertools
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from resume_cases import Notes, same_run, tiny
 from stand_ins import train
 
+from purejax_mgtopo.analysis.claims import StatedClaim
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.records.record import Status, read_config, status
@@ -159,50 +160,76 @@ def test_a_method_named_twice_is_told_how_it_can_be(tmp_path: Path) -> None:
     assert len(parse_recipe(told, tmp_path / "recipe.toml").runs()) == 2
 
 
-STUB = """#!/bin/sh
-echo "$@" >> "$CALLS"
-for last in "$@"; do :; done
-case $1 in
-  train | resume) mkdir -p "$last"; [ $1 != train ] || [ -z "$FAIL" ] || exit 3 ;;
-  export) mkdir -p "$(dirname "$last")"; echo eta > "$last" ;;
-esac
-"""
-
-
-def test_figure_3_learns_its_rules_before_it_compares_them(tmp_path: Path) -> None:
-    """A file that the recipe names and the script does not make; or, called again, all from the beginning."""
-    home = tmp_path / "runs" / "paper_fixed"
+@pytest.fixture
+def figure3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The script, beside its recipes, with a command that only notes what it is asked and writes what it exports."""
+    home = tmp_path / "paper_fixed"
     shutil.copytree(ROOT / "runs" / "paper_fixed", home, ignore=shutil.ignore_patterns("results"))
-    stub, calls = tmp_path / "bin" / "mgtopo", tmp_path / "calls"
-    stub.parent.mkdir()
-    stub.write_text(STUB)
-    stub.chmod(0o755)
+    spec = importlib.util.spec_from_file_location("figure3", home / "figure3.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.calls, script.finished = [], set()
 
-    def called(*words: str, fail: str = "") -> tuple[int, list[list[str]]]:
-        calls.write_text("")
-        path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
-        surroundings = {**os.environ, "PATH": path, "CALLS": str(calls), "FAIL": fail}
-        script = ["sh", "runs/paper_fixed/figure3.sh", *words]
-        done = subprocess.run(script, cwd=tmp_path, env=surroundings, check=False)
-        return done.returncode, [line.split() for line in calls.read_text().splitlines()]
+    def command(words: list[str]) -> int:
+        script.calls.append(words)
+        if words[0] == "export":
+            file = Path(words[-1])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(words[1])
+        return 0
 
-    assert called("10", "20", fail="yes") == (3, [called_train("navigation_N6_l6")])
-    code, made = called("10", "20", "--seeds", "8")
-    assert code == 0
-    kinds = [words[0] for words in made]
-    assert kinds == "resume export resume export train export resume export sweep verdicts".split()
-    assert made[4] == called_train("predator_prey_N6_l1")
-    assert made[2][2:] == made[6][2:] == ["--episodes", "20"]
-    assert made[8][-2:] == ["--seeds", "8"]
-    assert [words[0] for words in called()[1]] == ["sweep", "verdicts"]
-    named = {
-        run.config.experiment.meta.start: run.config.experiment.meta.learning_rate
-        for run in load_recipe(home).runs()
-    }
-    assert len(named) == 5 and all((tmp_path / file).is_file() for file in named if file)
-    assert {rate for file, rate in named.items() if file} == {0.0}
+    def state(run: Path) -> Status:
+        return Status.FINISHED if run.parent.name in script.finished else Status.UNFINISHED
+
+    monkeypatch.setattr(script, "mgtopo", command)
+    monkeypatch.setattr(script, "status", state)
+    return script
 
 
-def called_train(task: str) -> list[str]:
-    words = f"train --task {task} --method meta --seeds 1 --episodes 10 --out"
-    return [*words.split(), f"runs/paper_fixed/results/learned/{task}"]
+def test_figure_3_compares_the_rules_that_were_learned_for_it(figure3) -> None:
+    """A late eta in an early one's place, the other task's, or one of another trial."""
+    figure3.finished = {"navigation_N6_l6", "predator_prey_N6_l1"}
+    words = ["--early", "10", "--late", "20", "--seeds", "8", "--episodes", "30"]
+    assert figure3.main([*words, "--both", "--learner-preset improved"]) == 0
+    assert [call[0] for call in figure3.calls] == ["sweep", *["export"] * 4, "sweep", "verdicts"]
+    first, *exports, second, _ = figure3.calls
+    assert first[-4:] == ["--set", "episodes=[10,20]", "--learner-preset", "improved"]
+    assert second[-6:] == "--seeds 8 --episodes 30 --learner-preset improved".split()
+    assert [call[2:6] for call in exports] == [["--seed", "0", "--part", "eta"]] * 4
+    results = figure3.HOME / "results" / "10_20"
+    fixed = load_recipe(Path(second[1]))
+    assert fixed.claims == load_recipe(figure3.HOME).claims
+    named = {run.method: run.config.experiment.meta for run in fixed.runs()}
+    for who, task in (("navigation", "navigation_N6_l6"), ("predators", "predator_prey_N6_l1")):
+        for when, episodes in (("early", 10), ("late", 20)):
+            eta = named[f"{who}_{when}"]
+            learned = results / "learned" / task / f"meta,episodes={episodes}"
+            assert Path(eta.start).read_text() == str(learned) and eta.learning_rate == 0
+    assert named["online"].start == named["random"].start == ""
+    assert named["online"].learning_rate > 0 and named["random"].learning_rate == 0
+
+
+def test_figure_3_takes_no_eta_that_is_half_learned(figure3) -> None:
+    """A scheduler's request to stop ends a sweep well, and not at its end."""
+    figure3.finished = {"navigation_N6_l6"}
+    assert figure3.main(["--early", "10", "--late", "20"]) == 1
+    assert [call[0] for call in figure3.calls] == ["sweep", "export", "export"]
+
+
+def test_the_papers_claims_can_all_hold_but_for_the_order_of_one_task() -> None:
+    """Three methods among the last two, say."""
+    recipe = load_recipe(ROOT / "runs" / "paper")
+    for task in recipe.tasks:
+        own = [claim for claim in recipe.claims if task in claim.tasks and claim.on == "all"]
+        orders = itertools.permutations(recipe.methods)
+        assert any(all(_is_so(claim, order) for claim in own) for order in orders), task
+
+
+def _is_so(claim: StatedClaim, order: tuple[str, ...]) -> bool:
+    """Of methods from the best to the worst."""
+    if claim.top:
+        return claim.method in order[: claim.top]
+    if claim.bottom:
+        return claim.method in order[-claim.bottom :]
+    return all(order.index(claim.method) < order.index(rival) for rival in claim.beats)

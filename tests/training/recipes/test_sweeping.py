@@ -8,7 +8,8 @@ import pytest
 from fake_population import FakePopulation, Notes
 from fake_runs import pressing, sweep
 
-from purejax_mgtopo.analysis.claims import Judgement, StatedClaim
+from purejax_mgtopo.analysis.claims import StatedClaim
+from purejax_mgtopo.analysis.judging import Judgement
 from purejax_mgtopo.analysis.verdicts import read_verdicts
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
