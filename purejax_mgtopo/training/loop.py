@@ -21,6 +21,7 @@ from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.account import duration, seeds_in_words, significant
 from purejax_mgtopo.training.ledger import Ledger
 from purejax_mgtopo.training.outcome import RunResult
@@ -270,7 +271,8 @@ class Loop:
             )
             return None
         target = folder / FIGURES / "curves.png"
-        return try_to_draw([(self._experiment.method, run)], target, self._reporter.note)
+        method = word_for(folder, self._experiment)
+        return try_to_draw([(method, run)], target, self._reporter.note)
 
     def _explained(self, error: BaseException) -> BaseException:
         """What to do about it, where that is known."""

@@ -28,6 +28,7 @@ from purejax_mgtopo.records.record import (
     refuse_existing,
     status,
 )
+from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.loop import Loop
 from purejax_mgtopo.training.outcome import RunResult
 from purejax_mgtopo.training.progress import Reporter, make_reporter
@@ -184,7 +185,7 @@ def _run(
         processes.in_first(partial(stack.enter_context, record))
         if processes.index():  # begins once the first one has taken up what all have recorded
             stack.enter_context(record)
-        name = name or f"{config.experiment.task}/{config.experiment.method}"
+        name = name or f"{config.experiment.task}/{word_for(folder, config.experiment)}"
         say = reporter.note
 
         def checkpoints(wave: Wave) -> Checkpoints:

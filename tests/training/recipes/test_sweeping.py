@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_population import FakePopulation, Notes
-from fake_runs import pressing, sweep
+from fake_runs import pressing, resume, sweep
 
 from purejax_mgtopo.analysis.claims import StatedClaim
 from purejax_mgtopo.analysis.judging import Judgement
@@ -106,6 +106,16 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert [summary.method for summary in whole.summaries] == ["none", "meta"]
     assert "toy_public/meta: going on from episode 30" in reporter.notes
     assert [tick.episode for tick in reporter.ticks] == [40]
+
+
+def test_a_run_that_is_resumed_alone_goes_by_its_recipes_word(tmp_path: Path) -> None:
+    """Of two that are both `meta`, progress and the run's own picture must say which."""
+    tables = {"method": {"slow": {"preset": "meta", "learner": {"hidden": [8, 16]}}}}
+    recipe = parse_recipe(RECIPE | {"methods": ["slow"]} | tables, tmp_path / "recipe.toml")
+    sweep(recipe, reporter=Notes(), population=pressing)
+    reporter, place = Notes(), tmp_path / "results" / "toy_public" / "slow,hidden=8"
+    assert resume(place, reporter=reporter, population=FakePopulation).figure is not None
+    assert "toy_public/slow, hidden=8: going on from episode 30" in reporter.notes
 
 
 def test_a_sweep_refuses_an_interrupted_run_with_other_settings(tmp_path: Path) -> None:
