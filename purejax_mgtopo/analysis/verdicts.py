@@ -177,7 +177,7 @@ def refuse_foreign_verdicts(path: Path) -> None:
         and document
         and all(isinstance(one, dict) and {"folder", "verdicts"} <= one.keys() for one in document)
     ):
-        raise RunError(f"{path} holds something else already; give --json another file")
+        raise RunError(f"{path} holds something else already; name another file for verdicts")
 
 
 def _document(verdict: Verdict) -> dict[str, Any]:

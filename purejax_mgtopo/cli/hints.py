@@ -157,6 +157,7 @@ _FLAGS = (
     ("choose another file", "choose another file (--out)"),
     ("choose another name or folder", "choose another name or folder (--name, --out)"),
     ("watch another seed", "watch another with --seed"),
+    ("another file for verdicts", "another file for verdicts (--json)"),
     ("(episodes=N extends it", "(--episodes N extends it"),
     ("for example lanes=", "for example --lanes "),
 )

@@ -217,7 +217,7 @@ def test_nothing_to_judge_is_said(tmp_path: Path, results: Path, capsys) -> None
         foreign.write_text(content)
         assert cli.main(["verdicts", str(results), "--json", str(foreign)]) == 1
         error = capsys.readouterr().err
-        assert foreign.read_text() == content and "give --json another file" in error
+        assert foreign.read_text() == content and "another file for verdicts (--json)" in error
 
 
 def test_a_narrow_terminal_cuts_no_name(results: Path, capsys, monkeypatch) -> None:
