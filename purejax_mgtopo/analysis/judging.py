@@ -152,7 +152,7 @@ def _judged(
 ) -> Evidence:
     finals = results.finals
     missing = tuple(results.why(name) for name in (method, *rivals) if name not in finals)
-    if method not in finals:
+    if method not in finals or not rivals:  # of one alone any rank would hold
         return Evidence(case, Judgement.ABSENT, method, missing=missing)
     found = {rival: ahead(finals, method, rival) for rival in rivals if rival in finals}
     better = sum(_sure(finals, method, rival, chance) > 0 for rival, chance in found.items())

@@ -16,7 +16,7 @@ from purejax_mgtopo.analysis.judging import Judgement, TaskResults, Verdict, jud
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.record import SWEEP, Status, status
-from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.records.run_data import RunData, load_run
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,29 @@ def read_sweeps(
 
 
 def read_verdicts(
-    folders: Sequence[Path], say: Callable[[str], None] = lambda line: None
+    folders: Sequence[Path],
+    say: Callable[[str], None] = lambda line: None,
+    load: Callable[[Path], RunData] = load_run,
 ) -> list[SweepVerdicts]:
-    """Every sweep at or beneath `folders`, judged by its finished runs; `say` is told what cannot be read."""
+    """Every sweep at or beneath `folders`, judged by its finished runs.
+
+    Args:
+        say: is told what cannot be read.
+        load: reads the records of a run, for whoever has read them already; raises as `load_run`.
+    """
     told = []
     for folder, document in read_sweeps(folders, say):
         try:
-            told.append(judge_sweep(folder, document))
+            told.append(judge_sweep(folder, document, load))
         except ConfigError as error:
             say(f"{folder / SWEEP}: {error}")
     return told
 
 
-def judge_sweep(folder: Path, document: dict[str, Any]) -> SweepVerdicts:
-    """What became of the claims of the sweep in `folder`, by its description.
+def judge_sweep(
+    folder: Path, document: dict[str, Any], load: Callable[[Path], RunData] = load_run
+) -> SweepVerdicts:
+    """What became of the claims of the sweep in `folder`, by its description; `load` as in `read_verdicts`.
 
     Raises ConfigError where the description is not what a sweep writes.
     """
@@ -101,7 +110,7 @@ def judge_sweep(folder: Path, document: dict[str, Any]) -> SweepVerdicts:
         word = str(run.get("word", method.partition(", ")[0]))
         own = results.setdefault(task, TaskResults(task))
         own.words[method] = word
-        found = _final(folder / run["folder"])
+        found = _final(folder / run["folder"], load)
         if isinstance(found, str):
             own.missing[method] = found
             continue
@@ -113,8 +122,7 @@ def judge_sweep(folder: Path, document: dict[str, Any]) -> SweepVerdicts:
             each = ", ".join(f"{method} {episode:,}" for method, episode in episodes.items())
             caveats.append(f"{task}: compared after different numbers of episodes: {each}")
     words = list(dict.fromkeys(word for own in results.values() for word in own.words.values()))
-    names = list(dict.fromkeys(name for own in results.values() for name in own.words))
-    claims = parse_claims(document.get("claims", []), list(results), words, names)
+    claims = parse_claims(document.get("claims", []), list(results), words)
     groups = [(task, in_words(own.finals)) for task, own in results.items()]
     return SweepVerdicts(
         folder=folder,
@@ -132,13 +140,13 @@ class _Final:
     caveats: tuple[str, ...]
 
 
-def _final(place: Path) -> _Final | str:
+def _final(place: Path, load: Callable[[Path], RunData]) -> _Final | str:
     """A run's final returns of finite seeds, or why there are none."""
     try:
         found = status(place)
         if found is not Status.FINISHED:
             return "not run" if found is Status.ABSENT else "not finished"
-        data = load_run(place)
+        data = load(place)
         final = data.final
         values = final.return_sampled[data.healthy].astype(float)
     except (RunError, OSError, ValueError, KeyError, IndexError):

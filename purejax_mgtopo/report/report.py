@@ -10,7 +10,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import is_foreign, write_atomically
 from purejax_mgtopo.records.record import find_runs
-from purejax_mgtopo.records.run_data import RunData
+from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.report.collect import (
     across,
     compare,
@@ -74,6 +74,13 @@ def build_report(
             say(unreadable[-1])
     if not runs:
         raise RunError(unreadable[0])
+    known = {Path(folder).resolve(): own for folder, own in data.items()}
+
+    def load(place: Path) -> RunData:
+        """The records of a run, which are read once for all."""
+        found = known.get(place.resolve())
+        return load_run(place) if found is None else found
+
     comparisons = compare(runs)
     sweeps = [document for _, document in read_sweeps(folders)]
     tasks = ", ".join(comparison.task for comparison in comparisons)
@@ -88,7 +95,7 @@ def build_report(
         watched=watched,
         unreadable=tuple(unreadable),
         controlled=read_controls(folders, say),
-        judged=tuple(one for one in read_verdicts(folders, say) if one.verdicts),
+        judged=tuple(one for one in read_verdicts(folders, say, load) if one.verdicts),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.analysis.claims import StatedClaim
+from purejax_mgtopo.analysis.claims import StatedClaim, check_runs
 from purejax_mgtopo.config import (
     Config,
     Experiment,
@@ -145,6 +145,23 @@ class Recipe:
                     f"{self.path}: {told.name} and {run.name} are the same run; leave one out"
                 )
         return tuple(runs)
+
+    def check_claims(self) -> None:
+        """Raise ConfigError for a claim about values that none of the recipe's own runs has.
+
+        Changes from the command line may do away with them: then there is no evidence.
+        """
+        named = {name for claim in self.claims for name in (claim.method, *claim.beats)}
+        if named <= {"", *self.methods}:
+            return
+        try:
+            names = [run.method for run in self.runs()]
+        except ConfigError:  # which changes may mend
+            return
+        try:
+            check_runs(self.claims, self.methods, names)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from None
 
     def _points(self, task: str, method: str, changes: tuple[Setting, ...]) -> Iterator[RecipeRun]:
         """The runs of one task and method: one, or one for each combination of the values that settings take."""

@@ -66,6 +66,7 @@ def sweep(
     Raises ConfigError or RunError, each in one line.
     """
     folder = recipe.results if out is None else expanded(out)
+    recipe.check_claims()
     whole = recipe.runs(changes)
     runs = recipe.chosen(whole, tasks, methods)
     states = {run.name: _state(run, folder) for run in runs}

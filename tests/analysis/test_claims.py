@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from purejax_mgtopo.analysis.claims import StatedClaim, parse_claims
+from purejax_mgtopo.analysis.claims import StatedClaim, check_runs, parse_claims
 from purejax_mgtopo.errors import ConfigError
 
 METHODS = ("none", "full", "meta", "stgs")
@@ -30,9 +30,27 @@ def test_a_claim_goes_through_json() -> None:
 
 def test_values_that_no_run_has_are_refused_once_the_runs_are_known() -> None:
     table = {"says": "so", "method": "meta, hiden=64", "beats": ["none"]}
-    assert parse_claims([table], ("a",), METHODS)
-    with pytest.raises(ConfigError, match="did you mean 'meta, hidden=64'"):
-        parse_claims([table], ("a",), METHODS, (*METHODS, "meta, hidden=64"))
+    known = parse_claims([{**table, "method": "meta"}], ("a",), METHODS)
+    claims = (*known, *parse_claims([table], ("a",), METHODS))
+    check_runs(known, METHODS, (*METHODS, "meta, hidden=64"))
+    with pytest.raises(ConfigError, match="claim 2: method: .*did you mean 'meta, hidden=64'"):
+        check_runs(claims, METHODS, (*METHODS, "meta, hidden=64"))
+    rival = parse_claims(
+        [{"says": "so", "method": "none", "beats": ["meta, hiden=64"]}], ("a",), METHODS
+    )
+    with pytest.raises(ConfigError, match="claim 1: beats: .*did you mean 'meta, hidden=64'"):
+        check_runs(rival, METHODS, (*METHODS, "meta, hidden=64"))
+
+
+def test_there_is_no_rank_among_one() -> None:
+    """Nor among values of one method, where as many are named as there are."""
+    for key in ("top", "bottom"):
+        with pytest.raises(ConfigError, match=f"claim 1: {key} says nothing of a single method"):
+            parse_claims([{"says": "so", "method": "meta", key: 1}], ("a",), ("meta",))
+        claims = parse_claims([{"says": "so", "method": "meta, x=1", key: 2}], ("a",), ("meta",))
+        check_runs(claims, ("meta",), ("meta, x=1", "meta, x=2", "meta, x=3"))
+        with pytest.raises(ConfigError, match=f"{key} must be less than the 2 runs, not 2"):
+            check_runs(claims, ("meta",), ("meta, x=1", "meta, x=2"))
 
 
 def test_a_word_may_hold_a_comma() -> None:

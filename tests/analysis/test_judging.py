@@ -221,3 +221,10 @@ def test_who_leads_here_may_not_lead_where_nothing_was_run() -> None:
         "missing: not surely beaten: nobody; none not run; full not run; meta not run; stgs not run",
         "ranked: not surely beaten: stgs",
     ]
+
+
+def test_of_one_alone_no_rank_holds() -> None:
+    alone = {"a": {"meta": RANKED["meta"]}}
+    for rank in ({"top": 1}, {"bottom": 1}):
+        claim = StatedClaim("so", method="meta", tasks=("a",), **rank)  # type: ignore[arg-type]
+        assert verdict(claim, alone).judgement is ABSENT

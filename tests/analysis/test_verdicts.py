@@ -18,7 +18,8 @@ from purejax_mgtopo.analysis.statistics import improvement_interval
 from purejax_mgtopo.analysis.verdicts import read_verdicts
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli.tables import verdict_table
-from purejax_mgtopo.records.run_data import load_run
+from purejax_mgtopo.records import run_data
+from purejax_mgtopo.records.run_data import load_run, tables
 from purejax_mgtopo.report.page import render
 from purejax_mgtopo.report.report import build_report
 
@@ -117,7 +118,6 @@ def test_values_of_settings_are_methods_of_their_own(tmp_path: Path) -> None:
         {"runs": 3},
         {"runs": None},
         {"runs": [{"task": "a", "method": 3, "folder": "x"}]},
-        {"claims": [{"says": "so", "method": "meta, hiden=3", "top": 1}]},
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(results: Path, tmp_path: Path, changes) -> None:
@@ -174,6 +174,21 @@ def test_terminal_file_and_page_say_the_same(
                 triple = [chance.point, chance.low, chance.high]
                 np.testing.assert_allclose(written_one["chances"][rival], triple)
                 assert f"{rival} {triple[0]:.2f} [{triple[1]:.2f}, {triple[2]:.2f}]" in printed
+
+
+def test_a_report_reads_no_run_twice(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> list[Path]:
+        read.append(folder.resolve())
+        return tables(folder)
+
+    monkeypatch.setattr(run_data, "tables", counted)
+    (told,) = read_verdicts([results])
+    read.clear()
+    content = build_report([results, results / TASKS[0]], episodes=False)
+    assert content.judged[0].verdicts == told.verdicts and told.verdicts
+    assert len(read) == len(set(read)) > 1
 
 
 def test_two_groups_are_told_task_by_task(tmp_path: Path, capsys) -> None:

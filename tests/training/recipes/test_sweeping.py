@@ -12,7 +12,7 @@ from purejax_mgtopo.analysis.claims import StatedClaim
 from purejax_mgtopo.analysis.judging import Judgement
 from purejax_mgtopo.analysis.verdicts import read_verdicts
 from purejax_mgtopo.config import Config
-from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.training.recipe import Setting, parse_recipe
 
 RECIPE = {
@@ -63,6 +63,39 @@ def test_claims_are_judged_by_what_the_sweep_left(tmp_path: Path) -> None:
         assert told.question == "Which?"
         assert [one.claim for one in told.verdicts] == list(recipe.claims)
         assert {one.judgement for one in told.verdicts} == {Judgement.OPEN}  # three seeds
+
+
+VALUES = RECIPE | {
+    "methods": ["none", "meta"],
+    "method": {"meta": {"learner": {"hidden": [8, 16]}}},
+    "claim": [
+        {"says": "Wide is better", "method": "meta, hidden=16", "beats": ["meta, hidden=8"]},
+        {"says": "It is the best", "method": "meta, hidden=16", "top": 1},
+    ],
+}
+
+
+def test_a_claim_about_values_that_a_change_does_away_with_is_left_open(tmp_path: Path) -> None:
+    """Hours of runs must not end in an error about a claim."""
+    recipe = parse_recipe(VALUES, tmp_path / "recipe.toml")
+    changes = [Setting("learner.hidden", 32)]
+    sweep(recipe, changes=changes, reporter=Notes(), population=FakePopulation)
+    said: list[str] = []
+    (told,) = read_verdicts([tmp_path], said.append)
+    assert said == [] and told.counts() == "2 no evidence"
+    first, second = (one.evidence[0].missing for one in told.verdicts)
+    assert first == ("meta, hidden=16 not run", "meta, hidden=8 not run")
+    assert "meta, hidden=16 not run" in second
+
+
+def test_a_claim_about_values_that_the_recipe_never_had_is_refused_first(tmp_path: Path) -> None:
+    claim = {"says": "Wide is better", "method": "meta, hidden=61", "beats": ["none"]}
+    recipe = parse_recipe(VALUES | {"claim": [claim]}, tmp_path / "recipe.toml")
+    built: list[Config] = []
+    for changes in ([], [Setting("episodes", 20)]):
+        with pytest.raises(ConfigError, match="claim 1: method: .*'meta, hidden=16'"):
+            sweep(recipe, changes=changes, reporter=Notes(), population=built.append)  # type: ignore[arg-type]
+    assert built == [] and not (tmp_path / "results").exists()
 
 
 def test_a_sweep_refuses_other_settings_before_it_starts(tmp_path: Path) -> None:
