@@ -24,7 +24,8 @@ Style = tuple[str, Any, str]
 # Okabe and Ito's colour-blind-safe palette, grey for its yellow, which is unreadable on white.
 SPARE_COLOURS = (_GREEN, _PURPLE, _BLUE, _ORANGE, _SKY, _BLACK, _RED, _GREY)
 SPARE_LINES = ("-", _DASH, _MIX)
-"""Lines of methods without a style of their own; `SPARE_COLOURS` are their colours."""
+SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Lines and markers of methods without a style of their own; `SPARE_COLOURS` are their colours."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from purejax_mgtopo.analysis.drawing import save_figure
 from purejax_mgtopo.analysis.normalised import LABEL, ends, normalised_score, returns_at
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
-from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, Style
+from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, SPARE_MARKERS, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -278,11 +278,13 @@ def styles(methods: Sequence[str]) -> dict[str, Style]:
     keeps its line and marker. Methods without a style of their own take spare ones in turn.
     """
     own = _apart([name for name in METHODS if name in methods])
-    taken = {colour for colour, _, _ in own.values()}
-    # Colours that nobody wears come first (the sort is stable); no style repeats before the 56th.
-    colours = sorted(SPARE_COLOURS, key=lambda colour: colour in taken)
-    lines, markers = cycle(SPARE_LINES), cycle(("o", "s", "^", "D", "v", "P", "X"))
-    spare = zip(cycle(colours), lines, markers, strict=False)
+    taken = {part for colour, _, marker in own.values() for part in (colour, marker)}
+    # Colours and markers that nobody wears come first (the sort is stable); no style repeats before the 56th.
+    colours, markers = (
+        cycle(sorted(spare, key=lambda part: part in taken))
+        for spare in (SPARE_COLOURS, SPARE_MARKERS)
+    )
+    spare = zip(colours, cycle(SPARE_LINES), markers, strict=False)
     return {name: own[name] if name in own else next(spare) for name in methods}
 
 

@@ -138,7 +138,7 @@ class FiguresCommand(Command):
         drawn, problems = False, []
         for method, data in runs:
             try:
-                figure = draw_run(data, self.advantages, self.agent)
+                figure = draw_run(data, method, self.advantages, self.agent)
             except (ConfigError, RunError) as error:
                 problems.append(f"{data.experiment.task}/{method} is left out: {error}")
                 continue

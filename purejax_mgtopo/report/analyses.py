@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -164,9 +165,10 @@ def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ...
     return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
 
 
-def draw_run(data: RunData, episodes: int, agent: int = 0) -> Figure | None:
+def draw_run(data: RunData, method: str, episodes: int, agent: int = 0) -> Figure | None:
     """`draw_advantages` of a run's median seed in its first `episodes` noise-free episodes.
 
+    `method` is what the run is called: of two that are both `meta` the picture must say which.
     None where the run's rule judges no edge, or has left no networks of a finite seed. Raises ConfigError for an agent
     that the task does not have.
     """
@@ -190,10 +192,12 @@ def draw_run(data: RunData, episodes: int, agent: int = 0) -> Figure | None:
         )
         for number in range(episodes)
     ]
-    return draw_advantages(judged, agent)
+    return draw_advantages(judged, agent, title=f"{method} on {data.experiment.task}, seed {seed}")
 
 
-def draw_advantages(episodes: Sequence[Advantages], agent: int = 0) -> Figure:
+def draw_advantages(
+    episodes: Sequence[Advantages], agent: int = 0, *, title: str | None = None
+) -> Figure:
     """The paper's Figure 4 (right) for one episode, its Figure 5 for several: a row an episode, a column a sender.
 
     Raises ValueError for no episode.
@@ -226,8 +230,10 @@ def draw_advantages(episodes: Sequence[Advantages], agent: int = 0) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("step", fontsize=8)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    title = "normalised advantages"
+    what = "normalised advantages"
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False, title=title, title_fontsize=8,
+        handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False, title=what, title_fontsize=8,
     )  # fmt: skip
+    if title:
+        figure.suptitle(fill(title, int(11 * width)), fontsize=9)
     return figure

@@ -111,6 +111,15 @@ def test_no_two_of_a_few_methods_share_a_colour(count):
     assert styles(["meta", "commformer"])["meta"] == METHODS["meta"].style
 
 
+def test_names_of_a_recipes_own_take_markers_that_nobody_wears():
+    """In print without colours `steady` must not pass for `full`."""
+    known = ["none", "full", "reinforce"]
+    looks = styles([*known, "right", "edge", "steady"])
+    worn = [looks[name][2] for name in known]
+    own = [looks[name][2] for name in ("right", "edge", "steady")]
+    assert len(set(own)) == 3 and not set(own) & set(worn)
+
+
 def test_non_finite_seeds_are_left_out_and_counted():
     run = curve(seeds=8)
     run.returns[2, 3:] = np.nan

@@ -181,13 +181,16 @@ def test_who_flees_does_not_shrink_the_arena():
 
 def test_advantages_are_drawn_of_the_median_seed(tmp_path, monkeypatch, capsys):
     """A picture of the best seed, of another receiver, or of the same episode again and again."""
-    folder, trained = trained_run(tmp_path / "run", "navigation_N3_l3", "meta", monkeypatch)
+    task, place = "navigation_N3_l3", tmp_path / "navigation_N3_l3" / "slow"
+    folder, trained = trained_run(place, task, "meta", monkeypatch)
     seed = {name: number for number, name in standing_seeds(load_run(folder))}["median"]
     drawn = []
-    monkeypatch.setattr(
-        "purejax_mgtopo.report.analyses.draw_advantages",
-        lambda episodes, agent: drawn.append((episodes, agent)) or draw_advantages(episodes, agent),
-    )
+
+    def counted(episodes, agent, *, title):
+        drawn.append((episodes, agent))
+        return draw_advantages(episodes, agent, title=title)
+
+    monkeypatch.setattr("purejax_mgtopo.report.analyses.draw_advantages", counted)
     words = ["figures", str(folder), "--advantages", "2", "--agent", "1", "--formats", "svg"]
     assert cli.main(words) == 0
     ((judged, agent),) = drawn
@@ -197,8 +200,9 @@ def test_advantages_are_drawn_of_the_median_seed(tmp_path, monkeypatch, capsys):
         assert one.seed == seed
         for name in ("reinforce", "learned", "initial"):
             np.testing.assert_allclose(getattr(one, name), getattr(own, name), rtol=1e-5)
-    picture = folder / "figures" / "advantages_navigation_N3_l3_meta.svg"
-    assert b"REINFORCE" in picture.read_bytes()
+    picture = folder / "figures" / "advantages_navigation_N3_l3_slow.svg"
+    assert f"slow on {task}, seed {seed}" in (text := picture.read_text())
+    assert "REINFORCE" in text
     assert str(picture) in capsys.readouterr().out
 
 
