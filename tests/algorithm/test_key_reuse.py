@@ -10,7 +10,8 @@ from jax.errors import KeyReuseError
 from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.evaluate import evaluate
 
-CHIEF = [("meta", "lstm"), ("full", "rial"), ("i2c", "lstm")]
+CHIEF = [("meta", "lstm"), ("reinforce", "rial"), ("i2c", "lstm")]
+"""In the second both rule and interpreter draw a state of their own."""
 PAIRS = dict.fromkeys(
     [
         *CHIEF,

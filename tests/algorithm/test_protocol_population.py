@@ -124,6 +124,12 @@ def by_hand(dead=()):
     seen, told = [shared], []
     for _ in range(2 * CHUNK // K):
         after, measures, updates = zip(*(iterate(s, clock, shared) for s in alive), strict=True)
+        for start, end, update in zip(alive, after, updates, strict=True):
+            # What is left without the way that the state has gone is what the seed was paid, as `outer` counts it.
+            way = np.asarray(start.parts.rule - end.parts.rule)
+            paid = update.rule["eta"] - np.sum(shared.rule["eta"]) - way
+            np.testing.assert_allclose(paid, paid[0] * np.arange(1, 4), rtol=1e-3, atol=1e-4)
+            assert np.abs(way).max() > 0.01
         alive, clock = list(after), clock.advanced(K)
         mean = jax.tree.map(lambda *x: sum(x) / len(x), *updates)
         shared = parts.apply(shared, mean)
