@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Integer, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
+from purejax_mgtopo.algorithm.part import Interpreter
 from purejax_mgtopo.algorithm.rollout import rollout
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams, Trajectory
 from purejax_mgtopo.config import EvaluationConfig
@@ -33,13 +34,14 @@ FINAL = ("return_sampled", "return_greedy", "edge_rate", "edge_rate_greedy")
 
 
 def cost_of_talk(
-    decision: Float[Array, "*lead N N-1"], edge_bits: int
+    decision: Float[Array, "episodes T N N-1"], interpreter: Interpreter
 ) -> dict[str, Float[Array, ""]]:
     """What a step's communication costs, on average: edges open, messages (agents that are heard by anybody), and bits,
-    those of a message over each open edge."""
+    those of a message over each open edge. Where messages arrive in the next step, none passes in the first."""
+    decision = decision.at[:, : interpreter.latency].set(0.0)
     edges = jnp.sum(decision, axis=(-2, -1))
     heard = jnp.max(fill_diagonal(decision), axis=-2)
-    costs = (edges, jnp.sum(heard, axis=-1), edges * edge_bits)
+    costs = (edges, jnp.sum(heard, axis=-1), edges * interpreter.edge_bits)
     return dict(zip(COSTS, map(jnp.mean, costs), strict=True))
 
 
@@ -148,7 +150,7 @@ def evaluate(
         return edge_quality(jax.vmap(partial(right_counts, algorithm.env))(episodes))
 
     def cost(episodes: Trajectory) -> dict[str, Array]:
-        return cost_of_talk(episodes.open_edges, algorithm.team.interpreter.edge_bits)
+        return cost_of_talk(episodes.open_edges, algorithm.team.interpreter)
 
     return {
         "return_sampled": episodic_return(sampled),

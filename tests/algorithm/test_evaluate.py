@@ -3,12 +3,18 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_cases import algorithm, assert_same, is_same, jit, scattered, tape
 
 from purejax_mgtopo.algorithm.algorithm import LearnerState
-from purejax_mgtopo.algorithm.evaluate import evaluate, evaluation_episodes, evaluation_shapes
+from purejax_mgtopo.algorithm.evaluate import (
+    cost_of_talk,
+    evaluate,
+    evaluation_episodes,
+    evaluation_shapes,
+)
 from purejax_mgtopo.algorithm.maddpg import ActorCritic
 from purejax_mgtopo.algorithm.topology.reinforce import ReinforceState
 from purejax_mgtopo.algorithm.types import Both, Mode
@@ -108,3 +114,32 @@ def test_the_numbers_are_means_over_episodes():
         senders = [j for j in range(AGENTS) if j != i]
         np.testing.assert_allclose(pairs[i, senders], opened[:, :, i].mean((0, 1)), rtol=1e-6)
         assert pairs[i, i] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "bits"),
+    [
+        (("dial", 1), 8),
+        (("rial", 1), 2),
+        (("tarmac", 0), 2 * 48 * 32),
+        (("tarmac", 1), 48 * 32),
+        (("commnet", 0), 2 * 8 * 32),
+        (("commnet", 1), 8 * 32),
+        (("full+gat", 0), 2 * 8 * 32),
+        (("full+gat", 1), 8 * 32),
+    ],
+    ids=str,
+)
+def test_what_an_open_edge_costs_in_bits(method, bits):
+    """What arrives in the next step arrives once, whatever is read of it; and in the first step nothing does."""
+    name, latency = method
+    net = algorithm(name, TASK, message__latency=latency).team.interpreter
+    assert net.edge_bits == bits
+    opened = np.zeros((2, 25, AGENTS, AGENTS - 1), np.float32)
+    opened[0, 0] = opened[1, 10, 2] = opened[1, 11, 0] = 1
+    costs = cost_of_talk(jnp.asarray(opened), net)
+    first = 0 if latency else AGENTS
+    edges = (first * (AGENTS - 1) + 4) / 50
+    np.testing.assert_allclose(costs["edges_per_step"], edges, rtol=1e-6)
+    np.testing.assert_allclose(costs["messages_per_step"], (first + 4) / 50, rtol=1e-6)
+    np.testing.assert_allclose(costs["bits_per_step"], edges * bits, rtol=1e-6)

@@ -60,8 +60,8 @@ class GraphAttention(Interpreter):
 
     @property
     def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step: a message in each round."""
-        return super().edge_bits * len(self._heads)
+        """Bits that pass over an open edge in one step: a message in each round, or one for all that arrives later."""
+        return super().edge_bits * (1 if self.latency else len(self._heads))
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""

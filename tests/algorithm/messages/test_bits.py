@@ -331,8 +331,3 @@ def test_the_memory_of_symbols_is_a_ring_of_whole_episodes():
         now = now.__class__(**{**vars(now), "seen": lambda _, s=seen: s, "clock": clock})
         state = net.learn(state, tau, now).state
     assert np.asarray(state.symbol)[:, 0, 0].tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(("name", "bits"), [("dial", 8), ("rial", 2), ("tarmac", 2 * 48 * 32)])
-def test_what_an_open_edge_costs_in_bits(name, bits):
-    assert algorithm(name, TASK).team.interpreter.edge_bits == bits
