@@ -197,6 +197,11 @@ MESSAGES = _table(
         "what is heard is added to the own action, and has to vary for a reason (Zhang et al. 2019)",
         f"{_MESSAGES}.vbc:Combined",
     ),
+    AxisEntry(
+        "relay",
+        "messages pass on what was heard, carried by a GRU (ExpoComm, Li et al. 2025)",
+        f"{_MESSAGES}.relay:Relay",
+    ),
 )
 
 CRITICS = _table(
@@ -247,7 +252,7 @@ _PRESETS = (
     Method("magic", "magic", "gat", True, "MAGIC: pairwise gates over graph attention", (_PURPLE, _DASH, ">")),
     Method("commformer", "commformer", "gat", True, "CommFormer: one learned graph", (_RED, _DASH, "s")),
     Method(
-        "expocomm", "exponential", "gat", True, "ExpoComm: the exponential graph over graph attention, a step later",
+        "expocomm", "exponential", "relay", True, "ExpoComm: the exponential graph, messages that pass on news",
         (_SKY, _DOT, "X"), (("message.latency", 1),),
     ),
     Method("random", "random", "lstm", False, "random topology, the control at equal cost", (_GREY, _DOT, "p")),

@@ -213,6 +213,8 @@ class Rule(Part, abc.ABC):
     """
 
     edges: ClassVar[Edges] = Edges.ANY
+    listens: bool = False
+    """Whether the rule wants `Seen.heard`."""
     judges: ClassVar[bool] = False
     """Whether the rule judges the decision on every edge and step, by a ``judged(state, trajectory)``."""
 

@@ -93,6 +93,7 @@ class Team:
             sizes,
             feature=self.interpreter.feature_size,
             message=self.interpreter.message_size,
+            heard=self.interpreter.heard_size,
         )
         self.rule: Rule = rule(experiment, sizes)
         self.parts = Parts(self.rule, self.interpreter)
@@ -135,7 +136,8 @@ class Team:
         if self.interpreter.latency:
             message = jnp.zeros((*batch, sizes.agents, sizes.message))
             in_flight = InFlight(message, jnp.zeros(batch))
-        return Carry(self.parts.initial_carry(batch), in_flight)
+        heard = jnp.zeros((*batch, sizes.agents, sizes.heard)) if self.rule.listens else ()
+        return Carry(self.parts.initial_carry(batch), in_flight, heard)
 
     def step(
         self,
@@ -164,7 +166,8 @@ class Team:
         redirected = () if heard.edges is None else heard.edges
         kept = self.parts.kept(memory)
         step = Step(jnp.tanh(unsquashed), unsquashed, seen, gates, kept, sent, redirected)
-        return step, as_before(Carry(memory, self._in_flight(encoded, heard)), carry)
+        after = Carry(memory, self._in_flight(encoded, heard), self._remembered(heard, carry))
+        return step, as_before(after, carry)
 
     def recall(
         self,
@@ -200,7 +203,8 @@ class Team:
         in_flight = initial.in_flight
         if isinstance(in_flight, InFlight):
             in_flight = InFlight(resumed.message, jnp.ones_like(in_flight.sent))
-        return Carry(replace(initial.parts, interpreter=resumed.carry), in_flight)
+        parts = replace(initial.parts, interpreter=resumed.carry)
+        return replace(initial, parts=parts, in_flight=in_flight)
 
     def seen(self, trajectory: Trajectory) -> Seen:
         """What the team saw at each step of an episode, [T, ...]."""
@@ -255,7 +259,7 @@ class Team:
         encoded = self.interpreter.encode(
             params, acting.interpreter, observation, moment.interpreter
         )
-        seen = self._seen(observation, encoded, carry.in_flight)
+        seen = self._seen(observation, encoded, carry)
         gates, rule_carry = self.rule.gate(acting.rule, seen, moment.rule)
         heard = self.interpreter.hear(
             params,
@@ -267,14 +271,21 @@ class Team:
         return seen, gates, Both(rule_carry, heard.carry), encoded, heard
 
     def _seen(
-        self, observation: Float[Array, "*batch N O"], encoded: Encoded, before: InFlight | tuple
+        self, observation: Float[Array, "*batch N O"], encoded: Encoded, before: Carry
     ) -> Seen:
         delivered = encoded.message
         arrives: Array | tuple[()] = ()
-        if isinstance(before, InFlight):
-            delivered, arrives = before.message, before.sent
+        if isinstance(before.in_flight, InFlight):
+            delivered, arrives = before.in_flight.message, before.in_flight.sent
         near = self._near(observation)
-        return Seen(observation, encoded.feature, encoded.message, delivered, near, arrives)
+        message, heard = encoded.message, before.heard
+        return Seen(observation, encoded.feature, message, delivered, near, arrives, heard)
+
+    def _remembered(self, heard: Heard, before: Carry) -> Array | tuple[()]:
+        """What the rule wants to know in the next step of what was heard in this one."""
+        if isinstance(before.heard, tuple):
+            return ()
+        return jnp.zeros_like(before.heard) if heard.z is None else heard.z
 
     def _in_flight(self, encoded: Encoded, heard: Heard) -> InFlight | tuple[()]:
         if not self.interpreter.latency:

@@ -59,6 +59,8 @@ class Sizes:
     """F, known once the interpreter is made."""
     message: int = 0
     """Width M of a message, known once the interpreter is made."""
+    heard: int = 0
+    """Width H of what is made of messages, known once the interpreter is made."""
     horizon: int = 25
     """Steps T of an episode, for those who remember whole ones."""
 
@@ -87,6 +89,8 @@ class Seen:
     arrives: Float[Array, "*batch"] | tuple[()] = ()
     """With latency 1, 0 at the start of an episode, when nothing was sent yet: then nothing arrives, not even over open
     edges."""
+    heard: Float[Array, "*batch N H"] | tuple[()] = ()
+    """What was made of messages in the step before, for rules that ask for it; zeros at the start."""
 
 
 @flax.struct.dataclass
@@ -128,6 +132,8 @@ class Carry:
     """Each part's own memory, of any kind and dtype."""
     in_flight: InFlight | tuple[()]
     """Messages on their way; empty with latency 0."""
+    heard: Float[Array, "*batch N H"] | tuple[()] = ()
+    """What was made of messages, where the rule asks for it."""
 
 
 @flax.struct.dataclass

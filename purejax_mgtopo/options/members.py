@@ -56,6 +56,18 @@ class RialConfig:
 
 
 @dataclass(frozen=True)
+class TalkConfig:
+    """The rule ic3net: to talk to all, or to nobody."""
+
+    gate_input: Literal["feature", "heard"] = "feature"
+    """The gate reads what an agent makes of its observation, or what it had made of messages in the step before.
+    (ours, because gate and message belong to one step here; the original's gate reads its state after hearing)"""
+    mute_silent: bool = False
+    """Who does not talk does not hear either, as in the released code.
+    (ours, because the publication's equation lets it hear)"""
+
+
+@dataclass(frozen=True)
 class PruningConfig:
     """The rule gated_acml: senders whose messages are worth enough."""
 
@@ -77,7 +89,7 @@ class CombinerConfig:
 
     penalty: float = 0.1
     """Weight in the policy loss of the standard deviation of what arrives, over its components.
-    (ours, because VBC's publication leaves it open)"""
+    (ours, because the publication leaves it open; its code's loss comes to 0.06 to 0.12 here)"""
 
     def __post_init__(self) -> None:
         require(self.penalty >= 0, "member.vbc.penalty must not be negative")
@@ -162,6 +174,43 @@ class GraphConfig:
 
 
 @dataclass(frozen=True)
+class SignatureConfig:
+    """The interpreter tarmac: attention by signatures."""
+
+    score_scale: float = 4.0
+    """Scores are divided by it; a build near the authors has 11.3, the root of 128.
+    (ours, because TarMAC's publication takes the root of a signature's 16 numbers)"""
+
+    def __post_init__(self) -> None:
+        require(self.score_scale > 0, "member.tarmac.score_scale must be positive")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """The interpreter gat: graph attention."""
+
+    normalise: bool = True
+    """Weights of open edges sum to one; else closed edges stay in the denominator, as in the authors' code.
+    (ours, because what is not heard should not make quieter what is)"""
+
+
+@dataclass(frozen=True)
+class RelayConfig:
+    """The interpreter relay: messages that pass on what was heard."""
+
+    window: int = 5
+    """Consecutive steps through which replayed messages travel, from an empty memory.
+    (ours, because longer windows cost as many times more, and news cross the paper's teams in three steps)"""
+    auxiliary: float = 0.1
+    """Weight in the policy loss of the error with which what all agents see is told from a message; 0 leaves it out.
+    (ours, because ExpoComm's publication has 0.1)"""
+
+    def __post_init__(self) -> None:
+        require(self.window >= 1, "member.relay.window must be at least 1")
+        require(self.auxiliary >= 0, "member.relay.auxiliary must not be negative")
+
+
+@dataclass(frozen=True)
 class UniversalConfig:
     """The rule universal: a frozen update rule."""
 
@@ -178,6 +227,8 @@ class MemberConfig:
     """The interpreter dial: bits that carry derivatives in training."""
     rial: RialConfig = field(default_factory=RialConfig)
     """The interpreter rial: symbols chosen by their own Q-values."""
+    ic3net: TalkConfig = field(default_factory=TalkConfig)
+    """The rule ic3net: to talk to all, or to nobody."""
     gated_acml: PruningConfig = field(default_factory=PruningConfig)
     """The rule gated_acml: senders whose messages are worth enough."""
     i2c: PriorConfig = field(default_factory=PriorConfig)
@@ -188,5 +239,11 @@ class MemberConfig:
     """Rule and interpreter atoc: groups that talk for a while."""
     commformer: GraphConfig = field(default_factory=GraphConfig)
     """The rule commformer: one graph for all states."""
+    tarmac: SignatureConfig = field(default_factory=SignatureConfig)
+    """The interpreter tarmac: attention by signatures."""
+    gat: AttentionConfig = field(default_factory=AttentionConfig)
+    """The interpreter gat: graph attention."""
+    relay: RelayConfig = field(default_factory=RelayConfig)
+    """The interpreter relay: messages that pass on what was heard."""
     universal: UniversalConfig = field(default_factory=UniversalConfig)
     """The rule universal: a frozen update rule."""

@@ -56,7 +56,17 @@ REACH = {
     ("causal label", "i2c"): {"gates"},
     ("group label", "atoc"): {"gates"},
     ("confidence", "vbc"): {"gates"},
+    ("td", "ic3net"): {"critic"},
+    ("td", "magic"): {"critic"},
+    ("td", "expocomm"): {"critic"},
+    ("policy", "ic3net"): {"policy"},
+    ("policy", "magic"): {"policy", "gates"},
+    ("policy", "expocomm"): {"policy", "own"},
+    ("grounding", "expocomm"): {"policy", "own"},
     ("score", "reinforce"): {"gates"},
+    ("score", "meta"): {"gates"},
+    ("talk score", "ic3net"): {"gates"},
+    ("baseline TD", "ic3net"): {"baseline"},
     ("meta objective", "meta"): {"eta"},
     ("baseline TD", "reinforce"): {"baseline"},
     ("baseline TD", "meta"): {"baseline"},
@@ -120,6 +130,20 @@ def score(made, rule, everything):
     shared = advantage(made, rule, everything, tau)
     weight = jnp.broadcast_to(shared[:, None, None], tau.gates.decision.shape)
     return made.team.rule.mean_score(everything["gates"], tau, weight)
+
+
+def talk_score(made, rule, everything):
+    tau = jax.lax.stop_gradient(played(made, everything))
+    # Features of now: it is for the gates to keep gradients from them.
+    tau = tau.replace(feature=played(made, everything).feature)
+    shared = advantage(made, rule, everything, tau)
+    return made.team.rule.mean_talk_score(everything["gates"], tau, shared)
+
+
+def grounding(made, rule, everything):
+    """The message is told from, not what it is told about."""
+    tau = played(made, everything)
+    return made.team.interpreter._error(everything["own"], tau.sent, tau.observation[:-1])
 
 
 def meta_objective(made, rule, everything):
@@ -194,6 +218,8 @@ LOSSES = {
     "td": td,
     "policy": policy,
     "score": score,
+    "talk score": talk_score,
+    "grounding": grounding,
     "meta objective": meta_objective,
     "baseline TD": baseline_td,
 }

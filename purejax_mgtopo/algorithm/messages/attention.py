@@ -31,6 +31,13 @@ def attention(
     return weight / jnp.where(anybody, total, 1.0)
 
 
+def attention_among_all(
+    score: Float[Array, "*batch N"], openness: Float[Array, "*batch N"]
+) -> Float[Array, "*batch N"]:
+    """``G_ij exp(s_ij G_ij) / sum_k exp(s_ik G_ik)``: closed edges have no weight, and make the others lighter."""
+    return openness * jax.nn.softmax(score * openness, axis=-1)
+
+
 def attention_measures(trajectory: Trajectory, context: Context) -> Measures:
     """How much of the attention in an episode goes to others, on average; nothing where nobody is ever heard."""
     weight = context.shown(trajectory).pairs.get(ATTENTION)

@@ -15,7 +15,12 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.kernels.stored import product
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_matmul
-from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention, attention_measures
+from purejax_mgtopo.algorithm.messages.attention import (
+    ATTENTION,
+    attention,
+    attention_among_all,
+    attention_measures,
+)
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
     Context,
@@ -38,7 +43,8 @@ class GraphAttention(Interpreter):
     """``sum_j alpha_ij W h_j`` over those from whom i receives and i itself, with ``alpha_i = softmax_j LeakyReLU(a W
     h_i + b W h_j)`` over the same: four heads side by side and ELU, then one head. The policy reads ``[h, z]``.
 
-    Closed edges have no weight and take no part in the softmax, where the authors leave them in the denominator. Every
+    Closed edges have no weight and take no part in the softmax; the authors leave them in the denominator
+    (``member.gat.normalise = false``). Every
     agent reads itself, lest those who hear nobody in the first round have nothing to say in the second. With next-step
     delivery both rounds hear the previous step's h of the others.
     """
@@ -56,6 +62,7 @@ class GraphAttention(Interpreter):
         self.heard_size = 2 * hidden
         self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(hidden)
+        self._weigh = attention if experiment.member.gat.normalise else attention_among_all
         self._heads = (Heads(hidden, HEADS, hidden // HEADS), Heads(hidden, 1, hidden))
 
     @property
@@ -136,7 +143,7 @@ class GraphAttention(Interpreter):
         )(params)
         score = _each(thin_matmul)(receiver, own)[..., None] + self._scores(sender, own, arrived)
         openness = jnp.broadcast_to(openness[..., None, :], score.shape)
-        weight = attention(nn.leaky_relu(score, SLOPE), openness)
+        weight = self._weigh(nn.leaky_relu(score, SLOPE), openness)
         mixed = self._mixed(weight, own, arrived)
         heard = [_each(product)(kernel[..., h, :], mixed[..., h, :]) for h in range(heads.heads)]
         return jnp.concatenate(heard, axis=-1), weight

@@ -30,7 +30,7 @@ KEY, VALUE = 16, 32
 
 class TarMAC(Interpreter):
     """``h <- tanh(W [c, h])`` in each of ``message.rounds`` rounds, with ``c_i = sum_j alpha_ij v_j`` and ``alpha_i =
-    softmax_j(q_i k_j / sqrt(16))`` over those from whom i receives, and i itself.
+    softmax_j(q_i k_j / 4)`` over those from whom i receives, and i itself.
 
     A message is a signature k (16) and a value v (32), both linear in the sender's h; all rounds share their weights.
     With next-step delivery every round hears the previous step's first messages, and the receiver its own of now.
@@ -45,6 +45,7 @@ class TarMAC(Interpreter):
         self.feature_size = experiment.learner.hidden
         self.message_size = KEY + VALUE
         self.rounds = experiment.message.rounds
+        self.scale = experiment.member.tarmac.score_scale
         self.shared = experiment.learner.share_parameters
         self._encoder = nn.Dense(self.feature_size)
         self._signed = nn.Dense(KEY + VALUE)
@@ -129,7 +130,7 @@ class TarMAC(Interpreter):
         myself = jnp.eye(self.sizes.agents, dtype=query.dtype)
         others = jnp.einsum("...ik,...jk->...ij", query, arrived[..., :KEY])
         mine = jnp.sum(query * own[..., :KEY], axis=-1, keepdims=True)
-        score = jnp.where(myself > 0, mine, others) / jnp.sqrt(jnp.asarray(KEY, query.dtype))
+        score = jnp.where(myself > 0, mine, others) / self.scale
         return attention(score, fill_diagonal(gates.decision) + myself)
 
     def _context(

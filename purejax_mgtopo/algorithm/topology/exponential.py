@@ -1,4 +1,4 @@
-"""The exponential graph of ExpoComm (Li et al., ICLR 2025): news reach everybody in log N steps; nothing is learned."""
+"""The exponential graph of ExpoComm (Li et al., ICLR 2025): everybody is log N edges away; nothing is learned."""
 
 from __future__ import annotations
 

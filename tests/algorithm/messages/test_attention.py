@@ -55,7 +55,7 @@ def of(each, i):
     return each[i] if isinstance(each, list) else each
 
 
-def tarmac_by_hand(params, observation, mask, sent=None, rounds=2):
+def tarmac_by_hand(params, observation, mask, sent=None, rounds=2, scale=4):
     agents = len(observation)
     hidden = [np.tanh(dense(of(params, i)["encoder"], observation[i])) for i in range(agents)]
     for _ in range(rounds):
@@ -65,7 +65,7 @@ def tarmac_by_hand(params, observation, mask, sent=None, rounds=2):
             query = dense(of(params, i)["query"], hidden[i])
             allowed = [j for j in range(agents) if mask[i, j] or j == i]
             said = [own[i] if j == i else arrived[j] for j in allowed]
-            weight = softmax(np.array([query @ m[:KEY] / 4 for m in said]))
+            weight = softmax(np.array([query @ m[:KEY] / scale for m in said]))
             context = sum(w * m[KEY:] for w, m in zip(weight, said, strict=True))
             joined = np.concatenate([context, hidden[i]])
             new.append(np.tanh(dense(of(params, i)["update"], joined)))
@@ -73,7 +73,7 @@ def tarmac_by_hand(params, observation, mask, sent=None, rounds=2):
     return np.stack(hidden)
 
 
-def gat_by_hand(params, observation, mask, sent=None):
+def gat_by_hand(params, observation, mask, sent=None, closed_too=False):
     agents = len(observation)
     h = [np.tanh(dense(of(params, i)["encoder"], observation[i])) for i in range(agents)]
     own = h
@@ -89,7 +89,9 @@ def gat_by_hand(params, observation, mask, sent=None):
                 allowed = [j for j in range(agents) if mask[i, j] or j == i]
                 said = [(own[i] if j == i else arrived[j]) @ columns for j in allowed]
                 raw = [own[i] @ columns @ a + row @ b for row in said]
-                weight = softmax(np.array([x if x > 0 else 0.2 * x for x in raw]))
+                score = np.array([x if x > 0 else 0.2 * x for x in raw])
+                shut = np.zeros(agents - len(allowed) if closed_too else 0)  # each at a score of 0
+                weight = softmax(np.concatenate([score, shut]))[: len(allowed)]
                 parts.append(sum(w * row for w, row in zip(weight, said, strict=True)))
             new.append(np.concatenate(parts))
         own = [np.where(x > 0, x, np.expm1(x)) for x in new] if round_ == 0 else new
@@ -118,6 +120,25 @@ def test_it_equals_the_definition_agent_by_agent(name, shared, latency):
     for b in range(6):
         said = None if sent is None else list(sent[b])
         expected = BY_HAND[name](each, np.asarray(observation[b]), mask[b], said)
+        np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "by_hand"),
+    [
+        ("tarmac", {"member__tarmac__score_scale": 2.5}, {"scale": 2.5}),
+        ("gat", {"member__gat__normalise": False}, {"closed_too": True}),
+    ],
+)
+def test_attention_as_others_built_it(name, told, by_hand):
+    """Scores on another scale; closed edges that stay in the denominator."""
+    net = make(name, 3, **told)
+    params = parameters(net)
+    observation, mask = drawn(3, seed=4, batch=(6,))
+    actual = run(net, params, observation, mask)
+    for b in range(6):
+        host = jax.tree.map(np.asarray, params)
+        expected = BY_HAND[name](host, np.asarray(observation[b]), mask[b], **by_hand)
         np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-5)
 
 

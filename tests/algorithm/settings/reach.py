@@ -167,6 +167,29 @@ REACH = {
     "member.rial.memory_episodes": reach(
         3, "interpreter's start, warm-up, interpreter's learning, iteration", "rial", idle="dial"
     ),
+    "member.ic3net.gate_input": reach(
+        "heard",
+        "warm-up, play, quiet play, sample, critic, policy, learn, iteration, evaluation",
+        "ic3net",
+        idle="meta",
+    ),
+    "member.ic3net.mute_silent": reach(
+        True, f"play, quiet play, critic, policy, evaluation, {PLAYS}", "ic3net", idle="meta"
+    ),
+    "member.tarmac.score_scale": reach(
+        2.0,
+        f"play, quiet play, critic, policy, interpreter's learning, evaluation, {PLAYS}",
+        "tarmac",
+        idle="meta",
+    ),
+    "member.gat.normalise": reach(
+        False,
+        f"play, quiet play, critic, policy, interpreter's learning, evaluation, {PLAYS}",
+        "magic",
+        idle="meta",
+    ),
+    "member.relay.window": reach(3, "sample, critic, policy, iteration", "expocomm", idle="meta"),
+    "member.relay.auxiliary": reach(0.5, "policy, iteration", "expocomm", idle="meta"),
     "member.gated_acml.pruning": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
     "member.gated_acml.open_share": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),
     "member.i2c.percentile": reach(50.0, "learn, iteration", "i2c", idle="meta"),

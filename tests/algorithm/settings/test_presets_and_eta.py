@@ -38,7 +38,7 @@ def test_presets_are_those_of_the_table() -> None:
         "i2c": ("i2c", "lstm", True),
         "atoc": ("atoc", "atoc", True),
         "commformer": ("commformer", "gat", True),
-        "expocomm": ("exponential", "gat", True),
+        "expocomm": ("exponential", "relay", True),
     }
     assert (
         with_method(Experiment(), "ic3net").message.aggregate == "others"
