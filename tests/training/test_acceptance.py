@@ -16,7 +16,7 @@ from purejax_mgtopo.training.recipe import load_recipe
 RUNS = Path(__file__).parents[2] / "runs"
 HORIZON = 25
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 
 def trained(recipe: str, method: str) -> tuple[Population, PopulationState, dict]:
