@@ -16,7 +16,7 @@ class MessageConfig:
     """Steps that a message takes: 0 delivers it in the step it was sent, 1 in the next.
     (paper: 0)"""
     rounds: int = 2
-    """Exchanges of hidden states within one step (commnet only).
+    """Exchanges within one step (commnet and tarmac).
     (ours, because the paper has no CommNet; its article takes 2)"""
     share_hops: bool = False
     """The same weights in all exchanges, as in the released code, rather than each its own (commnet only).

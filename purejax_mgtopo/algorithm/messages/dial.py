@@ -39,8 +39,9 @@ class Dial(Interpreter):
 
     Differences from the original: the policy loss takes the place of the TD loss of discrete actions; own bits of the
     step before stand for its recurrent state; they are 8, where its riddles have one; a window's loss is that of its
-    last step; the threshold is at even odds, where released code has it at a log-odds of 0.5. With same-step delivery
-    bits are told from what an agent sees and its own last ones.
+    last step, so that a batch has as many windows as it has transitions elsewhere; the threshold is at even odds, where
+    released code has it at a log-odds of 0.5. With same-step delivery bits are told from what an agent sees and its own
+    last ones.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("bit_rate", "bit_clarity")

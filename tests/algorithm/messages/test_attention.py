@@ -153,6 +153,16 @@ def test_renaming_the_agents_renames_the_outputs(name):
     np.testing.assert_allclose(renamed, straight[order], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_shared_parameters_serve_any_number_of_agents(name):
+    params = parameters(make(name, 2))
+    observation, mask = drawn(5)
+    host = jax.tree.map(np.asarray, params)
+    expected = BY_HAND[name](host, np.asarray(observation), mask)
+    actual = run(make(name, 5), params, observation, mask)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_signatures_that_all_match_alike_give_the_mean_and_a_deaf_agent_its_own_value():
     net = make("tarmac", 3)
     params = parameters(net)

@@ -117,6 +117,23 @@ def test_without_weights_for_what_is_heard_agents_are_independent():
         np.testing.assert_array_equal(run(net, params, elsewhere, edges)[i], together[i])
 
 
+def test_over_all_others_closing_one_removes_its_term_and_no_other():
+    """As IC3Net has it: who falls silent makes nobody louder. Over those who are heard, it does."""
+    observation, _ = drawn(3)
+    all_, without = jnp.ones((3, 2)), jnp.ones((3, 2)).at[:, 1].set(0.0)  # 2 is silent, to 0 and 1
+    for aggregate, same in (("others", True), ("mean", False)):
+        net = make(3, message__aggregate=aggregate, message__rounds=1)
+        params = parameters(net)
+        # What 1 adds to agent 0 before tanh, with and without 2 being heard.
+        params["heard"] = jax.tree.map(np.asarray, params["heard"])
+        terms = []
+        for edges in (all_, without):
+            heard = jnp.arctanh(run(net, params, observation, edges)[0])
+            alone = jnp.arctanh(run(net, params, observation, edges.at[0, 0].set(0.0))[0])
+            terms.append(heard - alone)
+        assert np.allclose(*terms, rtol=1e-3, atol=1e-5) == same
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_alone_equals_hearing_nobody(shared):
     net = make(3, shared)

@@ -46,8 +46,9 @@ class CausalPrior(EdgeGates):
     states from the replay; every update is a step of cross-entropy on remembered ones, both labels weighing the same.
 
     The policy loss has ``0.01 sum_b P(b) |pi_i - b|^2 / (2 0.2^2)`` added, which pulls policies to the candidates that
-    the critic prefers: the original's KL to P, for a narrow Gaussian around a deterministic action. Difference from the
-    original: candidates stand for all discrete actions; ``aux`` is the drawn ones.
+    the critic prefers: the original's KL to P, for a narrow Gaussian around a deterministic action. Differences from
+    the original: candidates stand for all discrete actions (``aux`` is the drawn ones); b is a logistic of o_i and of
+    j's number, where released code has a softmax of two and j's relative position; to ask costs no bits.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("label_rate", "label_loss", "causal_effect", "threshold")
