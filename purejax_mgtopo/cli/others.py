@@ -100,7 +100,7 @@ class MethodsCommand(Command):
         shown.print(learners, "")
         tell(
             "Any rule goes with any interpreter: --method none+commnet, "
-            "or --topology none --messages commnet."
+            "or --topology none --messages commnet; a pair without a preset is experimental."
         )
         return 0
 

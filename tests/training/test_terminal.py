@@ -142,7 +142,7 @@ os._exit(130)
          "navigation_N4_l2."),
         ("tasks", "Each agent knows both goals, so that nothing is left to say."),
         ("methods", "Any rule goes with any interpreter: --method none+commnet, or --topology none "
-         "--messages commnet."),
+         "--messages commnet; a pair without a preset is experimental."),
         ("glossary", "Other columns are measures of a rule, of an interpreter or of a task, by their own "
          "names."),
     ],
