@@ -143,6 +143,14 @@ class Part:
         del state
         return ()
 
+    def remembered(self, state: Any) -> PyTree:
+        """What of the state is neither a parameter nor an optimiser's, for `fit` to count apart from them.
+
+        Leaves of the state as they are; it may hold shapes in place of arrays.
+        """
+        del state
+        return ()
+
     def initial_carry(self, batch: tuple[int, ...]) -> PyTree:
         """What the part remembers within an episode, at its start."""
         del batch

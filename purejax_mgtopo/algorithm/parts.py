@@ -59,6 +59,10 @@ class Parts:
         """The parameters that both act with."""
         return self.each(lambda part, state: part.acting(state), states)
 
+    def remembered(self, states: Both) -> Both:
+        """What both states hold besides parameters and optimisers."""
+        return self.each(lambda part, state: part.remembered(state), states)
+
     def initial_carry(self, batch: tuple[int, ...] = ()) -> Both:
         """What both remember at the start of an episode."""
         return self.each(lambda part: part.initial_carry(batch))

@@ -107,6 +107,10 @@ class Rial(Interpreter):
         """The Q-values."""
         return state.values
 
+    def remembered(self, state: Heart) -> PyTree:
+        """The latest episodes."""
+        return state.known, state.symbol, state.reward
+
     def initial_carry(self, batch: tuple[int, ...]) -> Int[Array, "*batch N"]:
         """Own last symbols: none yet."""
         return jnp.full((*batch, self.sizes.agents), NOTHING, jnp.int32)

@@ -87,6 +87,10 @@ class MetaGradient(EdgeGates):
             eta_optimizer=self._optimizer.init(eta),
         )
 
+    def remembered(self, state: MetaState) -> PyTree:
+        """The advantage's running moments."""
+        return state.baseline.moments
+
     def init_eta(self, key: Key[Array, ""]) -> PyTree:
         """Fresh meta-parameters."""
         width = 3 + self.pairs * (2 if self.meta.append_decisions else 1)

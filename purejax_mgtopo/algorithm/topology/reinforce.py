@@ -43,6 +43,10 @@ class Reinforce(EdgeGates):
         nu = jax.tree.map(jnp.zeros_like, gates)
         return ReinforceState(gates, nu, self.baseline.init(baseline_key))
 
+    def remembered(self, state: ReinforceState) -> PyTree:
+        """The advantage's running moments."""
+        return state.baseline.moments
+
     def learn(self, state: ReinforceState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 4 on the newest trajectory."""
         del context

@@ -96,6 +96,10 @@ class Edgewise(EdgeGates):
         gates = self.init_gates(key)
         return Moving(gates, jax.tree.map(jnp.zeros_like, gates), no_memory())
 
+    def remembered(self, state: JudgedState) -> PyTree:
+        """The lifetime's memory, and the advantage's running moments."""
+        return state.moving.memory, state.baseline.moments
+
     def situation(self, context: Context) -> Situation:
         """A training run is a lifetime with a gate update after each episode."""
         return Situation(context.progress, float(self.experiment.episodes), self.settings.edge_cost)

@@ -61,6 +61,10 @@ class PrunedMessages(EdgeGates):
         """The gate, and whether it is forced open."""
         return {"gate": state.gates, "forced": state.forced}
 
+    def remembered(self, state: PruningState) -> PyTree:
+        """The threshold, and whether all gates are still forced open."""
+        return state.threshold, state.forced
+
     def send_logits(
         self, gates: PyTree, observation: Float[Array, "*batch N O"]
     ) -> Float[Array, "*batch N"]:

@@ -81,6 +81,10 @@ class CausalPrior(EdgeGates):
             threshold=jnp.zeros(()),
         )
 
+    def remembered(self, state: PriorState) -> PyTree:
+        """Labelled states, the effects in them, and what effect counts."""
+        return state.observation, state.effect, state.threshold
+
     def logits(
         self, gates: PyTree, observation: Float[Array, "*batch N O"]
     ) -> Float[Array, "*batch N N-1"]:

@@ -79,6 +79,10 @@ class RequestAndReply(Rule):
         """Values and thresholds."""
         return {"values": state.values, "unsure": state.unsure, "telling": state.telling}
 
+    def remembered(self, state: ConfidenceState) -> PyTree:
+        """Both thresholds."""
+        return state.unsure, state.telling
+
     def asked(self, values: PyTree, observation: Float[Array, "*batch N O"]) -> Array:
         """v, of each way to go."""
         return per_agent(self._values.apply, self.shared)(values, observation)
