@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Interpreter,
     Learned,
@@ -136,9 +137,10 @@ class Parts:
         return self.each(lambda part, own, update: part.apply(own, update), shared, updates)
 
 
-def _announced(part: Part, names: tuple[str, ...], done: Any) -> Any:
+def _announced(part: Part, names: Announced, done: Any) -> Any:
     if set(done.measures) != set(names):
-        raise TypeError(f"{type(part).__name__} announces {names} and tells {tuple(done.measures)}")
+        told = f"announces {tuple(names)} and tells {tuple(done.measures)}"
+        raise TypeError(f"{type(part).__name__} {told}")
     return done
 
 

@@ -71,7 +71,9 @@ def test_every_command_says_what_it_does_and_does_it() -> None:
 HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "tasks", "methods"))]
 
 
-@pytest.mark.parametrize("words", [*HELP, ["methods"], ["train", "--seeds", "0"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [*HELP, ["methods"], ["glossary"], ["train", "--seeds", "0"]], ids=" ".join
+)
 def test_help_starts_neither_jax_nor_anything_heavy(words: list[str]) -> None:
     script = (
         "import sys\n"
