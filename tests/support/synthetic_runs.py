@@ -15,8 +15,24 @@ from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord
 
 AGENTS = {"navigation_N3_l3": 3, "navigation_N6_l1": 6, "toy_follow_holder": 3}
-LEVELS = {"none": -26.0, "full": -24.5, "meta": -22.0, "reinforce": -22.4, "stgs": -25.0}
-RATES = {"none": 0.0, "full": 1.0, "meta": 0.46, "reinforce": 0.3, "stgs": 0.97}
+LEVELS = {
+    "none": -26.0,
+    "full": -24.5,
+    "meta": -22.0,
+    "reinforce": -22.4,
+    "stgs": -25.0,
+    "i2c": -24.0,
+    "gated_acml": -24.2,
+}
+RATES = {
+    "none": 0.0,
+    "full": 1.0,
+    "meta": 0.46,
+    "reinforce": 0.3,
+    "stgs": 0.97,
+    "i2c": 0.4,
+    "gated_acml": 0.6,
+}
 
 
 def config_of(task: str, method: str, seeds: int, evaluations: int, **changes: object) -> Config:
@@ -88,7 +104,7 @@ def write_run(
             columns = {name: np.asarray(v, np.float32) for name, v in columns.items()}
             for name, base in measured.items():
                 own = base * (1 + share + np.arange(seeds) / seeds)
-                columns[name] = np.where(finite & bool(k), own, np.nan).astype(np.float32)
+                columns[name] = np.asarray(own if k else np.full(seeds, np.nan), np.float32)
             if pairs:
                 columns["pair_rate"] = rate
             episode = 500 * (k + 1)
