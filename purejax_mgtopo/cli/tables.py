@@ -223,13 +223,11 @@ def fit_table(fit: Fit, rate: float | None) -> Table:
         return f"{size / 1e6:,.2f} MB"
 
     table.add_row(f"{experiment.task}, {experiment.method}: one seed keeps", megabytes(lane.total))
-    groups = {"parameters": lane.parameters, "memories of parts": lane.memories}
-    groups |= {"optimizers": lane.optimizers, "replay": lane.replay, "rest": lane.rest}
-    for name, size in groups.items():
-        if (
-            name != "memories of parts" or size >= 5e3
-        ):  # a threshold or two would be a line of zeros
-            table.add_row(f"    {name}", megabytes(size))
+    groups = {"parameters": lane.parameters, "optimizers": lane.optimizers}
+    if lane.memories >= 5e3:  # a threshold or two would be a line of zeros
+        groups["memories of parts"] = lane.memories
+    for name, size in (groups | {"replay": lane.replay, "rest": lane.rest}).items():
+        table.add_row(f"    {name}", megabytes(size))
     if fit.activations:
         table.add_row("and while it advances with others", megabytes(fit.activations))
     table.add_row("memory to use, of each device", megabytes(fit.memory))
