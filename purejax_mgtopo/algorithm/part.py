@@ -11,7 +11,7 @@ Parts are pure functions of a state; an instance holds sizes and settings only.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -109,20 +109,25 @@ class Outer(NamedTuple):
     """A direction for what all seeds share, of its structure."""
 
 
+Announced = Mapping[str, str] | tuple[str, ...]
+"""Names of scalars, each with a sentence that says what it is; or the names alone."""
+
+
 class Part:
     """What rules and interpreters have in common.
 
     Attributes:
         memory: steps before the current one that must be run again to rebuild what a step depends on (0: none).
         tape_shape: shape of the uniform random numbers that one step uses up.
-        measures: names of the scalars that `learn` tells, `outer_measures` of those of `outer`. They reach the records,
-            W&B and the report under these names.
+        measures: names of the scalars that `learn` tells, `outer_measures` of those of `outer`, with their sentences.
+            They reach the records, W&B and the report under these names. Sentences are read from the source, where no
+            class is imported: write them out, in a dictionary.
     """
 
     memory: int = 0
     tape_shape: tuple[int, ...] = (0,)
-    measures: ClassVar[tuple[str, ...]] = ()
-    outer_measures: ClassVar[tuple[str, ...]] = ()
+    measures: ClassVar[Announced] = ()
+    outer_measures: ClassVar[Announced] = ()
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         self.experiment = experiment
@@ -140,6 +145,14 @@ class Part:
 
     def acting(self, state: Any) -> PyTree:
         """The parameters that the part acts with, of which the loop keeps a target copy."""
+        del state
+        return ()
+
+    def remembered(self, state: Any) -> PyTree:
+        """What of the state is neither a parameter nor an optimiser's, for `fit` to count apart from them.
+
+        Leaves of the state as they are; it may hold shapes in place of arrays.
+        """
         del state
         return ()
 

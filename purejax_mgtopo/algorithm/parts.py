@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from purejax_mgtopo.algorithm.edges import random_tape
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Interpreter,
     Learned,
@@ -58,6 +59,10 @@ class Parts:
     def acting(self, states: Both) -> Both:
         """The parameters that both act with."""
         return self.each(lambda part, state: part.acting(state), states)
+
+    def remembered(self, states: Both) -> Both:
+        """What both states hold besides parameters and optimisers."""
+        return self.each(lambda part, state: part.remembered(state), states)
 
     def initial_carry(self, batch: tuple[int, ...] = ()) -> Both:
         """What both remember at the start of an episode."""
@@ -132,9 +137,10 @@ class Parts:
         return self.each(lambda part, own, update: part.apply(own, update), shared, updates)
 
 
-def _announced(part: Part, names: tuple[str, ...], done: Any) -> Any:
+def _announced(part: Part, names: Announced, done: Any) -> Any:
     if set(done.measures) != set(names):
-        raise TypeError(f"{type(part).__name__} announces {names} and tells {tuple(done.measures)}")
+        told = f"announces {tuple(names)} and tells {tuple(done.measures)}"
+        raise TypeError(f"{type(part).__name__} {told}")
     return done
 
 

@@ -53,7 +53,8 @@ MethodName = Annotated[
     arg(
         metavar="NAME",
         help_behavior_hint="(default: what those two say)",
-        help='A preset of --topology and --messages (see `mgtopo methods`), or any pair: "topology+messages".',
+        help='A preset of --topology and --messages (see `mgtopo methods`), or any pair, "topology+messages": '
+        "a pair without a preset is experimental.",
     ),
 ]
 LearnerPreset = Annotated[

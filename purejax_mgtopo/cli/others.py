@@ -100,7 +100,7 @@ class MethodsCommand(Command):
         shown.print(learners, "")
         tell(
             "Any rule goes with any interpreter: --method none+commnet, "
-            "or --topology none --messages commnet."
+            "or --topology none --messages commnet; a pair without a preset is experimental."
         )
         return 0
 
@@ -109,25 +109,34 @@ class MethodsCommand(Command):
 class GlossaryCommand(Command):
     """Say what the columns of `metrics.parquet` mean, and those that a loaded frame adds."""
 
+    imports: Imports = ()
     debug: Debug = False
 
     def do(self) -> int:
         from rich.table import Table
 
         from purejax_mgtopo.cli.tables import console, tell
+        from purejax_mgtopo.plugins.meanings import all_meanings
         from purejax_mgtopo.records import glossary
 
+        find_entry_points()
         shown = console()
+        own = [
+            (name, f"{sentence} ({', '.join(who)})")
+            for name, sentences in all_meanings().items()
+            for sentence, who in sentences.items()
+        ]
         for title, words in (
-            ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY),
-            ("load_run(DIR).to_pandas() adds", glossary.FRAME),
+            ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY.items()),
+            ("what rules and interpreters measure since the evaluation before, each its own", own),
+            ("load_run(DIR).to_pandas() adds", glossary.FRAME.items()),
         ):
             table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
-            for name, about in words.items():
+            for name, about in words:
                 table.add_row(f"  {name}", about)
             shown.print(table, "")
         tell(
-            "Other columns are measures of a rule, of an interpreter or of a task, by their own names."
+            "Other columns are measures of a plug-in that says nothing of them, by their own names."
         )
         return 0
 

@@ -223,8 +223,11 @@ def fit_table(fit: Fit, rate: float | None) -> Table:
         return f"{size / 1e6:,.2f} MB"
 
     table.add_row(f"{experiment.task}, {experiment.method}: one seed keeps", megabytes(lane.total))
-    for name in ("parameters", "optimizers", "replay", "rest"):
-        table.add_row(f"    {name}", megabytes(getattr(lane, name)))
+    groups = {"parameters": lane.parameters, "optimizers": lane.optimizers}
+    if lane.memories >= 5e3:  # a threshold or two would be a line of zeros
+        groups["memories of parts"] = lane.memories
+    for name, size in (groups | {"replay": lane.replay, "rest": lane.rest}).items():
+        table.add_row(f"    {name}", megabytes(size))
     if fit.activations:
         table.add_row("and while it advances with others", megabytes(fit.activations))
     table.add_row("memory to use, of each device", megabytes(fit.memory))

@@ -15,6 +15,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE, shown_name
+from purejax_mgtopo.plugins.meanings import all_meanings
 
 NAME = "Topologies"
 EXTRA = "pip install 'purejax_mgtopo[dashboard]'"
@@ -35,6 +36,11 @@ META = {
     "baseline_loss": "Loss of the baseline",
 }
 LEARNER = {"critic_loss": "Loss of the critic", "policy_loss": "Loss of the policies"}
+
+
+def other_measures() -> list[str]:
+    """What rules and interpreters measure of their own, but for what has a panel with a title."""
+    return [name for name in all_meanings() if name not in META | LEARNER]
 
 
 def workspace(entity: str, project: str, sweep: str = "", key: str = "") -> Any:
@@ -72,8 +78,8 @@ def workspace(entity: str, project: str, sweep: str = "", key: str = "") -> Any:
             aggregate=True,
         )
 
-    def section(name: str, *panels: Any) -> Any:
-        return ws.Section(name=name, panels=list(panels), is_open=True)
+    def section(name: str, *panels: Any, is_open: bool = True) -> Any:
+        return ws.Section(name=name, panels=list(panels), is_open=is_open)
 
     return ws.Workspace(
         name=f"{NAME}: {sweep}" if sweep else NAME,
@@ -96,6 +102,13 @@ def workspace(entity: str, project: str, sweep: str = "", key: str = "") -> Any:
             ),
             section("Meta-learning", *(curve(t, f"metrics/{k}") for k, t in META.items())),
             section("Learner", *(curve(t, f"metrics/{k}") for k, t in LEARNER.items())),
+            section(
+                "What the parts measured",
+                *(curve(name, f"metrics/{name}") for name in other_measures()),
+                # Names that nobody knows here, such as a plug-in's.
+                wr.LinePlot(title="All of learning", x=AXIS, metric_regex=shown_name("metrics/.*")),
+                is_open=False,
+            ),
             section(
                 "Progress and machine",
                 curve("Training return", "progress/train_return", x=PROGRESS_AXIS),

@@ -40,11 +40,13 @@ class LaneBytes:
     replay: int
     rest: int
     """Bytes of the current trajectory, random keys and sums of metrics."""
+    memories: int = 0
+    """Bytes of what topology rule and message interpreter remember besides their parameters."""
 
     @property
     def total(self) -> int:
         """All bytes of a seed."""
-        return self.parameters + self.optimizers + self.replay + self.rest
+        return self.parameters + self.optimizers + self.replay + self.rest + self.memories
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,17 @@ class Fit:
 def lane_bytes(config: Config) -> LaneBytes:
     """What one seed keeps, exactly, from shapes; nothing is computed or compiled."""
     one = Population(_of_seeds(config, 1), 1, jax.local_devices()[:1])
-    sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest"), 0)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(one.abstract().lanes):
+    lanes = one.abstract().lanes
+    remembered = one.algorithm.parts.remembered(lanes.seed.parts)
+    memories = {id(leaf) for leaf in jax.tree.leaves(remembered)}  # the very leaves of the state
+    sizes = dict.fromkeys(("parameters", "optimizers", "replay", "rest", "memories"), 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(lanes):
         parts = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
         group = "rest"
         if parts[0] == "seed" and parts[1] == "replay":
             group = "replay"
+        elif id(leaf) in memories:
+            group = "memories"
         elif parts[0] == "seed" and parts[1] in ("learner", "parts", "target"):
             optimizer = any(part.endswith(_OPTIMIZER) for part in parts)
             group = "optimizers" if optimizer else "parameters"

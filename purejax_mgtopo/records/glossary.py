@@ -3,12 +3,12 @@
 One scheme: a name says what was measured, an ending whose edges. Without an ending, and with ``_sampled``, edges were
 drawn as in training; ``_greedy`` opens those that are more likely open than not; ``train_`` means training
 episodes since the evaluation before; ``final_`` those of the final evaluation, which alone "final return" means. What a
-rule or an interpreter measures of its own keeps the name that it gave.
+rule or an interpreter measures of its own keeps the name that it gave, and its words stand in its file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 GLOSSARY = {
     "episode": "training episodes of the seed until this evaluation, an update after each; 0 is the untrained team",
@@ -28,14 +28,6 @@ GLOSSARY = {
     "critic_loss": "mean squared TD error of the critic's batches since the evaluation before",
     "policy_loss": "loss of the policies: minus the critic's value of their actions, and the action penalty",
     "gate_entropy": "mean entropy of an edge's probability in training, in nats; at most 0.693",
-    "advantage_norm": "root mean square of the advantage that the gates are updated by (of meta: of eta's)",
-    "gate_gradient_norm": "norm of the gates' gradient",
-    "gate_update_norm": "norm of the step that the gates took",
-    "baseline_loss": "mean squared error of the learned baseline V",
-    "meta_objective": "the meta-objective of Eqs. 8 and 9 that eta ascends",
-    "meta_gradient_norm": "norm of the meta-gradient before it is clipped",
-    "eta_update_norm": "norm of the step that eta took",
-    "reinforce_cosine": "cosine between the gates' step and that of REINFORCE: 1 where eta has found it again",
     "edges_per_step": "edges open in a step of evaluation episodes, edges drawn",
     "messages_per_step": "agents in a step whom anybody hears, edges drawn",
     "bits_per_step": "bits that messages take in a step: of each open edge and round",
@@ -48,7 +40,7 @@ GLOSSARY = {
     "final_edge_rate_greedy": "edge_rate_greedy of the final evaluation; NaN in rows before the last",
     "finite": "whether the seed's parameters are still finite numbers; once false, the seed is frozen",
 }
-"""A sentence for each column; a table's own glossary is in its schema's metadata."""
+"""A sentence for each column that does not hang on the method; a table's own glossary is in its schema's metadata."""
 FRAME = {
     "run": "folder of the run",
     "task": "name of the task",
@@ -59,6 +51,6 @@ FRAME = {
 UNKNOWN = "a measure of the rule, of the interpreter or of the task, by its own name"
 
 
-def described(columns: Iterable[str]) -> dict[str, str]:
-    """The glossary of a table that has these columns."""
-    return {name: GLOSSARY.get(name, UNKNOWN) for name in columns}
+def described(columns: Iterable[str], own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The glossary of a table that has these columns, `own` the words of its rule and its interpreter."""
+    return {name: GLOSSARY.get(name) or (own or {}).get(name, UNKNOWN) for name in columns}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.config import Config, flatten
+from purejax_mgtopo.plugins.meanings import meanings_of
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.glossary import described
 
@@ -187,7 +188,8 @@ class Metrics:
         experiment = self._config.experiment
         metadata |= {"task": experiment.task, "method": experiment.method}
         names = [name for name, _, _ in columns]
-        metadata["glossary"] = json.dumps(described(names))
+        own = meanings_of(experiment.topology, experiment.messages)
+        metadata["glossary"] = json.dumps(described(names, own))
         metadata["digest"] = _sealed(self.digest(), metadata["config"], metadata["shapes"])
         schema = pa.schema(
             [pa.field(name, kind, nullable=False) for name, kind, _ in columns], metadata=metadata

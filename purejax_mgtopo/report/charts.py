@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from purejax_mgtopo.analysis.figures import compact
 from purejax_mgtopo.analysis.statistics import Band, Interval
 from purejax_mgtopo.report.embedded import chart_data, table_data
+from purejax_mgtopo.report.model import MetricCurve
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 360, 44, 10, 12, 34
 
@@ -128,10 +130,43 @@ def line_chart(
     lowest = min(float(np.min(s.band.point)) for s in series)
     if lowest < low:
         parts.append(f'<text class="note" x="2" y="{height - 4}">starts at {number(lowest)}</text>')
+    highest = max(float(np.max(s.band.point)) for s in series)
+    if highest > high:
+        parts.append(f'<text class="note" x="{LEFT}" y="9">reaches {number(highest)}</text>')
     description = "; ".join(f"{s.label} ends at {number(s.band.point[-1])}" for s in series)
     data = chart_data(title, x_label, (across.low, across.high, LEFT, WIDTH - RIGHT, WIDTH), series)
     more = f' data-series="{escape(data)}"' + (f' data-axis="{axis}"' if axis else "")
     return svg(height, title, description, parts, more=more)
+
+
+AXES = {
+    "episodes": "training episodes",
+    "env_steps": "environment steps of a seed",
+    "hours": "hours",
+}
+"""What curves can be drawn against."""
+
+
+def over_training(
+    found: Sequence[tuple[str, MetricCurve]], looks: Mapping[str, Look], **drawn: Any
+) -> Markup:
+    """Curves by method, once for each axis that all know; all but the first are for the page's script to show.
+
+    Args:
+        drawn: what else `line_chart` is told.
+    """
+    pictures: list[Markup] = []
+    for axis, words in AXES.items():
+        places = [getattr(curve, axis) for _, curve in found]
+        if all(place is not None for place in places):
+            lines = [
+                Series(method, looks[method], place, curve.band, list(curve.seeds))
+                for (method, curve), place in zip(found, places, strict=True)
+            ]
+            pictures.append(line_chart(lines, x_label=words, axis=axis, **drawn))
+    first, *others = pictures
+    # A template is no part of the page until the script takes from it.
+    return first + Markup("<template>{}</template>").format(Markup("").join(others))
 
 
 def heat_map(rates: NDArray, *, title: str, weights: bool = False) -> Markup:
@@ -198,7 +233,8 @@ def ticks(low: float, high: float, wanted: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
     first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    digits = max(12, 3 - math.floor(math.log10(step)))  # gradients may be smaller than any return
+    return [round(k * step, digits) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def number(value: float) -> str:

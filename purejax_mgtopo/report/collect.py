@@ -32,10 +32,21 @@ from purejax_mgtopo.analysis.statistics import (
     stratified_bootstrap,
 )
 from purejax_mgtopo.config import Config, flatten
+from purejax_mgtopo.plugins.meanings import meanings_of
+from purejax_mgtopo.records.glossary import GLOSSARY
+from purejax_mgtopo.records.metrics import FINAL
 from purejax_mgtopo.records.record import CONFIG, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
-from purejax_mgtopo.report.model import Across, Aggregate, Comparison, MetricCurve, Origin, Run
+from purejax_mgtopo.report.model import (
+    Across,
+    Aggregate,
+    Comparison,
+    Measured,
+    MetricCurve,
+    Origin,
+    Run,
+)
 
 POINTS = 60  # evaluations that a curve shows at most: one for every six units of its width
 
@@ -83,6 +94,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
             for event in events
             if event.get("event") == "failed"
         ),
+        measured=_measured(data),
     )
     return run, data
 
@@ -187,6 +199,29 @@ def _curve(data: RunData, values: NDArray) -> MetricCurve | None:
         hours=hours if grows else None,
         seeds=values[healthy][:SEED_LINES, shown].astype(float),
     )
+
+
+def _measured(data: RunData) -> tuple[Measured, ...]:
+    """A curve for each column that not every method has, over the evaluations at which a healthy seed has it."""
+    words = meanings_of(data.experiment.topology, data.experiment.messages)
+    found = []
+    for name, values in data.columns.items():
+        if values.ndim != 2 or name in GLOSSARY or name.startswith(FINAL):
+            continue
+        own = values[data.healthy]
+        # The untrained team, for one, has learned nothing yet.
+        known = np.asarray(np.isfinite(own).any(axis=0))
+        kept = replace(
+            data,
+            episodes=data.episodes[known],
+            env_steps=data.env_steps[known],
+            wall=data.wall[known] if len(data.wall) == len(known) else data.wall,
+        )
+        curve = _curve(kept, own[:, known])
+        if curve is not None:  # without lines of single seeds: there are many such charts
+            lines = np.empty((0, len(curve.episodes)))
+            found.append(Measured(name, words.get(name, ""), replace(curve, seeds=lines)))
+    return tuple(found)
 
 
 def _scores(task: str, returns: MetricCurve | None) -> MetricCurve | None:

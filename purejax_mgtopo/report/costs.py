@@ -24,6 +24,7 @@ from purejax_mgtopo.report.charts import (
 )
 from purejax_mgtopo.report.embedded import LINE, table_data
 from purejax_mgtopo.report.intervals import ends_of
+from purejax_mgtopo.report.model import Comparison
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Place:
     look: Look
     cost: float
     interval: Interval
+
+
+def cost_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup | None:
+    """Returns against the bits that they cost; None where no run knows both."""
+    known = [r for r in comparison.runs if math.isfinite(r.bits) and math.isfinite(r.final.point)]
+    if not known:
+        return None
+    places = [Place(r.method, looks[r.method], r.bits, r.final) for r in known]
+    title = f"return against bits per step on {comparison.task}"
+    return place_chart(places, title=title, x_label="bits per step")
 
 
 def place_chart(places: Sequence[Place], *, title: str, x_label: str, height: int = 220) -> Markup:

@@ -35,6 +35,16 @@ class MetricCurve:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a topology rule or a message interpreter measured of its own in a run."""
+
+    name: str
+    about: str
+    """The sentence that says what it is; empty where there is none."""
+    curve: MetricCurve
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a run came from, as its config.json tells."""
 
@@ -131,6 +141,7 @@ class Run:
     settings: tuple[tuple[str, Any], ...]
     origin: Origin
     failures: tuple[str, ...]
+    measured: tuple[Measured, ...] = ()
 
     @property
     def finished(self) -> bool:

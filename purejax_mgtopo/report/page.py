@@ -20,12 +20,13 @@ from purejax_mgtopo.analysis.statistics import FEW, Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Series
 from purejax_mgtopo.report.controls import channels_of, percent, sentence
-from purejax_mgtopo.report.costs import Place, place_chart
+from purejax_mgtopo.report.costs import cost_chart
 from purejax_mgtopo.report.intervals import IntervalRow, interval_chart
 from purejax_mgtopo.report.model import (
     Across,
     Comparison,
     LearnedAdvantage,
+    Measured,
     MetricCurve,
     Origin,
     Playback,
@@ -99,6 +100,7 @@ def render(report: ReportContent) -> str:
         cost_chart=lambda comparison: cost_chart(comparison, looks),
         weighed_of=lambda watched: [chart for one in watched for chart in weight_charts(one)],
         curve_chart=lambda comparison, name: curve_chart(comparison, name, looks),
+        measured_charts=lambda comparison: measured_charts(comparison, looks),
         pair_chart=lambda run: charts.heat_map(
             run.pairs, title=f"open rate of each edge: {run.method} on {run.task}"
         ),
@@ -170,28 +172,31 @@ def curve_chart(comparison: Comparison, name: str, looks: dict[str, Look]) -> Ma
     what = {"scores": "normalised score", "edges": "share of open edges"}.get(name, "return")
     shape: dict[str, Any] = {"height": 150, "limits": (-0.04, 1.04)} if name == "edges" else {}
     title = f"{what} over training on {comparison.task}"
-    charts_of: list[Markup] = []
-    for axis, words in AXES.items():
-        places = [getattr(curve, axis) for _, curve in found]
-        if all(place is not None for place in places):
-            lines = [
-                Series(method, looks[method], place, curve.band, list(curve.seeds))
-                for (method, curve), place in zip(found, places, strict=True)
-            ]
-            charts_of.append(
-                charts.line_chart(lines, title=title, x_label=words, axis=axis, **shape)
-            )
-    first, *others = charts_of
-    # A template is no part of the page until the script takes from it.
-    return first + Markup("<template>{}</template>").format(Markup("").join(others))
+    return charts.over_training(found, looks, title=title, **shape)
 
 
-AXES = {
-    "episodes": "training episodes",
-    "env_steps": "environment steps of a seed",
-    "hours": "hours",
-}
-"""What curves can be drawn against."""
+def measured_charts(
+    comparison: Comparison, looks: dict[str, Look]
+) -> list[tuple[str, str, Markup]]:
+    """A small chart for each measure that some method has of its own, with its name and what it is."""
+    found: dict[str, list[tuple[str, Measured]]] = {}
+    for run in comparison.runs:
+        for one in run.measured:
+            found.setdefault(one.name, []).append((run.method, one))
+    pictures = []
+    for name, own in found.items():
+        said: dict[str, list[str]] = {}
+        for method, one in own:
+            said.setdefault(one.about, []).append(method)
+        # Members may call different things by one name.
+        words = [
+            f"{', '.join(by)}: {about}" if len(said) > 1 else about for about, by in said.items()
+        ]
+        lines = [(method, one.curve) for method, one in own]
+        title = f"{name} over training on {comparison.task}"
+        picture = charts.over_training(lines, looks, title=title, height=150)
+        pictures.append((name, "; ".join(words), picture))
+    return pictures
 
 
 def _known_axes(report: ReportContent) -> dict[str, str]:
@@ -199,7 +204,7 @@ def _known_axes(report: ReportContent) -> dict[str, str]:
     tasks = [[run.returns for run in c.runs if run.returns] for c in report.comparisons]
     return {
         axis: words
-        for axis, words in AXES.items()
+        for axis, words in charts.AXES.items()
         if any(own and all(getattr(curve, axis) is not None for curve in own) for own in tasks)
     }
 
@@ -298,16 +303,6 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
 def _digits(values: NDArray) -> str:
     """Whole numbers of an agent, side by side."""
     return "".join(f"{value:.0f}" for value in np.atleast_1d(np.nan_to_num(values)))
-
-
-def cost_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup | None:
-    """Returns against the bits that they cost; None where no run knows both."""
-    known = [r for r in comparison.runs if math.isfinite(r.bits) and math.isfinite(r.final.point)]
-    if not known:
-        return None
-    places = [Place(r.method, looks[r.method], r.bits, r.final) for r in known]
-    title = f"return against bits per step on {comparison.task}"
-    return place_chart(places, title=title, x_label="bits per step")
 
 
 def _origins(report: ReportContent) -> list[tuple[Origin, list[str]]]:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, JudgedState, Situation, Told
-from purejax_mgtopo.algorithm.topology.gates import step_measures
+from purejax_mgtopo.algorithm.topology.gates import BASELINE_MEASURES, step_measures
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
 from purejax_mgtopo.universal.lives import Lot, priced
 
@@ -31,7 +31,7 @@ class Lent(Edgewise):
     gates have learned from, and what was told of them.
     """
 
-    outer_measures: ClassVar[tuple[str, ...]] = ("baseline_loss",)
+    outer_measures: ClassVar[Announced] = BASELINE_MEASURES
 
     def init_shared(self, key: Key[Array, ""]) -> PyTree:
         """A network that corrects nothing yet."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -70,7 +71,9 @@ def test_every_command_says_what_it_does_and_does_it() -> None:
 HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "tasks", "methods"))]
 
 
-@pytest.mark.parametrize("words", [*HELP, ["methods"], ["train", "--seeds", "0"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [*HELP, ["methods"], ["glossary"], ["train", "--seeds", "0"]], ids=" ".join
+)
 def test_help_starts_neither_jax_nor_anything_heavy(words: list[str]) -> None:
     script = (
         "import sys\n"
@@ -204,6 +207,17 @@ def test_methods_lists_the_whole_grid(capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     for name in (*TOPOLOGIES, *MESSAGES, *METHODS, "none+commnet"):
         assert name in shown
+
+
+@pytest.mark.parametrize("words", [["methods"], ["train", "--help"]])
+def test_pairs_beyond_the_presets_are_called_experimental(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # in which boxes do not stand side by side
+    with contextlib.suppress(SystemExit):  # which is how help ends
+        cli.main(words)
+    shown = re.sub(r"[\s\u2502]+", " ", capsys.readouterr().out)
+    assert "a pair without a preset is experimental" in shown
 
 
 def test_the_compilation_cache_is_on_unless_refused(

@@ -13,6 +13,7 @@ from fake_population import small
 
 from purejax_mgtopo.cli.main import main, parse
 from purejax_mgtopo.mirror.rows import evaluation_row, progress_row, shown_name
+from purejax_mgtopo.plugins.meanings import all_meanings
 from purejax_mgtopo.records.metrics import Evaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces' own
@@ -27,6 +28,7 @@ def rows_of_the_real_program() -> set[str]:
     numbers = np.arange(4, dtype=np.float32)
     measured = dict.fromkeys(Algorithm(small().experiment).measures, numbers)
     measured["train_edge_rate"] = measured.pop("edge_rate")
+    measured |= dict.fromkeys(all_meanings(), numbers)  # of other methods
     shapes = evaluation_shapes(3)
     evaluated = {name: np.zeros((4, *shape), np.float32) for name, shape in shapes.items()}
     columns = {**evaluated, **measured}
@@ -62,6 +64,32 @@ def test_every_panel_shows_something_that_is_logged() -> None:
     for name in ("1_returns/sampled_low", "2_edges/open_high", "3_learning/reinforce_cosine"):
         assert name in shown
     assert "6_pairs/heat_map" in shown
+
+
+def test_measures_without_a_title_are_all_that_parts_measure_but_those_with_one() -> None:
+    from purejax_mgtopo.mirror.dashboard import LEARNER, META, other_measures
+
+    found = other_measures()
+    assert {"label_rate", "bit_clarity", "attention_to_others"} <= set(found)
+    assert not set(found) & {*META, *LEARNER}
+    assert {*found, *META, *LEARNER} >= set(all_meanings())
+
+
+def test_whatever_parts_measure_has_a_panel_and_so_has_what_a_plug_in_may() -> None:
+    pytest.importorskip("wandb_workspaces")
+    from purejax_mgtopo.mirror.dashboard import workspace
+
+    view = workspace("team", "project")
+    drawn = [name for panel in panels(view) for name in getattr(panel, "y", [])]
+    for name in all_meanings():
+        assert drawn.count(f"3_learning/{name}") == 1, name
+    (section,) = (each for each in view.sections if each.name == "What the parts measured")
+    assert not section.is_open  # most of them are of other methods than are there
+    *single, everything = section.panels
+    assert [panel.title for panel in single] == [panel.y[0].partition("/")[2] for panel in single]
+    assert re.fullmatch(everything.metric_regex, "3_learning/apples_of_a_plug_in")
+    others = rows_of_the_real_program() - {k for k in rows_of_the_real_program() if k[:2] == "3_"}
+    assert others and not any(re.search(everything.metric_regex, name) for name in others)
 
 
 def test_without_the_extra_one_line_says_what_to_install(

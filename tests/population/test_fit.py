@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import math
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 from test_population import tiny
 
+from purejax_mgtopo.algorithm.topology.fixed import Full
+from purejax_mgtopo.cli.tables import fit_table
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.methods import MESSAGES, TOPOLOGIES, AxisEntry
 from purejax_mgtopo.population import fit
 from purejax_mgtopo.population.fit import ProgramBytes, burst, lane_bytes, plan, program_bytes
 from purejax_mgtopo.population.population import Population
@@ -37,6 +45,84 @@ def test_a_lanes_bytes_are_those_of_its_arrays() -> None:
     )  # and those of the rule
     networks = state.seeds.learner.policy, state.seeds.learner.critic, state.seeds.target
     assert lane.parameters > sum(x.nbytes for x in jax.tree.leaves(networks))
+
+
+def shown(config: Config) -> str:
+    """What `mgtopo fit` prints of it, without a measured speed."""
+    out = io.StringIO()
+    Console(file=out, width=120).print(fit_table(plan(config), None))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("topology", "messages", "remembered"),
+    [
+        # 250 episodes of 26 and 25 steps: what 3 agents know (9 they see, 16 symbols), say (a byte), and earn.
+        ("full", "rial", 250 * (26 * 3 * 25 * 4 + 25 * 3 + 25 * 4)),
+        # 32 labellings of 64 states: what 3 agents see, what 2 others do to each; and the threshold.
+        ("i2c", "lstm", 32 * 64 * 3 * (9 + 2) * 4 + 4),
+    ],
+)
+def test_what_parts_remember_is_a_group_of_its_own(
+    topology: str, messages: str, remembered: int
+) -> None:
+    config = tiny(topology=topology, messages=messages, task="toy_follow_holder", seeds=1)
+    lane = lane_bytes(config)
+    assert lane.memories == remembered
+    lanes = Population(config).abstract().lanes
+    words = [
+        jax.eval_shape(jax.random.key_data, x)
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else x
+        for x in jax.tree.leaves(lanes)
+    ]
+    assert lane.total == sum(math.prod(x.shape) * x.dtype.itemsize for x in words)
+    both = (lanes.seed.learner, lanes.seed.parts, lanes.seed.target)
+    whole = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(both))
+    assert lane.parameters + lane.optimizers + lane.memories == whole
+    lines = [line.split() for line in shown(config).splitlines()]
+    assert ["memories", "of", "parts", f"{remembered / 1e6:.2f}", "MB"] in lines
+    told = [float(line[-2].replace(",", "")) for line in lines if line[-1:] == ["MB"]]
+    assert sum(told[1:6]) == pytest.approx(told[0], abs=0.03)  # each rounded to a hundredth
+
+
+class Hoarder(Full):
+    """Keeps many numbers, and says nothing of what they are."""
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        """Zeros."""
+        del key
+        return {"numbers": jnp.zeros(250_000)}
+
+
+def test_a_part_that_says_nothing_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = AxisEntry("hoarder", "a pile of numbers", f"{__name__}:Hoarder", found=Hoarder)
+    monkeypatch.setitem(TOPOLOGIES, "hoarder", entry)
+    config, bare = (tiny(topology=name, seeds=1) for name in ("hoarder", "full"))
+    lane, without = lane_bytes(config), lane_bytes(bare)
+    assert lane.memories == without.memories == 0
+    assert lane.parameters == without.parameters + 1_000_000
+    assert "memories" not in shown(config)
+
+
+PARTS = [*((name, "lstm") for name in TOPOLOGIES), *(("full", name) for name in MESSAGES)]
+
+
+@pytest.mark.parametrize(("topology", "messages"), PARTS)
+def test_what_a_part_keeps_is_a_parameter_an_optimiser_or_remembered(
+    topology: str, messages: str
+) -> None:
+    config = tiny(topology=topology, messages=messages, task="toy_follow_holder", seeds=1)
+    population = Population(config, 1, jax.local_devices()[:1])
+    states = population.abstract().lanes.seed.parts
+    remembered = jax.tree.leaves(population.algorithm.parts.remembered(states))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(states):
+        words = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        # Networks hold theirs under "params"; the one array that is a parameter by itself is a graph's.
+        learned = "params" in words or words[-1] == "alpha"
+        moving = "nu" in words or any(word.endswith("optimizer") for word in words)
+        memory = any(leaf is one for one in remembered)
+        assert memory != (learned or moving), ".".join(words)
 
 
 def test_nothing_is_compiled_where_all_fits_easily(monkeypatch: pytest.MonkeyPatch) -> None:

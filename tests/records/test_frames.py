@@ -18,8 +18,10 @@ from fake_population import FakePopulation, FakeStore, Notes, small
 from stand_ins import train
 from synthetic_runs import write_run
 
+from purejax_mgtopo import methods
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.plugins.meanings import all_meanings
 from purejax_mgtopo.records.glossary import FRAME, GLOSSARY, UNKNOWN
 from purejax_mgtopo.records.run_data import load_run
 
@@ -151,27 +153,50 @@ def test_a_picture_of_any_column(run: Path) -> None:
         load_run(run).plot("pair_rate")
 
 
-def test_the_table_tells_what_it_is_and_what_its_columns_mean(run: Path) -> None:
+def test_the_table_tells_what_it_is_and_what_its_columns_mean(tmp_path: Path) -> None:
+    own = {"meta_objective": 1.0, "gate_update_norm": 0.1}
+    run = write_run(tmp_path / "run", "navigation_N3_l3", "meta", measured=own)
     schema = parquet.read_schema(run / "metrics.parquet")
     told = {key.decode(): value.decode() for key, value in schema.metadata.items()}
     assert (told["task"], told["method"]) == ("navigation_N3_l3", "meta")
     words = json.loads(told["glossary"])
     assert list(words) == schema.names
     assert UNKNOWN not in words.values()
+    assert words["meta_objective"] == "the meta-objective of Eqs. 8 and 9 that eta ascends"
 
 
 def test_every_column_of_a_run_is_in_the_glossary(capsys: pytest.CaptureFixture) -> None:
     from purejax_mgtopo.algorithm.algorithm import MEASURES
     from purejax_mgtopo.algorithm.evaluate import evaluation_shapes
-    from purejax_mgtopo.algorithm.topology.meta import MetaGradient
-    from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
 
-    rules = (MetaGradient, Reinforce)
-    own = {name for rule in rules for name in (*rule.measures, *rule.outer_measures)}
-    assert {*MEASURES, *evaluation_shapes(3, right=True), *own} <= set(GLOSSARY)
+    assert {*MEASURES, *evaluation_shapes(3, right=True)} <= set(GLOSSARY)
     assert main(["glossary"]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert all(name in shown for name in (*GLOSSARY, *FRAME))
+    for name, sentences in all_meanings().items():
+        for sentence, who in sentences.items():
+            assert f"{name} {sentence}" in shown
+            assert all(member.split()[-1] in shown for member in who)
+    assert "share of bits that are sent as ones (interpreter dial)" in shown
+
+
+def test_the_glossary_knows_measures_of_a_module_that_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    lines = (
+        "from purejax_mgtopo import register_rule",
+        'class Mine:\n measures = {"mine_rate": "share of what is mine"}\n outer_measures = ("more",)',
+        "register_rule('mine', Mine)",
+    )
+    (tmp_path / "mine_only.py").write_text("\n".join(lines))
+    try:
+        assert main(["glossary", "--import", "mine_only"]) == 0
+    finally:
+        methods.TOPOLOGIES.pop("mine", None)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "mine_rate share of what is mine (rule mine)" in shown
 
 
 def test_a_table_without_these_words_is_read(run: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,8 +15,24 @@ from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord
 
 AGENTS = {"navigation_N3_l3": 3, "navigation_N6_l1": 6, "toy_follow_holder": 3}
-LEVELS = {"none": -26.0, "full": -24.5, "meta": -22.0, "reinforce": -22.4, "stgs": -25.0}
-RATES = {"none": 0.0, "full": 1.0, "meta": 0.46, "reinforce": 0.3, "stgs": 0.97}
+LEVELS = {
+    "none": -26.0,
+    "full": -24.5,
+    "meta": -22.0,
+    "reinforce": -22.4,
+    "stgs": -25.0,
+    "i2c": -24.0,
+    "gated_acml": -24.2,
+}
+RATES = {
+    "none": 0.0,
+    "full": 1.0,
+    "meta": 0.46,
+    "reinforce": 0.3,
+    "stgs": 0.97,
+    "i2c": 0.4,
+    "gated_acml": 0.6,
+}
 
 
 def config_of(task: str, method: str, seeds: int, evaluations: int, **changes: object) -> Config:
@@ -52,9 +69,14 @@ def write_run(
     level: float | np.ndarray | None = None,
     end: bool = True,
     fail: str | None = None,
+    measured: Mapping[str, float] = MappingProxyType({}),
     **changes: object,
 ) -> Path:
-    """A run in `folder`; `until` evaluations if it did not finish, `broken` seeds freeze half-way."""
+    """A run in `folder`; `until` evaluations if it did not finish, `broken` seeds freeze half-way.
+
+    Args:
+        measured: what its parts measure, by a level; NaN in the first evaluation, as that of an untrained team is.
+    """
     config = config_of(task, method, seeds, evaluations, **changes)
     rng = np.random.default_rng(abs(hash_of(f"{task}/{method}")))
     goal = (LEVELS[method] if level is None else level) + rng.normal(0, 1.2, seeds)
@@ -80,6 +102,9 @@ def write_run(
                 "edge_rate": np.clip(edge + rng.normal(0, 0.02, seeds), 0, 1),
             }
             columns = {name: np.asarray(v, np.float32) for name, v in columns.items()}
+            for name, base in measured.items():
+                own = base * (1 + share + np.arange(seeds) / seeds)
+                columns[name] = np.asarray(own if k else np.full(seeds, np.nan), np.float32)
             if pairs:
                 columns["pair_rate"] = rate
             episode = 500 * (k + 1)

@@ -142,9 +142,9 @@ os._exit(130)
          "navigation_N4_l2."),
         ("tasks", "Each agent knows both goals, so that nothing is left to say."),
         ("methods", "Any rule goes with any interpreter: --method none+commnet, or --topology none "
-         "--messages commnet."),
-        ("glossary", "Other columns are measures of a rule, of an interpreter or of a task, by their own "
-         "names."),
+         "--messages commnet; a pair without a preset is experimental."),
+        ("glossary", "Other columns are measures of a plug-in that says nothing of them, by their own names."),
+        ("glossary", "gap between the two best of an agent's local values, mean over agents (rule vbc)"),
     ],
 )  # fmt: skip
 def test_no_sentence_is_cut_or_broken_within_a_word(

@@ -11,6 +11,10 @@ from purejax_mgtopo.algorithm.types import Measures, Trajectory
 
 ATTENTION = "attention"
 """Under this name interpreters show their weights."""
+ATTENTION_MEASURES = {
+    "attention_to_others": "share of the attention that others get rather than the agent itself, mean over agents",
+}
+"""What interpreters that attend tell; see `attention_measures`."""
 LARGEST = 30.0
 """How far a closed edge's score may exceed the open ones' before its derivative is cut off: e^30 is finite."""
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.messages.slots import Slots
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Encoded,
     Heard,
@@ -44,7 +45,10 @@ class Dial(Interpreter):
     last ones.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("bit_rate", "bit_clarity")
+    measures: ClassVar[Announced] = {
+        "bit_rate": "share of bits that are sent as ones",
+        "bit_clarity": "mean size of the bits sent: 1 where all are -1 or 1, 0 where all are in doubt",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)

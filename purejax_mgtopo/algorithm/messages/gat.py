@@ -17,12 +17,14 @@ from purejax_mgtopo.algorithm.kernels.stored import product
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_matmul
 from purejax_mgtopo.algorithm.messages.attention import (
     ATTENTION,
+    ATTENTION_MEASURES,
     attention,
     attention_among_all,
     attention_measures,
 )
 from purejax_mgtopo.algorithm.networks import apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Encoded,
     Heard,
@@ -49,7 +51,7 @@ class GraphAttention(Interpreter):
     delivery both rounds hear the previous step's h of the others.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("attention_to_others",)
+    measures: ClassVar[Announced] = ATTENTION_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)

@@ -16,6 +16,7 @@ from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention
 from purejax_mgtopo.algorithm.networks import MLP, apply, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Encoded,
     Heard,
@@ -55,7 +56,9 @@ class Relay(Interpreter):
     agents have no memory besides; the joint observation stands for the state.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("grounding_error",)
+    measures: ClassVar[Announced] = {
+        "grounding_error": "mean squared error with which what all agents see is told from a message",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)

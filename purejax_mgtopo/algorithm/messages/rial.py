@@ -15,6 +15,7 @@ from purejax_mgtopo.algorithm.edges import random_tape
 from purejax_mgtopo.algorithm.messages.slots import Slots, slots
 from purejax_mgtopo.algorithm.networks import MLP, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Encoded,
     Heard,
@@ -57,7 +58,10 @@ class Rial(Interpreter):
     once. With same-step delivery symbols are chosen before anything is heard.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("symbol_loss", "symbol_entropy")
+    measures: ClassVar[Announced] = {
+        "symbol_loss": "squared TD error of the symbols' Q-values, mean over transitions, sum over agents",
+        "symbol_entropy": "entropy of an episode's symbols, in nats: 0 where all are the same",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)
@@ -106,6 +110,10 @@ class Rial(Interpreter):
     def acting(self, state: Heart) -> PyTree:
         """The Q-values."""
         return state.values
+
+    def remembered(self, state: Heart) -> PyTree:
+        """The latest episodes."""
+        return state.known, state.symbol, state.reward
 
     def initial_carry(self, batch: tuple[int, ...]) -> Int[Array, "*batch N"]:
         """Own last symbols: none yet."""

@@ -10,9 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
-from purejax_mgtopo.algorithm.messages.attention import ATTENTION, attention, attention_measures
+from purejax_mgtopo.algorithm.messages.attention import (
+    ATTENTION,
+    ATTENTION_MEASURES,
+    attention,
+    attention_measures,
+)
 from purejax_mgtopo.algorithm.networks import init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import (
+    Announced,
     Context,
     Encoded,
     Heard,
@@ -38,7 +44,7 @@ class TarMAC(Interpreter):
     the next step (``message.latency = 1``); the policy learns from the critic.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("attention_to_others",)
+    measures: ClassVar[Announced] = ATTENTION_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Rule
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Rule
 from purejax_mgtopo.algorithm.types import (
     Clock,
     Edges,
@@ -42,7 +42,10 @@ class LearnedGraph(Rule):
     """
 
     edges: ClassVar[Edges] = Edges.ANY  # a closed edge has a derivative too
-    measures: ClassVar[tuple[str, ...]] = ("graph_clarity", "graph_gradient_norm")
+    measures: ClassVar[Announced] = {
+        "graph_clarity": "largest of an agent's softmax over alpha, mean over agents: 1 where one sender is sure",
+        "graph_gradient_norm": "norm of the policy loss's gradient in alpha",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)

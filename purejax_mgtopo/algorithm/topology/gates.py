@@ -22,15 +22,25 @@ from purejax_mgtopo.algorithm.types import (
 )
 from purejax_mgtopo.config import Experiment, GateConfig
 
-STEP_MEASURES = ("advantage_norm", "gate_gradient_norm", "gate_update_norm")
-"""What a rule tells of one step of its gates; see `step_measures`."""
-OUTER_MEASURES = (
-    "baseline_loss",
-    "meta_objective",
-    "meta_gradient_norm",
-    "eta_update_norm",
-    "reinforce_cosine",
-)
+UPDATE_MEASURES = {
+    "gate_gradient_norm": "norm of the gates' gradient",
+    "gate_update_norm": "norm of the step that the gates took",
+}
+"""What a rule tells of one step of its gates, whatever moved them."""
+STEP_MEASURES = {
+    "advantage_norm": "root mean square of the advantage that the gates are updated by, eta's where it is learned",
+    **UPDATE_MEASURES,
+}
+"""What a rule tells of one step of its gates that an advantage moved; see `step_measures`."""
+BASELINE_MEASURES = {"baseline_loss": "mean squared error of the learned baseline V"}
+"""What a rule with a baseline tells of an outer update."""
+OUTER_MEASURES = {
+    **BASELINE_MEASURES,
+    "meta_objective": "the meta-objective of Eqs. 8 and 9 that eta ascends",
+    "meta_gradient_norm": "norm of the meta-gradient before it is clipped",
+    "eta_update_norm": "norm of the step that eta took",
+    "reinforce_cosine": "cosine between the gates' step and that of REINFORCE: 1 where eta has found it again",
+}
 """What a meta-learned rule tells of an outer update."""
 
 

@@ -24,7 +24,7 @@ from purejax_mgtopo.algorithm.kernels.meta_backward import (
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States
 from purejax_mgtopo.algorithm.kernels.stored import for_products
 from purejax_mgtopo.algorithm.networks import apply
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer, Rule
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Outer, Rule
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
 from purejax_mgtopo.algorithm.topology.edgewise.weights import begun
@@ -57,8 +57,8 @@ class MetaGradient(EdgeGates):
     """Each edge has an advantage of its own, ``A-hat = f_eta(tau)``, and eta learns to make gates that pay."""
 
     judges: ClassVar[bool] = True
-    measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
-    outer_measures: ClassVar[tuple[str, ...]] = OUTER_MEASURES
+    measures: ClassVar[Announced] = STEP_MEASURES
+    outer_measures: ClassVar[Announced] = OUTER_MEASURES
 
     @classmethod
     def of(cls, experiment: Experiment) -> type[Rule]:
@@ -86,6 +86,10 @@ class MetaGradient(EdgeGates):
             eta=eta,
             eta_optimizer=self._optimizer.init(eta),
         )
+
+    def remembered(self, state: MetaState) -> PyTree:
+        """The advantage's running moments."""
+        return state.baseline.moments
 
     def init_eta(self, key: Key[Array, ""]) -> PyTree:
         """Fresh meta-parameters."""

@@ -10,9 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
-from purejax_mgtopo.algorithm.topology.gates import STEP_MEASURES, EdgeGates, step_measures
+from purejax_mgtopo.algorithm.topology.gates import (
+    BASELINE_MEASURES,
+    STEP_MEASURES,
+    EdgeGates,
+    step_measures,
+)
 from purejax_mgtopo.algorithm.types import PyTree, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 
@@ -29,8 +34,8 @@ class ReinforceState:
 class Reinforce(EdgeGates):
     """All edges of a step share one advantage ``A_t = G_t^(n) - V(o_t)``."""
 
-    measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
-    outer_measures: ClassVar[tuple[str, ...]] = ("baseline_loss",)
+    measures: ClassVar[Announced] = STEP_MEASURES
+    outer_measures: ClassVar[Announced] = BASELINE_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -42,6 +47,10 @@ class Reinforce(EdgeGates):
         gates = self.init_gates(gates_key)
         nu = jax.tree.map(jnp.zeros_like, gates)
         return ReinforceState(gates, nu, self.baseline.init(baseline_key))
+
+    def remembered(self, state: ReinforceState) -> PyTree:
+        """The advantage's running moments."""
+        return state.baseline.moments
 
     def learn(self, state: ReinforceState, trajectory: Trajectory, context: Context) -> Learned:
         """One step of Eq. 4 on the newest trajectory."""

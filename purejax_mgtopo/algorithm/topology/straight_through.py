@@ -9,8 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment
-from purejax_mgtopo.algorithm.topology.gates import EdgeGates, tree_difference, tree_norm
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment
+from purejax_mgtopo.algorithm.topology.gates import (
+    UPDATE_MEASURES,
+    EdgeGates,
+    tree_difference,
+    tree_norm,
+)
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Trajectory
 
 
@@ -26,7 +31,7 @@ class StraightThrough(EdgeGates):
     """The gates learn from the policy loss on replayed transitions, because a decision multiplies what is heard."""
 
     edges: ClassVar[Edges] = Edges.ANY  # a closed edge has a derivative too
-    measures: ClassVar[tuple[str, ...]] = ("gate_gradient_norm", "gate_update_norm")
+    measures: ClassVar[Announced] = UPDATE_MEASURES
 
     def init(self, key: Key[Array, ""]) -> StraightThroughState:
         """Fresh gates."""

@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, JudgedState
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
-from purejax_mgtopo.algorithm.topology.gates import step_measures
+from purejax_mgtopo.algorithm.topology.gates import BASELINE_MEASURES, step_measures
 from purejax_mgtopo.algorithm.types import PyTree, Trajectory
 
 
 class Universal(Edgewise):
     """The advantage of an edge is REINFORCE's and the correction of a frozen network, the same for every task and N."""
 
-    outer_measures: ClassVar[tuple[str, ...]] = ("baseline_loss",)
+    outer_measures: ClassVar[Announced] = BASELINE_MEASURES
 
     @cached_property
     def eta(self) -> PyTree:

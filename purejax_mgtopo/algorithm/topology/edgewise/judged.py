@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.networks import apply
-from purejax_mgtopo.algorithm.part import Context
+from purejax_mgtopo.algorithm.part import Announced, Context
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.network import (
     FEATURES,
@@ -79,7 +79,7 @@ class Edgewise(EdgeGates):
     after; the price of an edge; progress and length of the lifetime; and 1/N.
     """
 
-    measures: ClassVar[tuple[str, ...]] = STEP_MEASURES
+    measures: ClassVar[Announced] = STEP_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -95,6 +95,10 @@ class Edgewise(EdgeGates):
         """Fresh gates, and nothing to remember."""
         gates = self.init_gates(key)
         return Moving(gates, jax.tree.map(jnp.zeros_like, gates), no_memory())
+
+    def remembered(self, state: JudgedState) -> PyTree:
+        """The lifetime's memory, and the advantage's running moments."""
+        return state.moving.memory, state.baseline.moments
 
     def situation(self, context: Context) -> Situation:
         """A training run is a lifetime with a gate update after each episode."""

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.kernels.meta_backward import before_and_after
-from purejax_mgtopo.algorithm.part import Context, Learned, Outer
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Outer
 from purejax_mgtopo.algorithm.topology.baseline import BaselineState
 from purejax_mgtopo.algorithm.topology.edgewise.judged import (
     Edgewise,
@@ -46,7 +46,7 @@ class EdgeMeta(Edgewise):
     """The advantage of an edge is REINFORCE's and a correction ``f_eta``, and eta learns to make gates that pay."""
 
     judges: ClassVar[bool] = True
-    outer_measures: ClassVar[tuple[str, ...]] = OUTER_MEASURES
+    outer_measures: ClassVar[Announced] = OUTER_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)

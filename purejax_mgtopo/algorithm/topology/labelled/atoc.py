@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.networks import MLP, apply
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Shown
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Shown
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates
 from purejax_mgtopo.algorithm.topology.labelled.labels import worth
 from purejax_mgtopo.algorithm.types import Gates, Groups, Mode, PyTree, Seen, Sizes, Trajectory
@@ -49,12 +49,12 @@ class AttentionGroups(EdgeGates):
     a view without bounds.
     """
 
-    measures: ClassVar[tuple[str, ...]] = (
-        "label_loss",
-        "group_worth",
-        "initiator_rate",
-        "member_rate",
-    )
+    measures: ClassVar[Announced] = {
+        "label_loss": "cross-entropy between the attention and its labels, mean over initiators",
+        "group_worth": "by how much the critic's value falls if a group hears nothing, mean over initiators",
+        "initiator_rate": "share of steps in which a group stands that the agent initiated, mean over agents",
+        "member_rate": "share of steps in which the agent is in some group, mean over agents",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import columns
 from purejax_mgtopo.algorithm.networks import MLP, apply
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates
 from purejax_mgtopo.algorithm.topology.labelled.labels import cross_entropy, worth
 from purejax_mgtopo.algorithm.types import Gates, PyTree, Seen, Sizes, Trajectory
@@ -42,7 +42,12 @@ class PrunedMessages(EdgeGates):
     send. Difference from the original: both branches come from the team's critic.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("label_rate", "label_loss", "message_worth", "threshold")
+    measures: ClassVar[Announced] = {
+        "label_rate": "share of messages that are worth more than the threshold, and are labelled so",
+        "label_loss": "cross-entropy between the gate and its labels, mean over steps, sum over agents",
+        "message_worth": "by how much the critic's value falls without an agent's message, mean over agents",
+        "threshold": "what a message has to be worth to be labelled as one to send",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -60,6 +65,10 @@ class PrunedMessages(EdgeGates):
     def acting(self, state: PruningState) -> PyTree:
         """The gate, and whether it is forced open."""
         return {"gate": state.gates, "forced": state.forced}
+
+    def remembered(self, state: PruningState) -> PyTree:
+        """The threshold, and whether all gates are still forced open."""
+        return state.threshold, state.forced
 
     def send_logits(
         self, gates: PyTree, observation: Float[Array, "*batch N O"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal, random_tape
 from purejax_mgtopo.algorithm.networks import MLP, apply, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Value
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Value
 from purejax_mgtopo.algorithm.team import Step
 from purejax_mgtopo.algorithm.topology.gates import EdgeGates
 from purejax_mgtopo.algorithm.topology.labelled.labels import cross_entropy
@@ -51,7 +51,12 @@ class CausalPrior(EdgeGates):
     j's number, where released code has a softmax of two and j's relative position; to ask costs no bits.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("label_rate", "label_loss", "causal_effect", "threshold")
+    measures: ClassVar[Announced] = {
+        "label_rate": "share of remembered pairs whose effect exceeds the threshold, and is labelled so",
+        "label_loss": "cross-entropy between the prior network and its labels, both labels weighing the same",
+        "causal_effect": "by how much j's action moves the distribution of i's, in nats, mean over remembered pairs",
+        "threshold": "which effect counts: a percentile of those remembered, in nats",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -81,6 +86,10 @@ class CausalPrior(EdgeGates):
             effect=jnp.zeros((ROUNDS, STATES, sizes.agents, sizes.agents - 1)),
             threshold=jnp.zeros(()),
         )
+
+    def remembered(self, state: PriorState) -> PyTree:
+        """Labelled states, the effects in them, and what effect counts."""
+        return state.observation, state.effect, state.threshold
 
     def logits(
         self, gates: PyTree, observation: Float[Array, "*batch N O"]

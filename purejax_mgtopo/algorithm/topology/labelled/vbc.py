@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.networks import MLP, init_per_agent, per_agent
-from purejax_mgtopo.algorithm.part import Context, Learned, Moment, Rule, Shown
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Rule, Shown
 from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes, Trajectory
 from purejax_mgtopo.config import Experiment
 
@@ -47,13 +47,13 @@ class RequestAndReply(Rule):
     """
 
     edges: ClassVar[Edges] = Edges.DATA
-    measures: ClassVar[tuple[str, ...]] = (
-        "confidence_loss",
-        "value_gap",
-        "message_deviation",
-        "request_rate",
-        "reply_rate",
-    )
+    measures: ClassVar[Announced] = {
+        "confidence_loss": "squared error of the local values, mean over steps and ways to go, sum over agents",
+        "value_gap": "gap between the two best of an agent's local values, mean over agents",
+        "message_deviation": "standard deviation of a message's components, mean over messages",
+        "request_rate": "share of steps in which the agent is unsure enough to ask, mean over agents",
+        "reply_rate": "share of steps in which the agent's message varies enough to answer, mean over agents",
+    }
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
@@ -78,6 +78,10 @@ class RequestAndReply(Rule):
     def acting(self, state: ConfidenceState) -> PyTree:
         """Values and thresholds."""
         return {"values": state.values, "unsure": state.unsure, "telling": state.telling}
+
+    def remembered(self, state: ConfidenceState) -> PyTree:
+        """Both thresholds."""
+        return state.unsure, state.telling
 
     def asked(self, values: PyTree, observation: Float[Array, "*batch N O"]) -> Array:
         """v, of each way to go."""
