@@ -137,7 +137,10 @@ def initial_eta(algorithm: Algorithm, seed: int) -> PyTree:
 
 
 def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
-    """What the rules read of an episode: observations, rewards and decisions; the rest is left empty."""
+    """What the rules read of an episode: observations, rewards and decisions; the rest is left empty.
+
+    A probability is 0, which no rule may read here: NaN would say so, and stop a process under JAX_DEBUG_NANS.
+    """
     steps = len(episode.masks)
     decision = drop_diagonal(jnp.asarray(episode.masks))
     observe = jax.jit(jax.vmap(algorithm.env.observe))
@@ -148,7 +151,7 @@ def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
         message=observation[:-1, :, :0],
         action=jnp.asarray(episode.actions),
         reward=jnp.asarray(episode.rewards),
-        gates=Gates(probability=jnp.full_like(decision, jnp.nan), decision=decision),
+        gates=Gates(probability=jnp.zeros_like(decision), decision=decision),
         kept=Both(),
         moving=jnp.zeros((steps + 1, 0)),
         fixed=jnp.zeros(0),
