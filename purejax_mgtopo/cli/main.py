@@ -106,9 +106,8 @@ def _main(argv: list[str]) -> int:
         if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    debug = bool({"--debug", "--debug=true"} & {*argv}) or os.environ.get(
-        "MGTOPO_DEBUG", ""
-    ) not in ("", "0")
+    asked = not {"--debug", "--debug=true"}.isdisjoint(argv)
+    debug = asked or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
     try:
         return _dispatch(argv)
     except ConfigError as error:

@@ -63,9 +63,8 @@ def configure_platform(means: Means) -> bool:
 
     if _NUMBER in os.environ:
         enough = int(os.environ[_NUMBER]) >= means.devices  # JAX has read it as a number
-        if (
-            enough or jax.distributed.is_initialized()
-        ):  # there the devices of all processes are counted
+        # Of several processes the devices are counted together.
+        if enough or jax.distributed.is_initialized():
             return False
     try:
         jax.config.update("jax_num_cpu_devices", means.devices or cores())

@@ -138,9 +138,7 @@ def assess(
         outcome = _play(trained.algorithm, *networks, keys, chosen)
     outcome = jax.tree.map(np.asarray, outcome)
     outcome = replace(outcome, edge_quality=with_nan(outcome.edge_quality))
-    if (
-        episodes == 1
-    ):  # one episode has no spread, which a device must not say: JAX_DEBUG_NANS would stop there
+    if episodes == 1:  # it has no spread; a device must not say so, where JAX_DEBUG_NANS would stop
         outcome = replace(outcome, standard_error=np.full_like(outcome.standard_error, np.nan))
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
