@@ -175,7 +175,7 @@ def write_verdicts(told: Sequence[SweepVerdicts], path: Path) -> Path:
 def refuse_foreign_verdicts(path: Path) -> None:
     """Raise RunError where something lies at `path` that is no older file of verdicts."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return
     except (OSError, ValueError, RecursionError):

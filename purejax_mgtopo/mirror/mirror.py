@@ -231,7 +231,7 @@ class WandbMirror:
     def _start(self, name: str, seed: int | None = None) -> Any:
         """A W&B run: the program's, or the one of a seed."""
         wandb = import_wandb()
-        document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8-sig"))
         wanted = {
             "silent": True,
             "console": "off",  # else it would take over stdout and stderr
@@ -307,7 +307,7 @@ class WandbMirror:
     def _kept(self) -> dict[str, str]:
         """Which W&B run the folder has; empty if none."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            kept = json.loads((self._folder / STATE).read_text(encoding="utf-8"))
+            kept = json.loads((self._folder / STATE).read_text(encoding="utf-8-sig"))
             return {"id": str(kept["id"]), "project": str(kept.get("project") or "")}
         return {}
 

@@ -65,7 +65,7 @@ def sent_to(sweep: Path) -> tuple[str, str]:
     """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
     for run in find_runs([sweep]):
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = json.loads((run / STATE).read_text(encoding="utf-8"))
+            kept = json.loads((run / STATE).read_text(encoding="utf-8-sig"))
             return str(kept.get("project") or ""), group_of(run)
     raise RunError(f"no run in {sweep} has a W&B mirror; `mgtopo wandb-rebuild {sweep}` writes one")
 
@@ -109,7 +109,7 @@ def _sweep_above(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
     """The folder and the description of the sweep that `folder` is a run of."""
     for above in folder.resolve().parents[:3]:
         with contextlib.suppress(OSError, ValueError):
-            document = json.loads((above / SWEEP).read_text(encoding="utf-8"))
+            document = json.loads((above / SWEEP).read_text(encoding="utf-8-sig"))
             if isinstance(document, dict) and "recipe" in document:
                 return above, document
     return None

@@ -74,7 +74,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 def read_config(folder: Path) -> Config:
     """The configuration a run was made with; settings that it did not have yet are today's defaults."""
     try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
         recall(document.get("plugins") or {})
         return override(Config(), completed(document["settings"]))
     except (FileNotFoundError, NotADirectoryError):

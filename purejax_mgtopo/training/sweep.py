@@ -189,13 +189,13 @@ def question_of(folder: Path) -> str | None:
 def _written(path: Path, key: str) -> str:
     """What a sweep's description says, where it was begun before."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(path.read_text(encoding="utf-8")).get(key) or "")
+        return str(json.loads(path.read_text(encoding="utf-8-sig")).get(key) or "")
     return ""
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
         return {"recipe", "runs"} <= document.keys()
     except (OSError, ValueError, AttributeError):
         return False

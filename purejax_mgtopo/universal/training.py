@@ -100,7 +100,7 @@ def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
         write_atomically(path, json.dumps(document, indent=1).encode())
         return document["provenance"]
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         raise RunError(f"{path} is damaged; choose another folder") from None
     asked = json.loads(json.dumps(asked))
@@ -200,7 +200,7 @@ def _curve(out: Path) -> list[dict[str, Any]]:
     """The lines of the curve; one that a kill has cut is none."""
     lines = []
     if (out / CURVE).exists():
-        for text in (out / CURVE).read_text(encoding="utf-8").splitlines():
+        for text in (out / CURVE).read_text(encoding="utf-8-sig").splitlines():
             try:
                 lines.append(json.loads(text))
             except ValueError:
