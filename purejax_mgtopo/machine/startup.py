@@ -154,10 +154,13 @@ def use_cache(wanted: bool) -> None:
     if folder is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        tend(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+        said = chosen = os.environ["JAX_COMPILATION_CACHE_DIR"]
+        if said.startswith("~"):  # of which JAX would make a folder of that name
+            chosen = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(expanded(said))
+        tend(Path(chosen))
         jax = sys.modules.get("jax")
-        if jax is not None and jax.config.jax_compilation_cache_dir is None:
-            jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        if jax is not None and jax.config.jax_compilation_cache_dir in (None, said):
+            jax.config.update("jax_compilation_cache_dir", chosen)
 
 
 def _cache_folder() -> Path | None:

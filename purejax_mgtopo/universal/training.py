@@ -113,8 +113,7 @@ def _start(file: str) -> PyTree | None:
     """The rule to go on from, read before anything that takes long."""
     if not file:
         return None
-    path = SHIPPED if file == "shipped" else Path(file).expanduser()
-    return jax.tree.map(jax.numpy.asarray, read_rule(path)[1])
+    return jax.tree.map(jax.numpy.asarray, read_rule(SHIPPED if file == "shipped" else file)[1])
 
 
 def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
