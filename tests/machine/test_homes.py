@@ -70,7 +70,7 @@ def test_the_home_of_nobody_is_one_line(reader: str, home: Path) -> None:
 
 
 def test_the_command_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--out", "~no-such-user/x"]) == 2
+    assert cli.main(["verify", "~no-such-user/x"]) == 2
     assert capsys.readouterr().err == (
         "mgtopo: error: ~no-such-user/x: there is no home folder ~no-such-user here; write the path out\n"
     )
