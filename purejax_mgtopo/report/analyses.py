@@ -22,6 +22,7 @@ from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.topology.baseline import n_step_return
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
+from purejax_mgtopo.analysis.drawing import AS_IT_IS
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import RunData
@@ -238,5 +239,5 @@ def draw_advantages(
         handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False, title=what, title_fontsize=8,
     )  # fmt: skip
     if title:
-        figure.suptitle(fill(title, int(11 * width)), fontsize=9)
+        figure.suptitle(fill(title, int(11 * width)), fontsize=9, **AS_IT_IS)
     return figure
