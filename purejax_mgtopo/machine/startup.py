@@ -15,6 +15,7 @@ from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, require
 from purejax_mgtopo.machine.cache import tend
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.plugins.registry import IMPORTING
 
 _NUMBER, _FORCED = "JAX_NUM_CPU_DEVICES", "xla_force_host_platform_device_count"
 """By which a user says how many devices a CPU is: a variable of JAX, and a flag of XLA."""
@@ -75,7 +76,8 @@ def configure_platform(means: Means) -> bool:
 
 def refuse_strict_modes() -> None:
     """Raise ConfigError under modes of JAX that forbid what these programs, and packages below them, do on purpose."""
-    import jax
+    with IMPORTING:
+        import jax
 
     for name, refused in (
         ("jax_numpy_rank_promotion", "raise"),

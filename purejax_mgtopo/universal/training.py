@@ -24,6 +24,7 @@ from purejax_mgtopo.records.files import write_atomically
 from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.training.run import alone
 from purejax_mgtopo.training.stop import heard
 from purejax_mgtopo.training.sweep import sweep
 from purejax_mgtopo.universal.evolution import Evolution
@@ -44,6 +45,7 @@ LAST = 100
 """Updates whose mean is told as the figures of a rule."""
 
 
+@alone()
 def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Path | None:
     """Train, or go on; the rule's file, or None where a request to stop came first.
 
