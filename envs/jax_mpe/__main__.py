@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import jax_mpe
+from jax_mpe.prey.paths import expanded
 from jax_mpe.scenario import Scenario
 from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
 
@@ -29,12 +30,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not 0 <= given.seed < 2**32:
             raise ValueError(f"--seed must be from 0 to 2**32 - 1, not {given.seed}")
+        out = expanded(given.out)
         task = jax_mpe.make(given.task)
     except ValueError as error:
         print(f"jax_mpe: error: {error}", file=sys.stderr)
         return USAGE
     recording = random_episode(task, jax.random.key(given.seed))
-    stem = given.out / task.name
+    stem = out / task.name
     try:
         print(save_picture(draw(task, recording), f"{stem}.png"))
         print(save_animation(animate(task, recording), f"{stem}.gif"))

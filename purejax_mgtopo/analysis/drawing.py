@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import SOFTWARE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+
+AS_IT_IS: dict[str, Any] = {"parse_math": False}
+"""For a text that is data, such as a title or a name: Matplotlib would read what stands between two ``$`` as TeX."""
+
+
+def plain_legend(legend: Legend) -> None:
+    """Let a legend show its labels as they are."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purejax_mgtopo.analysis.drawing import save_figure
+from purejax_mgtopo.analysis.drawing import AS_IT_IS, plain_legend, save_figure
 from purejax_mgtopo.analysis.normalised import LABEL, ends, normalised_score, returns_at
 from purejax_mgtopo.analysis.statistics import curve_interval, finite_seeds
 from purejax_mgtopo.methods import METHODS, SPARE_COLOURS, SPARE_LINES, SPARE_MARKERS, Style
@@ -98,13 +98,13 @@ def draw(
         if all(len(run.episodes) == 1 for run in own):
             upper.set_xticks(sorted({float(run.episodes[0]) for run in own}))
             upper.margins(x=0.5)
-        upper.set_title(task, fontsize=10)
+        upper.set_title(task, fontsize=10, **AS_IT_IS)
         _focus(upper, own)
         _draw_references(upper, references.get(task, ()))
         _score_axis(upper, task, labelled=index % columns == columns - 1 or task == tasks[-1])
         if index % columns == 0:
             # Wrapped, so that it stays beside its own axes and off the edge rate's label.
-            upper.set_ylabel(fill(return_label, 24), fontsize=9)
+            upper.set_ylabel(fill(return_label, 24), fontsize=9, **AS_IT_IS)
             lower.set_ylabel("edge rate", fontsize=9)
             figure.align_ylabels([upper, lower])
         # With a short last row every panel carries the label, so that all are equally high.
@@ -112,7 +112,7 @@ def draw(
             lower.set_xlabel("training episodes", fontsize=9)
     _legend(figure, [_label(m, [r for r in runs if r.method == m]) for m in methods], looks, runs)
     if title:
-        figure.suptitle(fill(title, int(11 * width)), fontsize=11)
+        figure.suptitle(fill(title, int(11 * width)), fontsize=11, **AS_IT_IS)
     return figure
 
 
@@ -237,6 +237,7 @@ def _draw_references(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
             label, (1 if right else 0, value), (-3 if right else 3, -2 if below else 1.5),
             xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=7,
             ha="right" if right else "left", va="top" if below else "bottom", color="0.3",
+            **AS_IT_IS,
         )  # fmt: skip
 
 
@@ -252,10 +253,11 @@ def _legend(
     columns = -(-len(labels) // rows)  # rows of even length
     banded = any(finite_seeds(run.returns)[1] > 1 for run in runs)
     title = "line: interquartile mean; band: 95 % bootstrap interval" if banded else None
-    figure.legend(
+    legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False,
         handlelength=3.2, columnspacing=1.4, title=title, title_fontsize=8,
     )  # fmt: skip
+    plain_legend(legend)
 
 
 def _label(method: str, runs: Sequence[Curve]) -> str:

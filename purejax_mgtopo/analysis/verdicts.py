@@ -14,6 +14,7 @@ from purejax_mgtopo.analysis.claims import parse_claims
 from purejax_mgtopo.analysis.groups import in_words
 from purejax_mgtopo.analysis.judging import Judgement, TaskResults, Verdict, judge
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.record import SWEEP, Status, status
 from purejax_mgtopo.records.run_data import RunData, load_run
@@ -56,7 +57,7 @@ def read_sweeps(
     `say` is told which cannot be read.
     """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
-    for path in (p for folder in folders for p in sorted(folder.rglob(SWEEP))):
+    for path in (p for folder in folders for p in sorted(expanded(folder).rglob(SWEEP))):
         try:
             document = json.loads(path.read_text(encoding="utf-8-sig"))
             if not isinstance(document, dict):
@@ -164,6 +165,7 @@ def _final(place: Path, load: Callable[[Path], RunData]) -> _Final | str:
 
 def write_verdicts(told: Sequence[SweepVerdicts], path: Path) -> Path:
     """Write `told` as JSON. Raises RunError where something else lies at `path`, or the disk refuses."""
+    path = expanded(path)
     refuse_foreign_verdicts(path)
     document = [one.document() for one in told]
     with clear_disk_errors(path):
@@ -174,8 +176,9 @@ def write_verdicts(told: Sequence[SweepVerdicts], path: Path) -> Path:
 
 def refuse_foreign_verdicts(path: Path) -> None:
     """Raise RunError where something lies at `path` that is no older file of verdicts."""
+    path = expanded(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return
     except (OSError, ValueError, RecursionError):

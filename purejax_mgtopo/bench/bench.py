@@ -27,7 +27,7 @@ from tyro.conf import arg
 from purejax_mgtopo.bench import tables
 from purejax_mgtopo.bench.host import describe, keep, machine
 from purejax_mgtopo.bench.pace import MEASUREMENTS, Pace
-from purejax_mgtopo.machine.startup import cores
+from purejax_mgtopo.machine.startup import cores, refuse_strict_modes
 from purejax_mgtopo.settings import check_numbers
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ def parse(words: Sequence[str]) -> BenchSettings:
 
 
 def run(settings: BenchSettings) -> None:
-    """Measure and print."""
+    """Measure and print. Raises ConfigError under modes of JAX that forbid what is measured."""
     from rich.console import Console
 
+    refuse_strict_modes()
     console = Console(markup=False, emoji=False)
     results: dict[str, Any] = {"machine": machine(), "settings": asdict(settings)}
     console.print(describe(results["machine"]))
@@ -98,9 +99,8 @@ def run(settings: BenchSettings) -> None:
         measure, drawn = _PARTS[part]
         console.print(f"{part} ...")
         results[part] = {}
-        results[part] = measure(
-            settings, console.print, partial(keep, settings.json, results, part)
-        )
+        keep_so_far = partial(keep, settings.json, results, part)
+        results[part] = measure(settings, console.print, keep_so_far)
         for table in drawn(results[part]):
             console.print(table)
         keep(settings.json, results, part, results[part])

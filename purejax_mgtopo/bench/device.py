@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from purejax_mgtopo.analysis.drawing import AS_IT_IS, plain_legend
 from purejax_mgtopo.errors import ConfigError, RunError
 
 MINUTES = 8.75
@@ -308,8 +309,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
         if curves:
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
-            axes.legend(fontsize=8, frameon=False)
-    figure.suptitle(str(ceiling.get("device", "")))
+            plain_legend(axes.legend(fontsize=8, frameon=False))
+    figure.suptitle(str(ceiling.get("device", "")), **AS_IT_IS)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

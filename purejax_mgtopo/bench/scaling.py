@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from purejax_mgtopo.analysis.drawing import AS_IT_IS
+
 FEW = 16
 """Up to so many seeds, chunks are as long as in any run; beyond, as much shorter as seeds are more, to end today on a
 CPU."""
@@ -143,7 +145,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("seeds at a time")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{found['method']} on {found['task']}, {found['where']}")
+    figure.suptitle(f"{found['method']} on {found['task']}, {found['where']}", **AS_IT_IS)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

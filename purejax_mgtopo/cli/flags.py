@@ -1,14 +1,22 @@
-"""What commands are, and the flags that several of them share, each with its words."""
+"""What commands are, the flags that several of them share, each with its words, and the forms that flags may take."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
+from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.options.learner import LearnerPresetName
+from purejax_mgtopo.settings import flatten
+
+REPEATABLE = ("--import", "--set")
+"""The flags that add to what was given before them."""
 
 
 class Command(abc.ABC):
@@ -84,3 +92,95 @@ def is_run(folder: Path) -> bool:
     from purejax_mgtopo.records.record import CONFIG
 
     return (folder / CONFIG).exists() or not any(folder.rglob(CONFIG))
+
+
+def hyphens(argv: Sequence[str]) -> list[str]:
+    """The words with every flag as the help writes it: ``--learner_preset`` is ``--learner-preset``."""
+    words = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        words.append(flag.replace("_", "-") + equals + value if word.startswith("--") else word)
+    return words
+
+
+def zeros_for_auto(argv: Sequence[str]) -> list[str]:
+    """``--lanes auto`` may be written for ``--lanes 0``; likewise the other numbers that settle themselves."""
+    numbers = ("--lanes", "--microbatch", "--devices")
+    words = [
+        f"{word.removesuffix('=auto')}=0" if word in [f"{n}=auto" for n in numbers] else word
+        for word in argv
+    ]
+    pairs = zip(["", *words], words, strict=False)
+    return ["0" if word == "auto" and before in numbers else word for before, word in pairs]
+
+
+def plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
+    """The words as tyro knows them, whose switches take no value: ``--x.y false`` and ``--no-x.y`` are ``--x.no-y``.
+
+    Raises ConfigError for a value that is neither true nor false. Where a command takes words of its own, only
+    ``--debug=false`` is a value.
+    """
+    opposites = _switches(kind)
+    back = {no: yes for yes, no in opposites.items() if no} | {
+        f"--no-{yes[2:]}": yes for yes, no in opposites.items() if no
+    }
+    hints = get_type_hints(kind, include_extras=True).values()
+    own_words = any(
+        get_args(Positional[int])[1] in getattr(hint, "__metadata__", ()) for hint in hints
+    )
+    plain, rest = [], list(words)
+    while rest:
+        word, equals, value = rest.pop(0).partition("=")
+        on, flag = word not in back, back.get(word, word)
+        if flag not in opposites:
+            plain.append(f"{word}{equals}{value}")
+            continue
+        if not equals and not own_words and rest and not rest[0].startswith("-"):
+            equals, value = "=", rest.pop(0)
+        if equals and value.lower() not in ("true", "false"):
+            raise ConfigError(f"{word} is true or false, not {value!r}")
+        on = on == (value.lower() != "false")
+        chosen = flag if on else opposites[flag]
+        plain += [] if chosen is None else [chosen]
+    return plain
+
+
+def _switches(kind: Any) -> dict[str, str | None]:
+    """A command's flags that take no value, each with its opposite, which settings have."""
+    found: dict[str, str | None] = {}
+    for item in dataclasses.fields(kind):
+        if item.default is False:
+            found[f"--{item.name}".replace("_", "-")] = None
+        elif item.default_factory is not dataclasses.MISSING:  # settings
+            for name, value in flatten(item.default_factory()).items():
+                group, dot, last = name.replace("_", "-").rpartition(".")
+                if isinstance(value, bool):
+                    found[f"--{group}{dot}{last}"] = f"--{group}{dot}no-{last}"
+    return found
+
+
+def refuse_repeated(kind: Any, words: Sequence[str]) -> None:
+    """Raise ConfigError for a flag that is given twice, of which the parser would keep the last in silence.
+
+    A switch that a command alone has may be: to say it again changes nothing.
+    """
+    opposites = _switches(kind)
+    back = {no: yes for yes, no in opposites.items() if no}
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    counted = Counter(back.get(flag, flag) for flag in flags)
+    again = [flag for flag, times in counted.items() if times > 1 and flag not in REPEATABLE]
+    for flag in again:
+        if flag not in opposites or opposites[flag] is not None:
+            raise ConfigError(
+                f"{flag} is given {counted[flag]} times, and only one can hold; give it once"
+            )
+
+
+def flag_value(argv: Sequence[str], name: str) -> str | None:
+    """The value of the flag `name` among words that are not parsed yet."""
+    for at, word in enumerate(argv):
+        if word == name and at + 1 < len(argv):
+            return argv[at + 1]
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None

@@ -233,7 +233,7 @@ class WandbDashboardCommand(Command):
     ] = None
     """The sweep's results: the view shows its runs alone, in the project that they went to."""
     entity: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: yours)")] = None
-    """W&B user or team that owns the project."""
+    """W&B user or team that owns the project; by default what WANDB_ENTITY says, else yours."""
     project: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: see there)")] = ""
     """The W&B project to look at; by default what WANDB_PROJECT says, else purejax_mgtopo."""
     debug: Debug = False

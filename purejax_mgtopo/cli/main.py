@@ -13,12 +13,19 @@ import traceback
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional, subcommand
+from tyro.conf import subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
+from purejax_mgtopo.cli.flags import (
+    flag_value,
+    hyphens,
+    plain_switches,
+    refuse_repeated,
+    zeros_for_auto,
+)
 from purejax_mgtopo.cli.following import (
     FiguresCommand,
     ReportCommand,
@@ -48,7 +55,6 @@ from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.streams import enduring_streams, leave_within
-from purejax_mgtopo.settings import flatten
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -100,7 +106,8 @@ def _main(argv: list[str]) -> int:
         if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    debug = "--debug" in argv or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
+    asked = not {"--debug", "--debug=true"}.isdisjoint(argv)
+    debug = asked or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
     try:
         return _dispatch(argv)
     except ConfigError as error:
@@ -161,25 +168,27 @@ def _dispatch(argv: list[str]) -> int:
 
 def parse(argv: Sequence[str]) -> Any:
     """The command, ready to `do`. Raises ConfigError, or SystemExit(0) after ``--help``."""
-    argv = _zeros_for_auto(argv)
-    _import_plugins(argv)
+    argv = zeros_for_auto(hyphens(argv))
     name, kind = argv[0], COMMANDS.get(argv[0])
+    _import_plugins(argv, kind)
     if kind is not None:
-        argv = [name, *_plain_switches(kind, argv[1:])]
+        argv = [name, *plain_switches(kind, argv[1:])]
     with _one_line_errors(argv):
         if kind is None:  # --help of the whole
             return tyro.cli(_all_commands(), prog=PROG, args=argv, description=_DESCRIPTION)
         default = {}
         if kind in (TrainCommand, FitCommand):  # presets become the default that other flags refine
-            method, learner = _flag(argv, "--method"), _flag(argv, "--learner-preset")
+            method, learner = flag_value(argv, "--method"), flag_value(argv, "--learner-preset")
             experiment = with_learner(Experiment(), learner or "paper")
             experiment = with_method(experiment, method) if method else experiment
             default["default"] = kind(experiment=experiment)
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
-        return _at_home(tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default))
+        command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
+        refuse_repeated(kind, argv[1:])
+        return _at_home(command)
 
 
-def _import_plugins(argv: Sequence[str]) -> None:
+def _import_plugins(argv: Sequence[str], kind: Any) -> None:
     """Import what ``--import`` asks for before the words are read: it decides what names there are.
 
     A plug-in may start JAX, for which cache and devices must stand by then.
@@ -194,8 +203,8 @@ def _import_plugins(argv: Sequence[str]) -> None:
     from purejax_mgtopo.machine.startup import configure_platform, use_cache
     from purejax_mgtopo.plugins.registry import import_plugin
 
-    devices = _flag(argv, "--devices") or ""
-    use_cache("--no-cache" not in argv)
+    devices = flag_value(argv, "--devices") or ""
+    use_cache(kind is None or "--no-cache" not in plain_switches(kind, argv[1:]))
     configure_platform(Means(devices=int(devices) if devices.isdigit() else 0))
     for module in modules:
         import_plugin(module, "--import")
@@ -226,72 +235,6 @@ def _all_commands() -> Any:
 _DESCRIPTION = (
     "Learned communication topologies for cooperative multi-agent RL: many seeds, one program."
 )
-
-
-def _zeros_for_auto(argv: Sequence[str]) -> list[str]:
-    """``--lanes auto`` may be written for ``--lanes 0``; likewise the other numbers that settle themselves."""
-    numbers = ("--lanes", "--microbatch", "--devices")
-    words = [
-        f"{word.removesuffix('=auto')}=0" if word in [f"{n}=auto" for n in numbers] else word
-        for word in argv
-    ]
-    pairs = zip(["", *words], words, strict=False)
-    return ["0" if word == "auto" and before in numbers else word for before, word in pairs]
-
-
-def _plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
-    """The words as tyro knows them, whose switches take no value: ``--x.y false`` and ``--no-x.y`` are ``--x.no-y``.
-
-    Raises ConfigError for a value that is neither true nor false. Where a command takes words of its own, only
-    ``--debug=false`` is a value.
-    """
-    opposites = _switches(kind)
-    back = {no: yes for yes, no in opposites.items() if no} | {
-        f"--no-{yes[2:]}": yes for yes, no in opposites.items() if no
-    }
-    hints = get_type_hints(kind, include_extras=True).values()
-    own_words = any(
-        get_args(Positional[int])[1] in getattr(hint, "__metadata__", ()) for hint in hints
-    )
-    plain, rest = [], list(words)
-    while rest:
-        word, equals, value = rest.pop(0).partition("=")
-        flag = word.replace("_", "-")
-        on, flag = flag not in back, back.get(flag, flag)
-        if flag not in opposites:
-            plain.append(f"{word}{equals}{value}")
-            continue
-        if not equals and not own_words and rest and not rest[0].startswith("-"):
-            equals, value = "=", rest.pop(0)
-        if equals and value.lower() not in ("true", "false"):
-            raise ConfigError(f"{word} is true or false, not {value!r}")
-        on = on == (value.lower() != "false")
-        chosen = flag if on else opposites[flag]
-        plain += [] if chosen is None else [chosen]
-    return plain
-
-
-def _switches(kind: Any) -> dict[str, str | None]:
-    """A command's flags that take no value, each with its opposite, which settings have."""
-    found: dict[str, str | None] = {}
-    for item in dataclasses.fields(kind):
-        if item.default is False:
-            found[f"--{item.name}".replace("_", "-")] = None
-        elif item.default_factory is not dataclasses.MISSING:  # settings
-            for name, value in flatten(item.default_factory()).items():
-                group, dot, last = name.replace("_", "-").rpartition(".")
-                if isinstance(value, bool):
-                    found[f"--{group}{dot}{last}"] = f"--{group}{dot}no-{last}"
-    return found
-
-
-def _flag(argv: Sequence[str], name: str) -> str | None:
-    for at, word in enumerate(argv):
-        if word == name and at + 1 < len(argv):
-            return argv[at + 1]
-        if word.startswith(f"{name}="):
-            return word.removeprefix(f"{name}=")
-    return None
 
 
 @contextlib.contextmanager

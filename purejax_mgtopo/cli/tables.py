@@ -305,7 +305,7 @@ def markdown(rows: Sequence[CardFit]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _megabytes(size: float) -> str:

@@ -91,7 +91,7 @@ def card_named(name: str) -> Card:
         return CARDS[name.lower()]
     path = expanded(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"no card {name!r}: it must be one of {', '.join(CARDS)}, or a file with XLA's description of a card "

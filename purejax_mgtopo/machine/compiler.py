@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import jax
@@ -22,7 +22,9 @@ _WIDTHS = (("AVX512", "avx512f", 512), ("AVX", "avx", 256), ("SSE", "sse2", 128)
 
 def matmul_precision(precision: str) -> AbstractContextManager[None]:
     """The context in which programs are traced whose float32 products are to be that exact; it is fixed then."""
-    return jax.default_matmul_precision(_PRECISIONS[precision])
+    chosen = _PRECISIONS[precision]
+    # None would stand above what the user's JAX_DEFAULT_MATMUL_PRECISION says, and hide it.
+    return nullcontext() if chosen is None else jax.default_matmul_precision(chosen)
 
 
 @functools.cache

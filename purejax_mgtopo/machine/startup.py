@@ -15,21 +15,30 @@ from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, require
 from purejax_mgtopo.machine.cache import tend
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.plugins.registry import IMPORTING
 
+_NUMBER, _FORCED = "JAX_NUM_CPU_DEVICES", "xla_force_host_platform_device_count"
+"""By which a user says how many devices a CPU is: a variable of JAX, and a flag of XLA."""
+_SHARES = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION")
+"""By which a user says how much memory a process takes: two names, and JAX refuses both at once."""
 ALLOCATED = 0.92
 """Share of a GPU's memory that a process takes, unless the user's variable says otherwise; of JAX, three quarters."""
 
 
 def unused_cores(means: Means) -> str | None:
-    """A line for when JAX runs already, and on fewer devices than this machine has cores; None otherwise."""
+    """A line for when JAX runs on fewer CPU devices than it was asked for, or than there are cores; None otherwise."""
     jax = sys.modules.get("jax")
     if jax is None or jax.default_backend() != "cpu":
         return None
     wanted, there = means.devices or cores(), jax.device_count()
-    if there >= wanted or "JAX_NUM_CPU_DEVICES" in os.environ:
+    forced = _FORCED in os.environ.get("XLA_FLAGS", "")
+    if there >= wanted or (not means.devices and (forced or _NUMBER in os.environ)):
         return None
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return None
+    if forced:
+        return (
+            f"training uses {there} of the {wanted} devices asked for: XLA_FLAGS=--{_FORCED} says how many there are; "
+            f"take it out"
+        )
     return (
         f"training uses {there} of {wanted} cores: JAX was running before it could be told; set JAX_NUM_CPU_DEVICES="
         f"{wanted} before the first import of jax, or train before anything else uses it"
@@ -37,20 +46,27 @@ def unused_cores(means: Means) -> str | None:
 
 
 def configure_platform(means: Means) -> bool:
-    """On CPU, make one device of every core; False when it is too late or the user has decided."""
+    """On CPU, make one device of every core; False when it is too late or the user has decided.
+
+    A number of devices that is asked for beats JAX's variable, which beats our default.
+    """
     refuse_strict_modes()
     check_limits()
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATED))
+    if not any(name in os.environ for name in _SHARES):
+        os.environ[_SHARES[0]] = str(ALLOCATED)
     if means.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return False
-    if "JAX_NUM_CPU_DEVICES" in os.environ:
+    if _FORCED in os.environ.get("XLA_FLAGS", ""):
         return False
     import jax
 
+    if _NUMBER in os.environ:
+        enough = int(os.environ[_NUMBER]) >= means.devices  # JAX has read it as a number
+        # Of several processes the devices are counted together.
+        if enough or jax.distributed.is_initialized():
+            return False
     try:
         jax.config.update("jax_num_cpu_devices", means.devices or cores())
     except RuntimeError:  # JAX runs already, with the devices it has
@@ -60,7 +76,8 @@ def configure_platform(means: Means) -> bool:
 
 def refuse_strict_modes() -> None:
     """Raise ConfigError under modes of JAX that forbid what these programs, and packages below them, do on purpose."""
-    import jax
+    with IMPORTING:
+        import jax
 
     for name, refused in (
         ("jax_numpy_rank_promotion", "raise"),
@@ -139,10 +156,13 @@ def use_cache(wanted: bool) -> None:
     if folder is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(expanded(folder)))
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        tend(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+        said = chosen = os.environ["JAX_COMPILATION_CACHE_DIR"]
+        if said.startswith("~"):  # of which JAX would make a folder of that name
+            chosen = os.environ["JAX_COMPILATION_CACHE_DIR"] = str(expanded(said))
+        tend(Path(chosen))
         jax = sys.modules.get("jax")
-        if jax is not None and jax.config.jax_compilation_cache_dir is None:
-            jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        if jax is not None and jax.config.jax_compilation_cache_dir in (None, said):
+            jax.config.update("jax_compilation_cache_dir", chosen)
 
 
 def _cache_folder() -> Path | None:

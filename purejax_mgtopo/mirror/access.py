@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import netrc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,23 +27,55 @@ def disabled() -> bool:
 def choose_mode(setting: str, say: Say) -> MirrorMode | None:
     """Where to write, from our setting, W&B's own (WANDB_MODE, `wandb offline`) and whether there are credentials.
 
-    W&B's `disabled` and `offline` win over everything. It is never asked to go online without credentials: it would
-    prompt for them.
+    A setting beats the environment, which beats what we would choose; W&B's `disabled` alone wins over everything. It
+    is never asked to go online without credentials: it would prompt for them.
     """
     if setting == "off":
         return None
     settings = import_wandb().setup().settings
     # What W&B read from the environment when it was set up may be out of date.
-    mode = os.environ.get("WANDB_MODE", "").lower() or str(settings.mode or "")
+    said = mode_of_environment()
+    mode = said or str(settings.mode or "")
     if mode == "disabled":
         return None
-    if mode in ("offline", "dryrun") or setting == "offline":
+    if setting == "offline" or (setting == "auto" and mode in ("offline", "dryrun")):
         return "offline"
     if has_credentials(str(settings.base_url)) or getattr(settings, "api_key", None):
         return "online"
-    if setting == "online":
+    if "online" in (setting, said):
         say("W&B: no credentials, so the mirror is written offline; `wandb login` gets some")
     return "offline"
+
+
+def mode_of_environment() -> str:
+    """What WANDB_MODE says, in today's words; empty where it says nothing."""
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    return {"dryrun": "offline", "run": "online"}.get(mode, mode)
+
+
+def decided(setting: str, mode: MirrorMode) -> tuple[bool, str]:
+    """Whether WANDB_MODE has chosen `mode`, and what to say of a setting that overrules it."""
+    said = mode_of_environment()
+    if setting == mode and said not in ("", mode):
+        return False, f"the setting wandb={setting} beats WANDB_MODE={said}"
+    return setting not in ("online", "offline") and said == mode, ""
+
+
+def heeding_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a W&B run: `wanted`, but where the environment says another value, that one.
+
+    What this version of W&B does not know is left out.
+    """
+    found = {}
+    for name, value in wanted.items():
+        variable = (
+            f"WANDB_{name.removeprefix('x').upper()}"
+            if name[:2] == "x_"
+            else f"WANDB_{name.upper()}"
+        )
+        found[name] = os.environ.get(variable) or value
+    known = import_wandb().Settings.model_fields  # they come and go with versions
+    return {name: value for name, value in found.items() if name in known and value is not None}
 
 
 def project_of_environment() -> str:

@@ -5,6 +5,7 @@ Building it needs `wandb-workspaces`; saving it needs W&B's server.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -137,7 +138,7 @@ def save_dashboard(entity: str | None, project: str, sweep: str = "", key: str =
     if not has_credentials(str(wandb.setup().settings.base_url)):
         raise RunError("no W&B credentials; get some by `wandb login`")
     try:
-        who = entity or wandb.Api().default_entity
+        who = entity or os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
         view = workspace(who, project or project_of_environment(), sweep, key)
         view.save()
     except RunError:

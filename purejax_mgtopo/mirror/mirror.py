@@ -27,12 +27,15 @@ from purejax_mgtopo.mirror.access import (
     MirrorMode,
     Say,
     choose_mode,
+    decided,
     disabled,
+    heeding_environment,
     import_wandb,
+    mode_of_environment,
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import Feed, LogEntry
-from purejax_mgtopo.mirror.places import LABEL, STATE, cut, labels, named_project
+from purejax_mgtopo.mirror.places import LABEL, STATE, cut, home, labels, named_project
 from purejax_mgtopo.mirror.rows import (
     AXIS,
     PROGRESS_AXIS,
@@ -60,18 +63,26 @@ OPENING = 60.0
 """Seconds for which a run that has ended waits for a server that has not answered yet."""
 ENVIRONMENT = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")
 """What the user may say there beats what we would choose; a setting beats both."""
+PLACES = ("WANDB_ENTITY", "WANDB_DIR")
+"""What W&B itself is told there of where a run goes."""
 
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
     """The mirror of a run that is about to train, or None where there is to be none."""
     if disabled():
+        if config.means.wandb in ("online", "offline"):
+            say(
+                f"no W&B mirror: the environment disables W&B (WANDB_MODE or WANDB_DISABLED), which beats the setting "
+                f"wandb={config.means.wandb}"
+            )
         return None
     try:
         mode = choose_mode(config.means.wandb, say)
     except Exception as error:
         say(f"no W&B mirror: {_line(error)}")
         return None
-    if mode == "online" and config.means.wandb == "auto" and not named_project(folder, config):
+    unasked = config.means.wandb == "auto" and mode_of_environment() != "online"
+    if mode == "online" and unasked and not named_project(folder, config):
         say(
             "W&B: you are logged in, but no project is named, so the mirror stays in the run's folder; "
             "--wandb-project NAME or WANDB_PROJECT sends it there"
@@ -196,18 +207,31 @@ class WandbMirror:
         self._seeds = {seed: self._start(name, seed) for seed in range(first, first + count)}
         self._seeds_told = {seed: run.step - 1 for seed, run in self._seeds.items()}
         self.place = self._run.url if self._mode == "online" else str(Path(self._run.dir).parent)
-        heard = [name for name in ENVIRONMENT if os.environ.get(name)]
-        if project:
-            heard = [name for name in heard if name != "WANDB_PROJECT"]
-        if self._mode == "online" or heard:
-            own = f" (by {', '.join(heard)} of the environment)" if heard else ""
+        own = self._own_words(project)
+        if self._mode == "online" or own:
             self._say(f"W&B: {self.place}{own}")
         self._old = old
+
+    def _own_words(self, project: str) -> str:
+        """What of the environment is heeded, and what a setting overrules; empty where it says nothing.
+
+        Args:
+            project: the project, where a setting names it or the run has one.
+        """
+        heard = [name for name in (*ENVIRONMENT, *PLACES) if os.environ.get(name)]
+        if project:
+            heard = [name for name in heard if name != "WANDB_PROJECT"]
+        chosen, overruled = decided(self._config.means.wandb, self._mode)
+        if chosen:
+            heard.append("WANDB_MODE")
+        words = [f"by {', '.join(heard)} of the environment"] if heard else []
+        words += [overruled] if overruled else []
+        return f" ({'; '.join(words)})" if words else ""
 
     def _start(self, name: str, seed: int | None = None) -> Any:
         """A W&B run: the program's, or the one of a seed."""
         wandb = import_wandb()
-        document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((self._folder / CONFIG).read_text(encoding="utf-8-sig"))
         wanted = {
             "silent": True,
             "console": "off",  # else it would take over stdout and stderr
@@ -217,22 +241,15 @@ class WandbMirror:
             "finish_timeout": 300,  # what is not uploaded by then stays on disk, for `wandb sync`
             "x_save_requirements": False,
         }
-        known = wandb.Settings.model_fields  # they come and go with versions of W&B
         run = wandb.init(
             id=name if seed is None else f"{name}-seed{seed}",
             resume="allow",
             reinit="create_new",  # leave alone what the user's own program may have open
             mode=self._mode,
-            dir=os.environ.get("WANDB_DIR") or str(self._folder),
+            dir=str(home(self._folder)),
             project=self._project,
             **labels(self._folder, self._config, document, name, seed),
-            settings=wandb.Settings(
-                **{
-                    key: value
-                    for key, value in wanted.items()
-                    if key in known and value is not None
-                }
-            ),
+            settings=wandb.Settings(**heeding_environment(wanted)),
         )
         progress = str(shown_name(PROGRESS_AXIS))
         for axis in (AXIS, progress):
@@ -290,7 +307,7 @@ class WandbMirror:
     def _kept(self) -> dict[str, str]:
         """Which W&B run the folder has; empty if none."""
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            kept = json.loads((self._folder / STATE).read_text(encoding="utf-8"))
+            kept = json.loads((self._folder / STATE).read_text(encoding="utf-8-sig"))
             return {"id": str(kept["id"]), "project": str(kept.get("project") or "")}
         return {}
 
@@ -302,7 +319,7 @@ class WandbMirror:
         """Take what an earlier process wrote offline out of the sight of `wandb sync`: the whole takes its place."""
         if name is None:
             return
-        folder = Path(os.environ.get("WANDB_DIR") or self._folder) / "wandb"
+        folder = home(self._folder) / "wandb"
         for pattern in (f"offline-run-*-{name}", f"offline-run-*-{name}-seed*"):
             for path in folder.glob(pattern):
                 aside = path.with_name(path.name.replace("offline-run", "superseded-run", 1))

@@ -12,6 +12,7 @@ from typing import Any
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.record import SWEEP, find_runs
 
 STATE = "wandb.json"
@@ -44,14 +45,13 @@ def labels(
     """
     experiment, said, word = config.experiment, os.environ.get, run_word(folder, config)
     title = said("WANDB_NAME") or f"{experiment.task}/{word}"
-    group = said("WANDB_RUN_GROUP") or recipe_name(folder)
     tags = [*said("WANDB_TAGS", "").split(","), experiment.task, experiment.topology]
     tags += [experiment.messages] if seed is None else [experiment.messages, "seed"]
     origin = {key: document.get(key) for key in ("versions", "device", "git", "started", "command")}
     settings = {**asdict(experiment), **asdict(config.means), **origin}
     settings |= {"method": word, "sweep_id": sweep_id(folder)}
     return {
-        "group": cut(group or "", LABEL) or None
+        "group": group_of(folder) or None
         if seed is None
         else cut(title, LABEL, f" by seed {name}"),
         "job_type": cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
@@ -65,10 +65,19 @@ def sent_to(sweep: Path) -> tuple[str, str]:
     """The project, and the group in it, of a sweep's runs. Raises RunError for a folder that holds no mirrored run."""
     for run in find_runs([sweep]):
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = json.loads((run / STATE).read_text(encoding="utf-8"))
-            group = os.environ.get("WANDB_RUN_GROUP") or recipe_name(run) or ""
-            return str(kept.get("project") or ""), group
+            kept = json.loads((run / STATE).read_text(encoding="utf-8-sig"))
+            return str(kept.get("project") or ""), group_of(run)
     raise RunError(f"no run in {sweep} has a W&B mirror; `mgtopo wandb-rebuild {sweep}` writes one")
+
+
+def home(folder: Path) -> Path:
+    """The folder beneath which W&B writes what the run in `folder` tells it."""
+    return expanded(os.environ.get("WANDB_DIR") or folder)
+
+
+def group_of(folder: Path) -> str:
+    """The group of the W&B run of `folder`, as W&B takes it; empty where it has none."""
+    return cut(os.environ.get("WANDB_RUN_GROUP") or recipe_name(folder) or "", LABEL)
 
 
 def recipe_name(folder: Path) -> str | None:
@@ -100,7 +109,7 @@ def _sweep_above(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
     """The folder and the description of the sweep that `folder` is a run of."""
     for above in folder.resolve().parents[:3]:
         with contextlib.suppress(OSError, ValueError):
-            document = json.loads((above / SWEEP).read_text(encoding="utf-8"))
+            document = json.loads((above / SWEEP).read_text(encoding="utf-8-sig"))
             if isinstance(document, dict) and "recipe" in document:
                 return above, document
     return None

@@ -17,6 +17,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,10 @@ def register_task(name: str, where: Callable[[], Any] | str, about: str = "") ->
     _register("task", name, where, about)
 
 
+IMPORTING = threading.RLock()
+"""Held by a thread that imports JAX, or what may import it: a second one would find its modules half made."""
+
+
 def import_plugin(module: str, asked_by: str, beside: Path | None = None) -> None:
     """Import a module that registers its own; it may lie where the command runs, or `beside` a recipe.
 
@@ -62,7 +67,8 @@ def import_plugin(module: str, asked_by: str, beside: Path | None = None) -> Non
     folders = [os.getcwd(), *([str(beside.resolve())] if beside is not None else [])]
     sys.path += [folder for folder in folders if folder not in sys.path]
     try:
-        importlib.import_module(module.removesuffix(".py"))
+        with IMPORTING:
+            importlib.import_module(module.removesuffix(".py"))
     except ConfigError as error:
         raise ConfigError(f"{asked_by}: import of {module}: {error}") from error
     except Exception as error:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.prey.settings import PreySettings
 
@@ -25,6 +26,7 @@ def prey_command(settings: PreySettings, out: Path) -> int:
 
     Raises ConfigError where `out` exists or is no .npz, RunError where no prey is fit.
     """
+    out = expanded(out)
     if out.suffix != ".npz":
         raise ConfigError(f"a prey file ends in .npz, unlike {out}")
     if out.exists():

@@ -18,7 +18,7 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
     """The events of a run's folder, or of one such file; a line torn by a kill is left out."""
     path = folder / EVENTS if folder.is_dir() else folder
     with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict):

@@ -112,7 +112,7 @@ def in_common(configs: Sequence[Config], **more: object) -> dict[str, str]:
 def recorded(config: Path) -> dict[str, Any]:
     """What the results of a run depended on when it was begun, by its description; empty where that does not say."""
     try:
-        found = json.loads(config.read_text(encoding="utf-8")).get("fingerprint")
+        found = json.loads(config.read_text(encoding="utf-8-sig")).get("fingerprint")
     except (OSError, ValueError, AttributeError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -211,7 +211,7 @@ def _flags(text: str) -> str:
     """XLA's flags in one order, the last of each counting, without those that leave numbers alone."""
     if text and not text.lstrip().startswith("-"):  # XLA reads them from a file then
         try:
-            text = Path(text).read_text(encoding="utf-8", errors="replace")
+            text = Path(text).read_text(encoding="utf-8-sig", errors="replace")
         except OSError:
             return text
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from purejax_mgtopo.config import Config, override
 from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.plugins.registry import recall
 from purejax_mgtopo.records.events import EVENTS, read_events
 from purejax_mgtopo.records.locks import in_use
@@ -55,7 +56,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     Raises RunError for a folder that holds none.
     """
     found: dict[Path, None] = {}
-    for folder in folders:
+    for folder in map(expanded, folders):
         if not folder.is_dir():
             raise RunError(f"{folder} is not a folder; give a run's or a sweep's results")
         runs = sorted(path.parent for path in folder.rglob(CONFIG))
@@ -74,7 +75,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 def read_config(folder: Path) -> Config:
     """The configuration a run was made with; settings that it did not have yet are today's defaults."""
     try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
         recall(document.get("plugins") or {})
         return override(Config(), completed(document["settings"]))
     except (FileNotFoundError, NotADirectoryError):

@@ -310,7 +310,7 @@ class RunRecord:
 
     def _extend(self) -> None:
         """Write down that the run is to be longer than it was, if it is."""
-        document = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((self.folder / CONFIG).read_text(encoding="utf-8-sig"))
         before, now = document["settings"].get("episodes"), self._config.experiment.episodes
         if before != now:
             document["settings"]["episodes"] = now

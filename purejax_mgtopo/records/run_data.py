@@ -138,8 +138,11 @@ class RunData:
         )
         for line in known:
             axes.plot(self.env_steps, line, color=median.get_color(), alpha=0.25, linewidth=0.8)
-        axes.set(xlabel="environment steps of a seed", ylabel=column, title=self.experiment.task)
-        axes.legend()
+        axes.set_xlabel("environment steps of a seed")
+        axes.set_ylabel(column, parse_math=False)  # else a $ in a name would begin a formula
+        axes.set_title(self.experiment.task, parse_math=False)
+        for text in axes.legend().get_texts():
+            text.set_parse_math(False)
         return axes
 
     def column(self, name: str) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.topology.baseline import n_step_return
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
+from purejax_mgtopo.analysis.drawing import AS_IT_IS
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import RunData
@@ -137,7 +138,10 @@ def initial_eta(algorithm: Algorithm, seed: int) -> PyTree:
 
 
 def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
-    """What the rules read of an episode: observations, rewards and decisions; the rest is left empty."""
+    """What the rules read of an episode: observations, rewards and decisions; the rest is left empty.
+
+    A probability is 0, which no rule may read here: NaN would say so, and stop a process under JAX_DEBUG_NANS.
+    """
     steps = len(episode.masks)
     decision = drop_diagonal(jnp.asarray(episode.masks))
     observe = jax.jit(jax.vmap(algorithm.env.observe))
@@ -148,7 +152,7 @@ def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
         message=observation[:-1, :, :0],
         action=jnp.asarray(episode.actions),
         reward=jnp.asarray(episode.rewards),
-        gates=Gates(probability=jnp.full_like(decision, jnp.nan), decision=decision),
+        gates=Gates(probability=jnp.zeros_like(decision), decision=decision),
         kept=Both(),
         moving=jnp.zeros((steps + 1, 0)),
         fixed=jnp.zeros(0),
@@ -235,5 +239,5 @@ def draw_advantages(
         handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False, title=what, title_fontsize=8,
     )  # fmt: skip
     if title:
-        figure.suptitle(fill(title, int(11 * width)), fontsize=9)
+        figure.suptitle(fill(title, int(11 * width)), fontsize=9, **AS_IT_IS)
     return figure

@@ -264,7 +264,7 @@ def _seconds(events: Sequence[dict[str, Any]]) -> float:
 
 def _origin(folder: Path) -> Origin:
     try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         document = {}
     git, device = document.get("git") or {}, document.get("device") or {}

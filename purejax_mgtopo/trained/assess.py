@@ -138,6 +138,8 @@ def assess(
         outcome = _play(trained.algorithm, *networks, keys, chosen)
     outcome = jax.tree.map(np.asarray, outcome)
     outcome = replace(outcome, edge_quality=with_nan(outcome.edge_quality))
+    if episodes == 1:  # it has no spread; a device must not say so, where JAX_DEBUG_NANS would stop
+        outcome = replace(outcome, standard_error=np.full_like(outcome.standard_error, np.nan))
     # Asked of the networks, not of their returns: a task may reward a team that is nowhere.
     leaves = [leaf.reshape(len(trained.seeds), -1) for leaf in jax.tree.leaves(networks)]
     finite, _ = finite_seeds(np.concatenate(leaves, axis=1))
@@ -226,9 +228,16 @@ def _outcome(
     returns, edges, measured, right = jax.lax.map(play, keys, batch_size=min(episodes, _TOGETHER))
     return Outcome(
         episodic_return=jnp.mean(returns),
-        standard_error=jnp.std(returns, ddof=1) / jnp.sqrt(episodes),
+        standard_error=_standard_error(returns),
         edge_rate=jnp.mean(edges),
         edge_quality=edge_quality(right),
         measures=jax.tree.map(jnp.mean, measured),
         measures_end=jax.tree.map(lambda x: jnp.mean(x[:, -1]), measured),
     )
+
+
+def _standard_error(returns: Float[Array, " episodes"]) -> Float[Array, ""]:
+    """Its mean's; 0 for a single one, which has none."""
+    if len(returns) == 1:
+        return jnp.zeros(())
+    return jnp.std(returns, ddof=1) / jnp.sqrt(len(returns))

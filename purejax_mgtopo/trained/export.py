@@ -107,6 +107,6 @@ def _story(trained: TrainedRun, seed: int) -> dict[str, Any]:
 
 
 def _commit(folder: Path) -> str | None:
-    document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    document = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
     git = document.get("git") or {}
     return f"{git['commit']}-dirty" if git.get("dirty") else git.get("commit")

@@ -41,6 +41,7 @@ from purejax_mgtopo.algorithm.types import Both, Carry, Mode, PyTree, Sizes
 from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.startup import refuse_strict_modes
 
 FORMAT, VERSION = "purejax_mgtopo policy", 2
 _HEADER = 2**20  # bytes
@@ -167,7 +168,11 @@ class ExportedTeam:
 
 
 def load_policy(path: str | Path) -> ExportedTeam:
-    """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours."""
+    """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours.
+
+    Raises ConfigError under modes of JAX that forbid what its networks do.
+    """
+    refuse_strict_modes()
     path = expanded(path)
     header, arrays = _unpack(path)
     layout = header.layout()

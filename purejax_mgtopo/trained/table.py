@@ -68,6 +68,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """The rows of such a table. Raises RunError for a file that is none."""
     import pyarrow.parquet as parquet
 
+    path = expanded(path)
     if not _is_table(path):
         raise RunError(f"{path} is not a table of `mgtopo evaluate`")
     return parquet.read_table(path).to_pylist()

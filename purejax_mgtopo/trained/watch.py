@@ -16,6 +16,7 @@ from jax_mpe.viewer import Recording, animate, draw, save_animation, save_pictur
 from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.plugins import tasks
 from purejax_mgtopo.records.files import SOFTWARE, is_foreign
 from purejax_mgtopo.records.record import FIGURES
@@ -90,10 +91,12 @@ def watch_expert(
         name: of the files, without ``.png`` and ``.gif``; by default ``<task>_expert_episode<e>``.
 
     Raises:
-        ConfigError: for no task's name, a task without an expert, or an episode seed out of range.
+        ConfigError: for no task's name, a task without an expert, an episode seed out of range, or a mode of JAX that
+            tasks cannot have.
         RunError: where there is no room to write.
     """
     check_random_seed("episode_seed", episode_seed)
+    refuse_strict_modes()
     try:
         env = tasks.make(task)
         controller = expert(env)

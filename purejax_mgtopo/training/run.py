@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from purejax_mgtopo.config import Config, Experiment, Means, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
+from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import ends_unsaved
 from purejax_mgtopo.records.fingerprint import in_common
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from purejax_mgtopo.mirror.mirror import WandbMirror
     from purejax_mgtopo.population.population import Population
 
+_TRAINS = threading.RLock()
+"""Whose thread may train, one run after the other."""
 _RUNNING = threading.Lock()
 
 __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train"]
@@ -46,11 +49,12 @@ __all__ = ["RunResult", "build_population", "open_checkpoints", "resume", "train
 
 def build_population(config: Config) -> Population:
     """The program of a run. JAX starts here and not before; compiled programs are kept for the next start."""
-    if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() != "false":
-        use_cache(True)
-    configure_platform(config.means)
-    from purejax_mgtopo.population.fit import plan
-    from purejax_mgtopo.population.population import Population
+    with IMPORTING:
+        if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() != "false":
+            use_cache(True)
+        configure_platform(config.means)
+        from purejax_mgtopo.population.fit import plan
+        from purejax_mgtopo.population.population import Population
 
     settled = plan(config).config
     return Population(settled, settled.means.lanes)
@@ -60,7 +64,8 @@ def open_checkpoints(
     folder: Path, population: Population, wave: Wave, say: Callable[[str], None]
 ) -> Checkpoints:
     """The checkpoints of one wave, in a folder of its own."""
-    from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
+    with IMPORTING:
+        from purejax_mgtopo.checkpoints.checkpoints import Checkpoints
 
     keep = population.config.means.checkpoint.keep
     return Checkpoints(folder, population, wave, keep=keep, say=say)
@@ -99,7 +104,7 @@ def train(
     Raises ConfigError or RunError, each in one line, before anything is written where that is possible.
     """
     folder, config = expanded(folder), Config(experiment, means)
-    with _alone(), heard() as stop:
+    with _one_run(), heard() as stop:
         processes.agree(in_common([config], command="train"))
         processes.in_first(partial(refuse_existing, folder))
         population = _build(config)
@@ -130,23 +135,40 @@ def resume(
     """
     folder = expanded(folder)
     config = read_config(folder)
-    facts = in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
-    processes.agree(facts)
-    if episodes is not None and episodes != config.experiment.episodes:
-        config = extended(config, folder, episodes)
-    processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))
-    if devices is not None:
-        config = replace(config, means=replace(config.means, devices=devices))
-    with _alone(), heard() as stop:
+    with _one_run(), heard() as stop:
+        facts = in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
+        processes.agree(facts)
+        if episodes is not None and episodes != config.experiment.episodes:
+            config = extended(config, folder, episodes)
+        processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))
+        if devices is not None:
+            config = replace(config, means=replace(config.means, devices=devices))
         population = _build(config)
         stop.refuse_to_begin()
         return _run(population, folder, reporter, name, None, resume_it=True, anew=anew)
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Signals, devices and compiled programs belong to the whole process: raise RunError for a second run in it."""
-    if not _RUNNING.acquire(blocking=False):
+def alone() -> Iterator[None]:
+    """Signals, devices and compiled programs belong to the whole process: raise RunError in a second thread.
+
+    Taken before anything is imported that begins with JAX, which no two threads may do at once. What trains several
+    runs takes it as well as each of them.
+    """
+    with _held(_TRAINS):
+        yield
+
+
+@contextlib.contextmanager
+def _one_run() -> Iterator[None]:
+    """Raise RunError for a second run at a time, from within the first one as from another thread."""
+    with alone(), _held(_RUNNING):
+        yield
+
+
+@contextlib.contextmanager
+def _held(lock: Any) -> Iterator[None]:
+    if not lock.acquire(blocking=False):
         raise RunError(
             "another run is under way in this process, which trains one at a time; "
             "wait for it, or start a process for each"
@@ -154,7 +176,7 @@ def _alone() -> Iterator[None]:
     try:
         yield
     finally:
-        _RUNNING.release()
+        lock.release()
 
 
 def _run(
@@ -228,7 +250,8 @@ def extended(config: Config, folder: Path, episodes: int) -> Config:
 
 def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
     """A finished run is taken up again only where its last checkpoint was never saved or is damaged, to make it."""
-    from purejax_mgtopo.checkpoints.stored import lacks_its_end
+    with IMPORTING:
+        from purejax_mgtopo.checkpoints.stored import lacks_its_end
 
     found = status(folder)
     lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)

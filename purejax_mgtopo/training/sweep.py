@@ -17,6 +17,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform
+from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.fingerprint import rule_files_of
 from purejax_mgtopo.records.provenance import command_line
@@ -24,7 +25,7 @@ from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, all_lost, read
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.training.progress import Reporter, make_reporter
 from purejax_mgtopo.training.recipe import Recipe, RecipeRun, Setting
-from purejax_mgtopo.training.run import RunResult, resume, train
+from purejax_mgtopo.training.run import RunResult, alone, resume, train
 from purejax_mgtopo.training.stop import Stopped, heard
 
 
@@ -44,6 +45,7 @@ class SweepResult:
     """Runs whose last state could not be saved."""
 
 
+@alone()
 def sweep(
     recipe: Recipe,
     out: Path | None = None,
@@ -134,9 +136,10 @@ def _check_files(runs: Sequence[RecipeRun]) -> None:
     if reading:
         configure_platform(reading[0].config.means)  # before anything starts JAX
     for experiment in dict.fromkeys(run.config.experiment for run in reading):
-        import jax
+        with IMPORTING:
+            import jax
 
-        from purejax_mgtopo.algorithm.algorithm import Algorithm
+            from purejax_mgtopo.algorithm.algorithm import Algorithm
 
         jax.eval_shape(Algorithm(experiment).init, jax.random.key(0))  # reads, and computes nothing
 
@@ -189,13 +192,13 @@ def question_of(folder: Path) -> str | None:
 def _written(path: Path, key: str) -> str:
     """What a sweep's description says, where it was begun before."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(path.read_text(encoding="utf-8")).get(key) or "")
+        return str(json.loads(path.read_text(encoding="utf-8-sig")).get(key) or "")
     return ""
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
         return {"recipe", "runs"} <= document.keys()
     except (OSError, ValueError, AttributeError):
         return False

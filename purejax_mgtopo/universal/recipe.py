@@ -42,7 +42,7 @@ def load_meta_recipe(path: Path) -> MetaRecipe:
     path = expanded(path)
     file = path / FILE_NAME if path.is_dir() else path
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -24,6 +24,7 @@ from purejax_mgtopo.records.files import write_atomically
 from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.training.run import alone
 from purejax_mgtopo.training.stop import heard
 from purejax_mgtopo.training.sweep import sweep
 from purejax_mgtopo.universal.evolution import Evolution
@@ -44,6 +45,7 @@ LAST = 100
 """Updates whose mean is told as the figures of a rule."""
 
 
+@alone()
 def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Path | None:
     """Train, or go on; the rule's file, or None where a request to stop came first.
 
@@ -100,7 +102,7 @@ def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
         write_atomically(path, json.dumps(document, indent=1).encode())
         return document["provenance"]
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         raise RunError(f"{path} is damaged; choose another folder") from None
     asked = json.loads(json.dumps(asked))
@@ -113,8 +115,7 @@ def _start(file: str) -> PyTree | None:
     """The rule to go on from, read before anything that takes long."""
     if not file:
         return None
-    path = SHIPPED if file == "shipped" else Path(file).expanduser()
-    return jax.tree.map(jax.numpy.asarray, read_rule(path)[1])
+    return jax.tree.map(jax.numpy.asarray, read_rule(SHIPPED if file == "shipped" else file)[1])
 
 
 def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def _curve(out: Path) -> list[dict[str, Any]]:
     """The lines of the curve; one that a kill has cut is none."""
     lines = []
     if (out / CURVE).exists():
-        for text in (out / CURVE).read_text(encoding="utf-8").splitlines():
+        for text in (out / CURVE).read_text(encoding="utf-8-sig").splitlines():
             try:
                 lines.append(json.loads(text))
             except ValueError:

@@ -27,6 +27,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.algorithm.types import Purpose, PyTree, Trajectory
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
+from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
@@ -141,11 +142,11 @@ def trial(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rule", type=Path)
-    parser.add_argument("teams", type=Path, nargs="+")
+    parser.add_argument("rule", type=expanded)
+    parser.add_argument("teams", type=expanded, nargs="+")
     parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--lifetimes", type=int, default=32)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=expanded)
     asked = parser.parse_args()
     use_cache(True)
     configure_platform(Means())

@@ -255,7 +255,7 @@ def test_the_package_is_importable_without_jax() -> None:
 
 @pytest.mark.parametrize("words", [["--lanes", "auto"], ["--lanes=auto", "--microbatch", "auto"]])
 def test_auto_is_another_word_for_zero(words: list[str]) -> None:
-    command = cli.parse(["fit", "--lanes", "3", *words])
+    command = cli.parse(["fit", *words])
     assert (command.means.lanes, command.means.microbatch) == (0, 0)
     assert cli.parse(["fit", "--wandb", "auto"]).means.wandb == "auto"
 

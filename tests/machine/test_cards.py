@@ -48,9 +48,14 @@ def test_what_is_no_card_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_process_takes_what_plans_for_cards_count_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    variable = "XLA_PYTHON_CLIENT_MEM_FRACTION"
-    monkeypatch.setenv(variable, "")  # so that it is restored
-    monkeypatch.delenv(variable)
+    variable, other = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION"
+    for name in (variable, other):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(other, "0.4")  # JAX refuses both at once
+    configure_platform(Means())
+    assert variable not in os.environ
+    monkeypatch.delenv(other)
     configure_platform(Means())
     assert float(os.environ[variable]) == ALLOCATED
     monkeypatch.setenv(variable, "0.3")  # a shared machine's user

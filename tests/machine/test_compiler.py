@@ -4,7 +4,7 @@ from fake_population import small
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Mode
-from purejax_mgtopo.machine.compiler import widest_vectors
+from purejax_mgtopo.machine.compiler import matmul_precision, widest_vectors
 from purejax_mgtopo.population.population import Population
 from purejax_mgtopo.trained import assess as assessment
 from purejax_mgtopo.trained import play as playback
@@ -46,6 +46,20 @@ def test_training_playing_and_assessing_share_the_configured_precision(
             program()
         assert told.value.args == (traced,)
     assert jax.config.jax_default_matmul_precision is None
+
+
+def test_the_users_own_precision_holds_where_none_is_chosen():
+    before = jax.config.jax_default_matmul_precision
+    jax.config.update(
+        "jax_default_matmul_precision", "bfloat16"
+    )  # as JAX_DEFAULT_MATMUL_PRECISION does
+    try:
+        with matmul_precision("auto"):
+            assert jax.config.jax_default_matmul_precision == "bfloat16"
+        with matmul_precision("float32"):
+            assert jax.config.jax_default_matmul_precision == "highest"
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
 
 
 def test_programs_are_compiled_alike_for_any_number_of_devices(monkeypatch):

@@ -48,6 +48,20 @@ def test_where_jax_is_told_in_time_nothing_is_said() -> None:
     assert python(SAY.replace("import jax; jax.devices()\n", "").replace("DEVICES", "")) == "None"
 
 
+def test_devices_that_are_asked_for_beat_the_variable_and_the_flag_of_xla_is_told() -> None:
+    cold = SAY.replace("import jax; jax.devices()\n", "") + "import jax; print(jax.device_count())"
+    two, any_number = cold.replace("DEVICES", "devices=2"), cold.replace("DEVICES", "")
+    two = two.replace("configure_platform(Means())", "configure_platform(Means(devices=2))")
+    assert python(two, JAX_NUM_CPU_DEVICES="1").split() == ["None", "2"]
+    assert python(two, JAX_NUM_CPU_DEVICES="3").split() == ["None", "3"]  # two of them train
+    assert python(any_number, JAX_NUM_CPU_DEVICES="1").split() == ["None", "1"]
+    forced = "--xla_force_host_platform_device_count=1"
+    line, count = python(two, XLA_FLAGS=forced).splitlines()
+    assert count == "1" and line.startswith("training uses 1 of the 2 devices asked for: XLA_FLAGS")
+    assert python(any_number, XLA_FLAGS=forced).split() == ["None", "1"]
+    assert "JAX was running" in python(SAY.replace("DEVICES", "devices=2"), JAX_NUM_CPU_DEVICES="1")
+
+
 def test_compiled_programs_are_kept_though_jax_runs(tmp_path: Path) -> None:
     script = (
         "import jax; jax.devices(); from purejax_mgtopo.machine.startup import use_cache; use_cache(True); "

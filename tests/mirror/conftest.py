@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from purejax_mgtopo.mirror.mirror import ENVIRONMENT
+from purejax_mgtopo.mirror.mirror import ENVIRONMENT, PLACES
 
 
 @pytest.fixture
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names = ("WANDB_MODE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
-    for name in (*names, *ENVIRONMENT):
+    names = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+    for name in (*names, *ENVIRONMENT, *PLACES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
     if (

@@ -113,6 +113,12 @@ def test_learned_advantage_is_the_one_that_moves_the_gates(trained):
     assert not np.allclose(found.learned, found.initial)
 
 
+def test_an_episode_is_judged_without_a_nan_on_the_device(trained):
+    with jax.debug_nans(True):
+        found = episode_advantages(*trained, SEED, EPISODE)
+    assert np.isfinite(found.learned).all()
+
+
 def test_a_rebuilt_trajectory_sees_and_decides_what_the_agents_did(trained):
     algorithm, networks = trained
     episode = play_episode(algorithm, networks, EPISODE)

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .paths import expanded
+
 FORMAT = "jax_mpe prey 1"
 LAYERS = 3
 _HEADER = 2**20  # bytes
@@ -63,6 +65,7 @@ def write(
         arrays: `kernel_0`, `bias_0`, ...
         story: how it came to be and how well it flees; anything that JSON can hold.
     """
+    path = expanded(path)
     header = {
         "format": FORMAT,
         "sizes": sizes._asdict(),
@@ -83,6 +86,7 @@ def read(path: Path, sizes: PreySizes) -> tuple[dict[str, Any], dict[str, NDArra
         ValueError: in one line, if the file is missing, is none of ours, was damaged, or holds prey
             of other sizes.
     """
+    path = expanded(path)
     try:
         with _open(path) as file:
             header = json.loads(file["header"].tobytes())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from .files import LAYERS, PreySizes, read, shipped_file
+from .paths import expanded
 
 SHIPPED, SCRIPTED, RANDOM = "shipped", "scripted", "random"
 
@@ -108,7 +108,7 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
     """
     if prey == RANDOM:
         return RandomPrey()
-    path = shipped_file(sizes) if prey == SHIPPED else Path(prey).expanduser()
+    path = shipped_file(sizes) if prey == SHIPPED else expanded(prey)
     if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
         return ScriptedPrey(sizes)
     if prey != SHIPPED and path.suffix != ".npz":

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..drawables import Drawable
+from ..prey.paths import expanded
 from .recording import Recording
 from .stage import Stage
 
@@ -58,11 +59,16 @@ def save_picture(
     """Write a picture, in the format that its name ends in; its folder is made if need be.
 
     Args:
+        path: may begin with ``~``.
         metadata: words to write into it, such as ``Software`` in a PNG.
+
+    Raises:
+        ValueError: in one line, for the home folder of nobody.
     """
-    with _whole(Path(path)) as partial:
+    target = expanded(path)
+    with _whole(target) as partial:
         figure.savefig(partial, format=partial.suffix[1:] or "png", dpi=160, metadata=metadata)
-    return Path(path)
+    return target
 
 
 def save_animation(
@@ -71,9 +77,9 @@ def save_animation(
     """Write a .gif, or an .mp4 where ffmpeg is installed; its folder is made if need be.
 
     Raises:
-        ValueError: in one line, for any other name, or for an .mp4 without ffmpeg.
+        ValueError: in one line, for any other name, for an .mp4 without ffmpeg, or for the home folder of nobody.
     """
-    target = Path(path)
+    target = expanded(path)
     writers: dict[str, Any] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
     writer = writers.get(target.suffix.lower())
     if writer is None:

@@ -27,6 +27,7 @@ from .recording import Recording
 
 _WIDTH, _HEIGHT, _SIDE, _FOOT = 4.8, 5.44, 4.6, 0.32  # inches; the side is that of the world
 _INK, _FAINT = "#222222", "#5f5f5f"
+_AS_IT_IS: dict[str, Any] = {"parse_math": False}  # names are data: two $ of them make no formula
 
 
 class Stage:
@@ -62,7 +63,8 @@ class Stage:
         top, line = 1 - 0.1 / _HEIGHT, 0.2 / _HEIGHT
 
         def text(x: float, y: float, **look: Any) -> Any:
-            return self.figure.text(x, y, "", va="top", fontsize=9.5, color=_INK, **look)
+            look |= {"va": "top", "fontsize": 9.5, "color": _INK, **_AS_IT_IS}
+            return self.figure.text(x, y, "", **look)
 
         text(box[0], top, weight="bold").set_text(title)
         right = box[0] + box[2]
@@ -82,10 +84,12 @@ class Stage:
             look: dict[str, Any] = {"marker": r"$\rightarrow$", "markersize": 13, "linestyle": ""}
             handles.append(Line2D([], [], color=_INK, markeredgewidth=0.3, **look))
             labels.append("message")
-        self.figure.legend(
+        legend = self.figure.legend(
             handles, labels, loc="lower center", ncols=len(handles), fontsize=8.5, frameon=False,
             handletextpad=0.25, columnspacing=1.1, borderaxespad=0.1, bbox_to_anchor=(0.5, 0),
         )  # fmt: skip
+        for text in legend.get_texts():
+            text.set(**_AS_IT_IS)
 
     def show(self, moment: int) -> list[Artist]:
         """Draw a moment in place of the one that was shown."""
@@ -134,7 +138,7 @@ class Stage:
             disc.label, disc.track[0], (away, away), textcoords="offset points",
             fontsize=size if inside else 6.5, ha="center" if inside else "left",
             va="center_baseline" if inside else "bottom", color=_INK, zorder=7,
-            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            path_effects=[withStroke(linewidth=1.8, foreground="white")], **_AS_IT_IS,
         )  # fmt: skip
 
     def _trail(self, disc: Disc, moment: int) -> None:

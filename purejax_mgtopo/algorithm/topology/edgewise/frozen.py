@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import jax
@@ -27,7 +26,7 @@ class Universal(Edgewise):
     def eta(self) -> PyTree:
         """The network's parameters, read when they are first needed: a trained team acts without them."""
         file = self.experiment.member.universal.file
-        return read_rule(Path(file).expanduser() if file else SHIPPED)[1]
+        return read_rule(file or SHIPPED)[1]
 
     def init_shared(self, key: Key[Array, ""]) -> PyTree:
         """Nothing, for what is frozen need not be shared; but a file that cannot be read is refused before a run."""

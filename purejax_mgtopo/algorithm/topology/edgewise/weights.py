@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax_mpe.prey import digest
+from jax_mpe.prey.paths import expanded
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
@@ -47,19 +48,23 @@ def begun(file: str, fresh: PyTree) -> PyTree:
 
     Raises ConfigError as `read_rule` does.
     """
-    return read_rule(Path(file).expanduser(), fresh)[1] if file else fresh
+    return read_rule(file, fresh)[1] if file else fresh
 
 
-def read_rule(path: Path, like: PyTree | None = None) -> tuple[dict[str, Any], PyTree]:
+def read_rule(path: str | Path, like: PyTree | None = None) -> tuple[dict[str, Any], PyTree]:
     """Header and parameters of a rule file.
 
     Args:
-        path: of the file.
+        path: of the file; may begin with ``~``.
         like: parameters of the network that is wanted, of which shapes alone count; by default an `EdgeNetwork`'s.
 
     Raises ConfigError, in one line, for a file that is missing, none of ours, or damaged.
     """
     shapes, structure = _edge_layout() if like is None else _layout(like)
+    try:
+        path = expanded(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     try:
         header, arrays = _contents(path, shapes)
     except FileNotFoundError:

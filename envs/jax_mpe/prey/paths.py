@@ -1,0 +1,21 @@
+"""Paths as people write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """`path`, with the home folder for a leading ``~``, which no shell expands within quotes or behind a ``=``.
+
+    Raises:
+        ValueError: in one line, for the home of a user that there is not, or of one who has none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        who = Path(path).parts[0]
+        raise ValueError(
+            f"{path}: there is no home folder {who} here; write the path out"
+        ) from None
