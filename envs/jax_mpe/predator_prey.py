@@ -14,10 +14,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jumanji.types import TimeStep
 
+from .contract.shapes import checked, expect_state
 from .drawables import BLUE, GREY, RED, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .prey import SHIPPED, PreyPolicy, PreySizes, prey_policy
-from .scenario import HORIZON, Observation, Scenario, arena_half_width, checked
+from .scenario import HORIZON, Observation, Scenario, arena_half_width
 from .views import nearest, relative_to_others
 
 if TYPE_CHECKING:  # chex marks its decorator in a way that mypy does not follow
@@ -215,8 +216,9 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             prey_action: likewise for each prey, [M, 2].
 
         Raises:
-            ValueError: in one line, for actions of other shapes.
+            ValueError: in one line, for actions of other shapes, or a state of another task.
         """
+        expect_state(self.name, state, self.state_shapes)
         shape = (self.num_agents, 2)
         action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
         prey_action = jnp.clip(self._checked_prey(prey_action), -1.0, 1.0)
