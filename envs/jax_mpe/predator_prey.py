@@ -70,8 +70,8 @@ class PredatorPrey(Scenario[PredatorPreyState]):
       leaving the arena; trained prey stay for their own good.
 
     Sizes: 1 prey and 2 landmarks for N = 3, 2 and 3 for N = 6; any other N has M = max(1, N // 3)
-    prey and L = M + 1 landmarks. Half-width 1 for N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise
-    (constant density; see `arena_half_width`).
+    prey and L = M + 1 landmarks. l is at most L, or N, the paper's word for all. Half-width 1 for
+    N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise (constant density; see `arena_half_width`).
 
     Prey: `prey` says who moves them, deterministically unless it is `random`: `shipped`, networks
     trained against predators in self-play and frozen, which exist for N = 3 and N = 6; **any other
@@ -128,6 +128,13 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             raise ValueError(f"predator_prey needs at least 2 agents, not N = {self.num_agents}")
         if self.num_visible < 1:
             raise ValueError(f"predator_prey needs l of at least 1, not {self.num_visible}")
+        # Another l would be another name of one task. The paper calls what sees all by l = N.
+        if self.num_visible > self.num_landmarks and self.num_visible != self.num_agents:
+            raise ValueError(
+                f"predator_prey with N = {self.num_agents} has {self.num_landmarks} landmarks, so l must be from 1 to "
+                f"{self.num_landmarks}, not {self.num_visible}; to see all of them, "
+                f"say predator_prey_N{self.num_agents}_l{self.num_agents}"
+            )
         prey_policy(self.prey, self.sizes)  # now, so that a bad file is named early
         super().__post_init__()
 

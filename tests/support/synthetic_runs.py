@@ -14,6 +14,9 @@ from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord
 
 AGENTS = {"navigation_N3_l3": 3, "navigation_N6_l1": 6, "toy_follow_holder": 3}
+AGENTS |= dict.fromkeys(
+    ["predator_prey_N3_l3", "predator_prey_N3_l2", "predator_prey_N3_l3@shipped"], 3
+)
 LEVELS = {"none": -26.0, "full": -24.5, "meta": -22.0, "reinforce": -22.4, "stgs": -25.0}
 RATES = {"none": 0.0, "full": 1.0, "meta": 0.46, "reinforce": 0.3, "stgs": 0.97}
 
