@@ -21,7 +21,7 @@ from .importing import jumanji  # before the modules below import it as it comes
 # isort: split
 
 from .autoreset import BatchAutoReset
-from .checking import check_task
+from .contract.checking import check_task
 from .navigation import Navigation, NavigationState
 from .physics import Bodies, contact_forces, norm, world_step
 from .predator_prey import PredatorPrey, PredatorPreyState

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import jax_mpe
-from jax_mpe.prey.paths import expanded
+from jax_mpe.paths import expanded
 from jax_mpe.scenario import Scenario
 from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool
 from jumanji.types import TimeStep
 from jumanji.wrappers import NEXT_OBS_KEY_IN_EXTRAS, VmapWrapper
 
-from .scenario import Observation, Scenario, checked
+from .contract.shapes import checked, expect_state
+from .scenario import Observation, Scenario
 
 
 class BatchAutoReset(VmapWrapper):
@@ -32,7 +34,17 @@ class BatchAutoReset(VmapWrapper):
         super().__init__(env)
 
     def reset(self, key: Array) -> tuple[Any, TimeStep[Observation]]:
-        """Start an episode in each environment; of the keys, there is one for each."""
+        """Start an episode in each environment; of the keys, there is one for each.
+
+        Raises:
+            ValueError: in one line, for a single key.
+        """
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if key.ndim != (1 if typed else 2):
+            raise ValueError(
+                f"{self._env.name}: the keys have shape {key.shape}; pass one for each environment, "
+                "as `jax.random.split(key, environments)` gives them"
+            )
         state, timestep = super().reset(key)
         return state, _keep(timestep)
 
@@ -51,10 +63,15 @@ class BatchAutoReset(VmapWrapper):
             observation itself.
 
         Raises:
-            ValueError: in one line, for actions of another shape.
+            ValueError: in one line, for actions of another shape, a state of another task, or a single state.
         """
-        shape = (*state.step_count.shape, self._env.num_agents, self._env.action_size)
-        action = checked(f"{self._env.name}: the batch of joint actions", action, shape)
+        env = self._env
+        batch = np.shape(getattr(state, "step_count", ()))[:1]
+        if not batch:
+            raise ValueError(f"{env.name}: this is a single state; pass a batch, as from `reset`")
+        expect_state(env.name, state, env.state_shapes, batch)
+        shape = (*batch, env.num_agents, env.action_size)
+        action = checked(f"{env.name}: the batch of joint actions", action, shape)
         state, timestep = super().step(state, action)
         timestep, done = _keep(timestep), timestep.last()
         state = jax.lax.cond(

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .contract.shapes import expect_shape
+
 TIME_STEP = 0.1  # seconds
 DAMPING = 0.25  # share of the velocity that is lost in one step
 CONTACT_FORCE = 100.0
@@ -120,7 +122,11 @@ def contact_forces(bodies: Bodies, position: Float[Array, "B 2"]) -> Float[Array
 
     Returns:
         Force on each body; zero on those that cannot move.
+
+    Raises:
+        ValueError: in one line, for another number of places than of bodies: indices beyond them would be clamped.
     """
+    expect_shape(f"position of {len(bodies)} bodies", position, (len(bodies), 2))
     moved = [body for body in range(len(bodies)) if bodies.movable[body] and bodies.collides[body]]
     if not moved:
         return jnp.zeros_like(position)
@@ -194,7 +200,12 @@ def world_step(
 
     Returns:
         The new position and velocity.
+
+    Raises:
+        ValueError: in one line, where one of the three has not one row for each body.
     """
+    for what, values in (("position", position), ("velocity", velocity), ("force", force)):
+        expect_shape(f"{what} of {len(bodies)} bodies", values, (len(bodies), 2))
     dtype = position.dtype
     mass = jnp.asarray(bodies.mass, dtype)[:, None]
     pushed = force + contact_forces(bodies, position)

@@ -14,10 +14,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jumanji.types import TimeStep
 
+from .contract.shapes import checked, expect_state
 from .drawables import BLUE, GREY, RED, Fill, Scene, bodies
 from .physics import Bodies, norm, safe_sqrt, squared_norm, world_step
 from .prey import SHIPPED, PreyPolicy, PreySizes, prey_policy
-from .scenario import HORIZON, Observation, Scenario, arena_half_width, checked
+from .scenario import HORIZON, Observation, Scenario, arena_half_width
 from .views import nearest, relative_to_others
 
 if TYPE_CHECKING:  # chex marks its decorator in a way that mypy does not follow
@@ -69,8 +70,8 @@ class PredatorPrey(Scenario[PredatorPreyState]):
       leaving the arena; trained prey stay for their own good.
 
     Sizes: 1 prey and 2 landmarks for N = 3, 2 and 3 for N = 6; any other N has M = max(1, N // 3)
-    prey and L = M + 1 landmarks. Half-width 1 for N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise
-    (constant density; see `arena_half_width`).
+    prey and L = M + 1 landmarks. l is at most L, or N, the paper's word for all. Half-width 1 for
+    N = 3, 1.5 for N = 6, and sqrt(N / 3) otherwise (constant density; see `arena_half_width`).
 
     Prey: `prey` says who moves them, deterministically unless it is `random`: `shipped`, networks
     trained against predators in self-play and frozen, which exist for N = 3 and N = 6; **any other
@@ -127,6 +128,13 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             raise ValueError(f"predator_prey needs at least 2 agents, not N = {self.num_agents}")
         if self.num_visible < 1:
             raise ValueError(f"predator_prey needs l of at least 1, not {self.num_visible}")
+        # Another l would be another name of one task. The paper calls what sees all by l = N.
+        if self.num_visible > self.num_landmarks and self.num_visible != self.num_agents:
+            raise ValueError(
+                f"predator_prey with N = {self.num_agents} has {self.num_landmarks} landmarks, so l must be from 1 to "
+                f"{self.num_landmarks}, not {self.num_visible}; to see all of them, "
+                f"say predator_prey_N{self.num_agents}_l{self.num_agents}"
+            )
         prey_policy(self.prey, self.sizes)  # now, so that a bad file is named early
         super().__post_init__()
 
@@ -215,8 +223,9 @@ class PredatorPrey(Scenario[PredatorPreyState]):
             prey_action: likewise for each prey, [M, 2].
 
         Raises:
-            ValueError: in one line, for actions of other shapes.
+            ValueError: in one line, for actions of other shapes, or a state of another task.
         """
+        expect_state(self.name, state, self.state_shapes)
         shape = (self.num_agents, 2)
         action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
         prey_action = jnp.clip(self._checked_prey(prey_action), -1.0, 1.0)

@@ -18,6 +18,7 @@ from jumanji.env import Environment
 from jumanji.types import StepType, TimeStep, restart
 from numpy.typing import NDArray
 
+from .contract.shapes import checked, expect_shape, expect_state
 from .drawables import BLUE, Fill, Scene, bodies
 
 if TYPE_CHECKING:
@@ -51,18 +52,6 @@ class Snapshot(NamedTuple):
 
     moving: Array
     fixed: Array
-
-
-def checked(what: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """The values as floats, which must not be broadcast: a missing row would pass unseen.
-
-    Raises:
-        ValueError: in one line, if they have another shape.
-    """
-    array = jnp.asarray(values, float)
-    if array.shape != shape:
-        raise ValueError(f"{what} has shape {array.shape}, but should have {shape}")
-    return array
 
 
 StateT = TypeVar("StateT", bound=Any)
@@ -206,13 +195,14 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
             action: one row for each agent, [N, 2]; values beyond [-1, 1] are clipped.
 
         Raises:
-            ValueError: in one line, for an action of another shape.
+            ValueError: in one line, for an action of another shape, or a state of another task.
 
         Returns:
             The next state and its time step. The time step that reaches the horizon is a
             truncation: `last()` is true and the discount stays 1, because these tasks never end by
             themselves.
         """
+        expect_state(self.name, state, self.state_shapes)
         shape = (self.num_agents, self.action_size)
         action = jnp.clip(checked(f"{self.name}: the joint action", action, shape), -1.0, 1.0)
         return self._arrive(state, action, self.advance(state, action))
@@ -233,7 +223,12 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         return next_state, timestep
 
     def compress(self, state: StateT) -> Snapshot:
-        """The few floats from which `restore` rebuilds everything that `observe` reads."""
+        """The few floats from which `restore` rebuilds everything that `observe` reads.
+
+        Raises:
+            ValueError: in one line, for a state of another task.
+        """
+        expect_state(self.name, state, self.state_shapes)
         return Snapshot(
             moving=_flatten([getattr(state, field) for field in self.moving_fields]),
             fixed=_flatten([getattr(state, field) for field in self.fixed_fields]),
@@ -248,14 +243,18 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         Args:
             snapshot: from `compress`.
             step_count: of the original state.
+
+        Raises:
+            ValueError: in one line, for a snapshot of another task, or several at once.
         """
         key = jax.random.key(0)
         shapes = jax.eval_shape(self.initial_state, key)
+        expect_shape(f"{self.name}: step_count", step_count, ())
         fields = dict(key=key, step_count=jnp.asarray(step_count, jnp.int32))
-        for names, vector in (
-            (self.moving_fields, snapshot.moving),
-            (self.fixed_fields, snapshot.fixed),
-        ):
+        for what, vector in snapshot._asdict().items():
+            names = getattr(self, f"{what}_fields")
+            size = sum(getattr(shapes, name).size for name in names)
+            expect_shape(f"{self.name}: the snapshot's {what} part", vector, (size,))
             start = 0
             for name in names:
                 shape = getattr(shapes, name)
@@ -320,10 +319,11 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
 
     @functools.cached_property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every field of a state but its key."""
+        """The shape of every array of a state but its key."""
         with jax.ensure_compile_time_eval():
             shapes = jax.eval_shape(self.initial_state, jax.random.key(0))
-        return {name: leaf.shape for name, leaf in vars(shapes).items() if name != "key"}
+        leaves = {name: leaf for name, leaf in vars(shapes).items() if hasattr(leaf, "shape")}
+        return {name: leaf.shape for name, leaf in leaves.items() if name != "key"}
 
     @functools.cached_property
     def observation_spec(self) -> specs.Spec[Observation]:

@@ -238,6 +238,8 @@ class Purpose(enum.IntEnum):
     FINAL_EVALUATION = 2**31 + 7
     META_TRAINING = 2**31 + 8
     """The lifetimes over which a rule for every task is learned."""
+    TRIAL = 2**31 + 9
+    """The lifetimes by which such a rule is tried."""
 
     def key(self, seed: int | Integer[Array, ""]) -> Key[Array, ""]:
         """The key of that number for this purpose."""

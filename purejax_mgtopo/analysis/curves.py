@@ -15,6 +15,7 @@ from purejax_mgtopo.analysis.statistics import (
 )
 from purejax_mgtopo.records.files import spared
 from purejax_mgtopo.records.run_data import RunData
+from purejax_mgtopo.records.run_names import told_tasks
 
 RETURN_LABEL = "episodic team return (sampled gates)"
 
@@ -47,10 +48,11 @@ def draw_curves(
     """
     from purejax_mgtopo.analysis.figures import Curve, learning_curves
 
+    evaluated = [(method, run) for method, run in runs if len(run.episodes)]
+    tasks = told_tasks([run.experiment.task for _, run in evaluated])
     curves = [
-        Curve(run.experiment.task, method, run.episodes, run.return_sampled, run.edge_rate)
-        for method, run in runs
-        if len(run.episodes)
+        Curve(task, method, run.episodes, run.return_sampled, run.edge_rate)
+        for task, (method, run) in zip(tasks, evaluated, strict=True)
     ]
     if not curves:
         return None

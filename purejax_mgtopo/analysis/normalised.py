@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from purejax_mgtopo.analysis.statistics import Band, Floats, Interval
+from purejax_mgtopo.records.run_names import task_key
 
 LABEL = "normalised score (0 random, 1 expert)"
 
@@ -30,8 +31,7 @@ class Ends(NamedTuple):
 
 def ends(task: str) -> Ends | None:
     """Both ends of a task's scale; None where none was measured."""
-    # Naming the prey that come with a task makes no other task of it.
-    return _ends().get(task.removesuffix("@shipped"))
+    return _ends().get(task_key(task))
 
 
 def normalised_score(task: str, returns: ArrayLike) -> Floats:
@@ -70,6 +70,6 @@ def _ends() -> Mapping[str, Ends]:
         return {}
     path = Path(spec.origin).with_name("experts") / "scales.json"
     tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
-    found = {name: Ends(one["random"], one["expert"]) for name, one in tasks.items()}
+    found = {task_key(name): Ends(one["random"], one["expert"]) for name, one in tasks.items()}
     # A scale that does not grow would turn the order of returns around.
     return {name: one for name, one in found.items() if one.expert > one.random}

@@ -17,7 +17,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.alive import is_gone
 from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
-from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
+from purejax_mgtopo.records.run_names import NamedRun, task_key, told_apart, word_for
 from purejax_mgtopo.training.account import duration, significant
 
 RECENT = 20
@@ -164,7 +164,7 @@ def _methods(states: Sequence[RunState]) -> list[str]:
     """The method of each run, and what tells it from others of its task and method."""
     by_task: dict[str, list[RunState]] = {}
     for state in states:
-        by_task.setdefault(state.experiment.task, []).append(state)
+        by_task.setdefault(task_key(state.experiment.task), []).append(state)
     names: dict[int, str] = {}
     for own in by_task.values():
         found = [NamedRun(word_for(s.folder, s.experiment), s.folder, s.settings) for s in own]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.settings import check_numbers
 
@@ -44,6 +45,12 @@ class PreySettings:
             value = getattr(self, name)
             if value % self.chunk or value < 0 or (name == "episodes" and value == 0):
                 raise ConfigError(f"{name} ({value}) must be a multiple of chunk ({self.chunk})")
+        together = Experiment().updates_per_iteration
+        if self.chase_episodes and self.chunk % together:  # said before hours of self-play
+            raise ConfigError(
+                f"chunk ({self.chunk}) must be a multiple of {together}, for so many episodes of the predators that "
+                "measure the prey go together; or let chase_episodes be 0, which measures nothing"
+            )
         if min(self.contact_cost, self.boundary_cost) < 0 or not (
             0 <= self.stays <= 1 and 0 <= self.hunters <= 1
         ):

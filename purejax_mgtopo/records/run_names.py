@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.machine.paths import expanded
 
 MOST_SETTINGS = 3
 """More in a name would say less than the folder does."""
+
+
+_SHIPPED_PREY = ("3", "6")
+"""Sizes of predator_prey for which trained prey lie beside the environments; others fall back to scripted ones."""
+
+
+def task_key(task: str) -> str:
+    """One word for all names that mean the same task; to compare by, not to show.
+
+    A name may go on with its prey, where it has any, and without a word these are the shipped ones. Predators that see
+    as many landmarks as there are see all of them and all prey, however many more their name says.
+    """
+    name, _, prey = task.partition("@")
+    if prey.endswith(".npz"):
+        prey = str(expanded(prey).resolve())
+    prey = prey or "shipped"
+    if hunt := re.fullmatch(r"predator_prey_N([0-9]+)_l([0-9]+)", name):
+        agents, visible = hunt.groups()
+        if int(visible) > max(1, int(agents) // 3):
+            name = f"predator_prey_N{agents}_l{agents}"
+        if prey == "shipped" and agents not in _SHIPPED_PREY:
+            prey = "scripted"
+    return name if prey == "shipped" else f"{name}@{prey}"
+
+
+def told_tasks(tasks: Sequence[str]) -> list[str]:
+    """Each by the name that came first of all that mean the same task."""
+    first: dict[str, str] = {}
+    return [first.setdefault(task_key(task), task) for task in tasks]
 
 
 @dataclass(frozen=True)

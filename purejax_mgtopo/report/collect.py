@@ -37,7 +37,7 @@ from purejax_mgtopo.records.glossary import GLOSSARY
 from purejax_mgtopo.records.metrics import FINAL
 from purejax_mgtopo.records.record import CONFIG, read_events, status
 from purejax_mgtopo.records.run_data import RunData, load_run
-from purejax_mgtopo.records.run_names import NamedRun, told_apart, word_for
+from purejax_mgtopo.records.run_names import NamedRun, told_apart, told_tasks, word_for
 from purejax_mgtopo.report.model import (
     Across,
     Aggregate,
@@ -100,10 +100,13 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
 
 
 def compare(runs: Iterable[Run]) -> tuple[Comparison, ...]:
-    """Runs by task, in order of appearance; names that would clash are told apart by folder."""
-    by_task: dict[str, list[Run]] = {}
-    for run in runs:
-        by_task.setdefault(run.task, []).append(run)
+    """Runs by task, in order of appearance; names that would clash are told apart by folder.
+
+    A task that has several names is shown by the first.
+    """
+    runs, by_task = list(runs), dict[str, list[Run]]()
+    for task, run in zip(told_tasks([run.task for run in runs]), runs, strict=True):
+        by_task.setdefault(task, []).append(replace(run, task=task))
     return tuple(_comparison(task, _distinct(own)) for task, own in by_task.items())
 
 

@@ -44,7 +44,7 @@ def read_controls(
     folders: Sequence[Path], say: Callable[[str], None] = lambda line: None
 ) -> tuple[Controlled, ...]:
     """All tables of evaluations at or beneath `folders`; of a run in several, the one that was written last."""
-    found: dict[tuple[str, str, str], Controlled] = {}
+    found: dict[Path | tuple[str, ...], Controlled] = {}
     paths = dict.fromkeys(p for folder in folders for p in folder.rglob(FILE_NAME))
     for path in sorted(paths, key=lambda p: p.stat().st_mtime):
         try:
@@ -56,15 +56,24 @@ def read_controls(
         for row in rows:
             runs.setdefault((row["task"], row["method"], row["run"]), []).append(row)
         found |= {
-            key: told for key, own in runs.items() if (told := _controlled(*key, own)) is not None
+            _place(key[-1], path) or key: told
+            for key, own in runs.items()
+            if (told := _controlled(own)) is not None
         }
     return tuple(found.values())
 
 
-def _controlled(
-    task: str, method: str, run: str, rows: Sequence[dict[str, Any]]
-) -> Controlled | None:
-    """None where nothing was heard or no seed is finite."""
+def _place(run: str, table: Path) -> Path | None:
+    """Where the run lies, which the table names as it was seen from a folder that nobody wrote down; None where it is
+    not found: a table commonly lies in or beneath that folder, or is read from there."""
+    for start in (*table.resolve().parents, Path()):
+        if (place := start / run).is_dir():
+            return place.resolve()
+    return None
+
+
+def _controlled(rows: Sequence[dict[str, Any]]) -> Controlled | None:
+    """What one run's rows of a table tell; None where nothing was heard or no seed is finite."""
     healthy = [row for row in rows if row["finite"]]
     channels = list(dict.fromkeys(row["condition"] for row in healthy))
     if "cut" not in channels:
@@ -77,9 +86,9 @@ def _controlled(
     if not len(values):
         return None
     return Controlled(
-        task=task,
-        method=method,
-        run=run,
+        task=rows[0]["task"],
+        method=rows[0]["method"],
+        run=rows[0]["run"],
         seeds=len(values),
         episodes=int(healthy[-1]["episodes"]),
         controls=tuple(

@@ -140,7 +140,7 @@ class ExportedTeam:
             carry: from the step before; None at the start of an episode.
             key: draws the edges; without one, those more likely than not are open.
 
-        Raises ValueError for an observation of another task's shape.
+        Raises ValueError for an observation of another task's shape, or a carry of another number of episodes.
         """
         seen = jnp.asarray(observation, jnp.float32)
         header, parts = self.header, self.team.parts
@@ -152,6 +152,8 @@ class ExportedTeam:
         batch = seen.shape[:-2]
         if carry is None:
             carry = self.team.initial_carry(batch)
+        else:
+            self._check_carry(carry, batch)
         if key is None:
             mode = Mode.EVAL_GREEDY
             tape = parts.each(lambda part: jnp.full((*batch, *part.tape_shape), 0.5))
@@ -165,6 +167,18 @@ class ExportedTeam:
             probability=fill_diagonal(step.gates.probability),
             carry=carry,
         )
+
+    def _check_carry(self, carry: Any, batch: tuple[int, ...]) -> None:
+        """Another team's would be misread, and one episode's beside a batch of observations broadcast."""
+        needed = jax.eval_shape(lambda: self.team.initial_carry(batch))
+        if jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, needed):
+            found, wanted = (
+                [jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (carry, needed)
+            )
+            raise ValueError(
+                f"this {type(carry).__name__} of arrays {found} is no carry of {self!r} beside a batch {list(batch)} "
+                f"of observations, which is of arrays {wanted}; pass the one that the step before gave, or None"
+            )
 
 
 def load_policy(path: str | Path) -> ExportedTeam:

@@ -19,7 +19,7 @@ from purejax_mgtopo.config import (
     with_method,
 )
 from purejax_mgtopo.errors import ConfigError, unknown_name
-from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.records.run_names import task_key
 from purejax_mgtopo.settings import unknown_setting
 
 MOST_RUNS = 10_000
@@ -138,7 +138,7 @@ class Recipe:
         known: dict[tuple[Experiment, str], RecipeRun] = {}
         for run in runs:
             experiment = run.config.experiment
-            one = replace(experiment, task=_one_word(experiment.task))
+            one = replace(experiment, task=task_key(experiment.task))
             told = known.setdefault((one, run.config.means.precision), run)
             if told is not run:  # its seeds would count twice
                 raise ConfigError(
@@ -222,11 +222,3 @@ def _short(name: str, among: Iterable[str]) -> str:
     """The last word of a setting's dotted name, where no other one ends in it."""
     last = name.rpartition(".")[2]
     return last if [x.rpartition(".")[2] for x in among].count(last) == 1 else name
-
-
-def _one_word(task: str) -> str:
-    """One word for all that mean the same task: with the prey file that its name may end in."""
-    name, _, prey = task.partition("@")
-    if prey.endswith(".npz"):
-        prey = str(expanded(prey).resolve())
-    return f"{name}@{prey or 'shipped'}"

@@ -98,6 +98,11 @@ def interval(values: Float[np.ndarray, " S"]) -> list[float]:
     return [float(x) for x in (values.mean(), *np.quantile(drawn, (0.025, 0.975)))]
 
 
+def lifetime_keys(seed: int, lifetimes: int) -> Key[Array, " lifetimes"]:
+    """One key for each lifetime, the same under every rule."""
+    return jax.random.split(Purpose.TRIAL.key(seed), lifetimes)
+
+
 def trial(
     file: Path, teams: Path, updates: int, lifetimes: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def trial(
     trained = load_trained(teams)
     networks = jax.tree.map(jnp.asarray, trained.networks)
     acting = trained.algorithm.parts.acting(networks.parts).interpreter
-    keys = jax.random.split(Purpose.ASSESSMENT.key(settings.seed), lifetimes)
+    keys = lifetime_keys(settings.seed, lifetimes)
     plain = Group(trained.experiment, settings, networks.learner.policy, acting)
 
     def all_of(rule: type[Edgewise]) -> Callable[[PyTree, Array], Any]:

@@ -135,9 +135,8 @@ def test_observations_by_hand():
     np.testing.assert_allclose(seen[1], [3, 4, 0, 2, *[1, -1] * 3, *[0, -2] * 6, 1, -2, 1, 2])
 
 
-@pytest.mark.parametrize(("visible", "same_as"), [(6, 3), (7, 3)])
-def test_views_are_clipped_to_what_there_is(visible, same_as):
-    wide, narrow = (jax_mpe.make(f"predator_prey_N6_l{v}") for v in (visible, same_as))
+def test_views_are_clipped_to_what_there_is():
+    wide, narrow = (jax_mpe.make(f"predator_prey_N6_l{v}") for v in (6, 3))
     assert wide.observation_size == 24
     state, _ = wide.reset(jax.random.key(0))
     np.testing.assert_array_equal(wide.observe(state), narrow.observe(state))
@@ -153,6 +152,21 @@ def test_reward_and_measures_by_hand():
     assert float(reward) == pytest.approx(20 - 0.1 * (0.12 + 0.12 + 2 + 5 + 5 + 5), abs=1e-5)
     measures = env.measures(state)
     assert (float(measures["contacts"]), float(measures["captures"])) == (2.0, 1.0)
+
+
+def test_a_contact_is_nearer_than_the_sum_of_the_radii():
+    env = jax_mpe.make("predator_prey_N2_l1")
+    edge = 0.125  # which 0.075 + 0.05 is exactly, as a float too
+    for place, contacts in ((edge, 0), (np.nextafter(np.float32(edge), np.float32(0)), 1)):
+        state = make_state(env, [[place, 0], [9, 9]], [[0, 0]], [[7, 7]] * 2)
+        assert float(env.measures(state)["contacts"]) == contacts
+
+
+def test_how_many_prey_and_landmarks_there_are():
+    sizes = {2: 1, 3: 1, 4: 1, 5: 1, 6: 2, 7: 2, 8: 2, 9: 3, 10: 3, 11: 3, 12: 4}
+    for agents, prey in sizes.items():
+        env = jax_mpe.PredatorPrey(agents, 1)
+        assert (env.num_prey, env.num_landmarks) == (prey, prey + 1)
 
 
 def test_bodies_collide_by_the_sum_of_their_radii():
@@ -177,9 +191,10 @@ def test_bodies_collide_by_the_sum_of_their_radii():
 def test_one_step_by_hand():
     env = jax_mpe.make("predator_prey_N2_l1")
     state = make_state(env, [[0, 0], [9, 9]], [[5, 5]], [[-9, 9], [9, -9]], [[1, 0], [0, 0]])
-    action = jnp.array([[0.4, -2.0], [0.0, 0.0]])
+    action = jnp.array([[0.4, -2.0], [3.0, 0.0]])
     after, timestep = env.step_teams(state, action, jnp.array([[3.0, -0.5]]))
     np.testing.assert_allclose(after.agent_velocity[0], [0.75 + 0.12, -0.3], rtol=1e-6)
+    np.testing.assert_allclose(after.agent_velocity[1], [0.3, 0], rtol=1e-6)
     np.testing.assert_allclose(after.agent_position[0], [0.087, -0.03], rtol=1e-6)
     np.testing.assert_allclose(after.prey_velocity[0], [0.4, -0.2], rtol=1e-6)
     np.testing.assert_allclose(after.prey_position[0], [5.04, 4.98], rtol=1e-6)

@@ -181,6 +181,8 @@ def test_observations_by_hand():
         [[0, 1, 0, 0, 0, 0, 0, 1, 0.2, 1, 0], [0, 0, 0, 1, 0, 1, 0, 0, 0.2, 0, 1]],
         rtol=1e-6,
     )
+    short = jax_mpe.CrossedGoals(horizon=20)  # time is a share of it
+    np.testing.assert_allclose(short.observe(goals)[:, 4], [0.25, 0.25])
     holder = jax_mpe.HolderState(
         key=jax.random.key(0),
         step_count=count,
@@ -237,6 +239,14 @@ def test_late_goals_stay_for_two_steps_and_are_scored_in_the_second():
     goal = np.asarray(states.goal)
     np.testing.assert_array_equal(goal[:, 0:24:2], goal[:, 1:25:2])
     assert np.any(goal[:, 1] != goal[:, 2])
+    rounds = goal[:, :24:2]
+    shares = np.bincount(rounds.ravel(), minlength=4) / rounds.size
+    np.testing.assert_allclose(shares, 0.25, atol=0.02)
+    for apart in range(1, 12):  # each a fresh draw: two rounds share a goal once in four times
+        share = np.mean(rounds[:, apart:] == rounds[:, :-apart])
+        assert share == pytest.approx(0.25, abs=0.05), apart
+    keys = np.asarray(jax.random.key_data(states.key)).reshape(-1, 2)
+    assert len(np.unique(keys, axis=0)) == len(keys)
     first, second = (np.asarray(timesteps.observation.agents_view)[:, t::2, :, 7] for t in (1, 0))
     assert not first.any() and second.all()  # the view after step t is that of step t + 1
     assert timesteps.reward == pytest.approx(0.0, abs=1e-6)

@@ -237,6 +237,7 @@ def test_straight_hunters_are_counted_by_episode(monkeypatch):
         ({"episodes": 750}, "multiple of chunk"),
         ({"episodes": 0}, "multiple of chunk"),
         ({"chase_episodes": 7}, "multiple of chunk"),
+        ({"chunk": 25}, r"chunk \(25\) must be a multiple of 10"),
         ({"boundary_cost": -1.0}, "negative"),
         ({"stays": 1.5}, "stays"),
         ({"hunters": -0.1}, "hunters"),

@@ -60,6 +60,31 @@ def test_seeds_that_diverged_are_left_out_and_the_latest_table_counts(tmp_path) 
     assert team.seeds == 4 and sampled is not None and sampled.episodic_return.point == 13
 
 
+def test_a_run_is_told_once_from_wherever_it_was_evaluated(tmp_path, monkeypatch) -> None:
+    """Tables name a run as it was seen from a folder; what is not found is told by its words alone."""
+    home, file = tmp_path / "work" / "results", "evaluation.parquet"
+    run = home / "toy" / "meta"
+    run.mkdir(parents=True)
+    (home / "toy" / "full").mkdir()
+    seen = {home / file: "results/toy/meta", run / file: "toy/meta", home / "toy" / file: "meta"}
+    seen |= {home / "out" / file: str(run), home / "far" / file: "results/toy/../toy/meta"}
+    for age, (place, name) in enumerate(seen.items()):
+        table(place, FALLS, seeds=[age, age], run=name, method=f"word {age}")
+        os.utime(place, (age, age))
+    (team,) = read_controls([tmp_path])
+    sampled = team.over("sampled")
+    assert sampled is not None and sampled.episodic_return.point == 4  # the latest
+    table(home / "other" / file, FALLS, run="toy/full")
+    table(home / "gone" / file, FALLS, run="toy/gone")
+    table(home / "gone too" / file, FALLS, run="toy/gone", task="push_N3")
+    assert len(read_controls([tmp_path])) == 4
+    elsewhere = tmp_path / "tables"
+    elsewhere.mkdir()
+    (home / file).rename(elsewhere / file)
+    monkeypatch.chdir(home.parent)
+    assert len(read_controls([elsewhere, home])) == 4
+
+
 @pytest.mark.parametrize(
     ("falls", "words"),
     [

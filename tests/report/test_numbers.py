@@ -31,13 +31,17 @@ from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.record import read_events
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.collect import read_run
-from purejax_mgtopo.report.page import curve_chart, final_chart, looks_of, render
+from purejax_mgtopo.report.page import cost_chart, curve_chart, final_chart, looks_of, render
 from purejax_mgtopo.report.report import build_report
 
 SEEDS, AGENTS, CHUNKS, EVERY = 6, 3, 6, 2
 TRAINING = ("train_return", "edge_rate", "critic_loss", "policy_loss")
 RETURNS = ("return_sampled", "return_greedy")
 RATES = ("edge_rate", "edge_rate_greedy")
+COSTS = ("edges_per_step", "messages_per_step", "bits_per_step")
+QUALITIES = ("edge_precision", "edge_recall")
+UNTOLD = 2
+"""The seed that opens no edge, and so has no precision."""
 
 
 def number(kind: str, chunk: int, shape: tuple[int, ...], rate: bool) -> np.ndarray:
@@ -53,7 +57,9 @@ def training(chunk: int) -> dict[str, np.ndarray]:
 
 def evaluation(chunk: int) -> dict[str, np.ndarray]:
     told = {name: number(name, chunk, (SEEDS,), False) for name in RETURNS}
-    told |= {name: number(name, chunk, (SEEDS,), True) for name in RATES}
+    told |= {name: number(name, chunk, (SEEDS,), True) for name in (*RATES, *QUALITIES)}
+    told |= {name: abs(number(name, chunk, (SEEDS,), False)) for name in COSTS}
+    told["edge_precision"][UNTOLD] = np.nan
     return told | {"pair_rate": number("pairs", chunk, (SEEDS, AGENTS, AGENTS), True)}
 
 
@@ -138,7 +144,7 @@ def test_the_table_and_its_reader_hold_every_array(told: Told) -> None:
     table = parquet.read_table(told.folder / "metrics.parquet").to_pydict()
     assert table["seed"] == [*range(SEEDS)] * len(EVALUATED)
     assert set(told.run.columns) == {
-        *RETURNS, *RATES, "pair_rate", "train_edge_rate", *(set(TRAINING) - {"edge_rate"}),
+        *RETURNS, *RATES, *COSTS, *QUALITIES, "pair_rate", "train_edge_rate", *(set(TRAINING) - {"edge_rate"}),
     }  # fmt: skip
     assert told.run.episodes.tolist() == [10 * chunk for chunk in EVALUATED]
     assert told.run.env_steps.tolist() == [25 * (40 + 10 * chunk) for chunk in EVALUATED]
@@ -216,6 +222,9 @@ def test_the_report_holds_sampled_returns_sampled_edges_and_pairs(told: Told) ->
     assert run.final.point == pytest.approx(iqm(LAST["return_sampled"]), rel=1e-6)
     assert run.edge_rate == pytest.approx(iqm(LAST["edge_rate"]), rel=1e-6)
     np.testing.assert_allclose(run.pairs, LAST["pair_rate"].mean(axis=0), rtol=1e-6)
+    assert run.bits == pytest.approx(LAST["bits_per_step"].mean(), rel=1e-6)
+    assert run.precision == pytest.approx(np.nanmean(LAST["edge_precision"]), rel=1e-6)
+    assert run.recall == pytest.approx(LAST["edge_recall"].mean(), rel=1e-6)
     assert run.returns is not None and run.edges is not None
     for curve, name in ((run.returns, "return_sampled"), (run.edges, "edge_rate")):
         assert curve.episodes.tolist() == [10 * chunk for chunk in EVALUATED]
@@ -237,6 +246,11 @@ def test_the_page_shows_them(told: Told) -> None:
     assert f"meta ends at {iqm(LAST['edge_rate']):.3g}" in ends
     ends = str(curve_chart(comparison, "returns", looks))
     assert f"meta ends at \u2212{abs(iqm(LAST['return_sampled'])):.3g}" in ends
+    shares = [np.nanmean(LAST[name]) for name in QUALITIES]
+    shown = [f"{LAST['bits_per_step'].mean():.3g}", *(f"{share:.2f}" for share in shares)]
+    assert re.search(r"\s*".join(f'<td class="n">{value}</td>' for value in shown), page)
+    costs = str(cost_chart(comparison, looks))
+    assert f"at {LAST['bits_per_step'].mean():.3g} bits" in costs
     rates = LAST["pair_rate"].mean(axis=0)
     for i in range(AGENTS):
         for j in range(AGENTS):

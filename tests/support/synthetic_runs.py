@@ -15,6 +15,9 @@ from purejax_mgtopo.records.metrics import Evaluation
 from purejax_mgtopo.records.record import RunRecord
 
 AGENTS = {"navigation_N3_l3": 3, "navigation_N6_l1": 6, "toy_follow_holder": 3}
+AGENTS |= dict.fromkeys(
+    ["predator_prey_N3_l3", "predator_prey_N3_l2", "predator_prey_N3_l3@shipped"], 3
+)
 LEVELS = {
     "none": -26.0,
     "full": -24.5,

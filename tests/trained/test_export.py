@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from trained_cases import made_up, observations, through_a_file
@@ -147,6 +148,28 @@ def test_runs_within_jax_programs(tmp_path) -> None:
         np.testing.assert_allclose(scanned[t], action, atol=1e-6)
     with pytest.raises(ValueError, match=r"\[..., 3, 14\], not \[4, 14\]"):
         ours(np.zeros((4, 14), np.float32))
+
+
+def test_a_carry_is_of_this_team_and_of_as_many_episodes_as_the_observations(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
+    ours = through_a_file(made_up(tmp_path, message__latency=1))
+    batch, one = np.zeros((5, 3, 14), np.float32), np.zeros((3, 14), np.float32)
+    many = ours(batch).carry
+    for observation, carry, shapes in (
+        (batch, ours(one).carry, ("(3, 14)", "[5]", "(5, 3, 14)")),
+        (one, many, ("(5, 3, 14)", "[]", "(3, 14)")),
+        (batch[:3], many, ("(5, 3, 14)", "[3]", "(3, 3, 14)")),
+        (one, jnp.zeros(3), ("(3,)", "[]", "(3, 14)")),
+        (one, jax.tree.leaves(ours(one).carry), ("list", "(3, 14)")),
+    ):
+        with pytest.raises(ValueError) as error:
+            ours(observation, carry)
+        line = str(error.value)
+        assert "\n" not in line and all(shape in line for shape in shapes), line
+    as_read = jax.tree.map(np.asarray, many)
+    np.testing.assert_array_equal(ours(batch, as_read).action, ours(batch, many).action)
 
 
 def test_an_exported_seed_plays_the_episode_that_the_run_plays(run, capsys) -> None:

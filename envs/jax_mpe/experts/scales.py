@@ -65,6 +65,8 @@ def normalised_score(task_name: str, episodic_return: Any) -> Any:
 
 def measure(task: Scenario[Any], episodes: int = EPISODES) -> Scale:
     """Play `episodes` episodes, the same for everybody and at every call, with either end."""
+    # A bare key, whose children are those that a program which splits key(20260101) for its streams has as well; one
+    # that nothing else is made from would play other episodes than those that `scales.json` was measured by.
     keys = jax.random.split(jax.random.key(_SEED), episodes)
     returns = [np.asarray(play(task, policy, keys), float) for policy in (None, expert(task))]
     means = [(float(r.mean()), float(r.std(ddof=1) / len(r) ** 0.5)) for r in returns]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .paths import expanded
+from ..paths import expanded
 
 FORMAT = "jax_mpe prey 1"
 LAYERS = 3

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
+from ..paths import expanded
 from .files import LAYERS, PreySizes, read, shipped_file
-from .paths import expanded
 
 SHIPPED, SCRIPTED, RANDOM = "shipped", "scripted", "random"
 

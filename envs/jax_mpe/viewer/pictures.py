@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..drawables import Drawable
-from ..prey.paths import expanded
+from ..paths import expanded
 from .recording import Recording
 from .stage import Stage
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import core_cases
 import jax
@@ -16,7 +18,10 @@ from purejax_mgtopo.algorithm.types import Mode, Purpose, Streams
 from purejax_mgtopo.prey import chase, selection, selfplay
 from purejax_mgtopo.prey.settings import PreySettings
 from purejax_mgtopo.trained.assess import episode_keys
+from purejax_mgtopo.trained.load import Networks
 from purejax_mgtopo.trained.play import play_episode
+from purejax_mgtopo.universal import trial as trials
+from purejax_mgtopo.universal.trial import lifetime_keys
 
 NAMES = tuple(Streams.__dataclass_fields__)
 PREY = PreySettings(agents=2, seeds=1, episodes=1, chunk=1, hidden=2, chase_episodes=0)
@@ -74,6 +79,25 @@ def test_evaluation_watching_and_assessment_play_the_episodes_of_their_own_purpo
     begun = watched.states.agent_position[0]
     np.testing.assert_allclose(begun, expected.agent_position, atol=1e-6)
     assert bits(episode_keys(7, 5)) == bits(jax.random.split(Purpose.ASSESSMENT.key(7), 5))
+
+
+def test_a_trial_lives_lifetimes_of_its_own_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were once the episodes of `mgtopo evaluate`."""
+    asked: list[tuple[int, int]] = []
+
+    def keys(seed: int, lifetimes: int) -> None:
+        asked.append((seed, lifetimes))
+        raise InterruptedError
+
+    assert bits(lifetime_keys(7, 5)) == bits(jax.random.split(Purpose.TRIAL.key(7), 5))
+    parts = SimpleNamespace(acting=lambda _: SimpleNamespace(interpreter=()))
+    teams = SimpleNamespace(networks=Networks((), ()), algorithm=SimpleNamespace(parts=parts))
+    monkeypatch.setattr(trials, "read_rule", lambda file: ({"recipe": {"seed": 3}}, ()))
+    monkeypatch.setattr(trials, "load_trained", lambda folder: teams)
+    monkeypatch.setattr(trials, "lifetime_keys", keys)
+    with pytest.raises(InterruptedError):
+        trials.trial(Path(), Path(), 10, 4, print)
+    assert asked == [(3, 4)]
 
 
 def keys_given(monkeypatch: pytest.MonkeyPatch, module: object) -> list[tuple[Purpose, object]]:

@@ -74,7 +74,7 @@ def test_no_module_imports_itself_by_way_of_others():
 
 def test_the_viewer_knows_no_task():
     """What is drawn comes from a task's `scene`; a new task needs no line in the viewer."""
-    known = {"jax_mpe.drawables"}
+    known = {"jax_mpe.drawables", "jax_mpe.paths"}
     drawing = {name for name in MODULES if name.startswith("jax_mpe.viewer")} | known
     for name in drawing:
         assert imports(name) <= drawing, name

@@ -4,9 +4,11 @@ have, rather than broadcast."""
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import jax_mpe
+import jaxtyping
 import numpy as np
 import pytest
 from jax_mpe.predator_prey import PredatorPrey
@@ -17,14 +19,25 @@ TASKS = (*jax_mpe.registered_tasks(), "navigation_N2_l1", "predator_prey_N4_l2",
 
 
 @contextmanager
-def refused(found, wanted, name=""):
-    """One line must name both shapes."""
+def saying(*words):
+    """One line must hold these words."""
     with pytest.raises(ValueError) as error:
         yield
     line = str(error.value)  # without the notes that JAX adds
     assert "\n" not in line
-    for word in (str(found), str(wanted), name):
+    for word in words:
         assert word in line, line
+
+
+def refused(found, wanted, name=""):
+    """One line must name both shapes."""
+    return saying(str(found), str(wanted), name)
+
+
+@pytest.fixture
+def unannotated(monkeypatch):
+    """As for users, whose calls nobody holds to the annotations."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.quick_cases(5)
@@ -58,6 +71,112 @@ def test_both_teams_actions_are_checked():
         env.step_teams(state, jnp.ones(2), jnp.ones((2, 2)))
     with refused((2,), (2, 2), "prey"):
         env.step_teams(state, jnp.ones((6, 2)), jnp.ones(2))
+
+
+@pytest.mark.quick_cases(5)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_state_has_every_array_of_the_task_in_its_shape(name):
+    env = jax_mpe.make(name)
+    state, _ = env.reset(jax.random.key(0))
+
+    def step(state):
+        return env.step(state, jnp.zeros((env.num_agents, 2)))
+
+    for field, shape in env.state_shapes.items():
+        for wrong in {(4, *shape), (*shape[1:], 2), (1, *shape[1:])} - {shape}:
+            spoilt = state.replace(**{field: jnp.zeros(wrong, getattr(state, field).dtype)})
+            for use in (step, jax.jit(step), env.compress):
+                with refused(wrong, shape, f"{name}: {field}"):
+                    use(spoilt)
+
+
+def test_a_state_of_another_task_is_refused_by_name():
+    env = jax_mpe.make("navigation_N3_l3")
+    action = jnp.zeros((3, 2))
+    for other, word in (
+        (jax_mpe.make("push_N3").reset(jax.random.key(0))[0], "this PushState is no state"),
+        (None, "this NoneType is no state"),
+        ((), "this tuple is no state"),
+    ):
+        for use in (lambda s: env.step(s, action), env.compress):
+            with saying(f"navigation_N3_l3: {word}"):
+                use(other)
+    with refused((6, 2), (3, 2), "navigation_N3_l3: agent_position"):
+        env.step(jax_mpe.make("navigation_N6_l1").reset(jax.random.key(0))[0], action)
+
+
+def test_both_teams_move_from_a_state_of_the_task():
+    env = jax_mpe.make("predator_prey_N6_l1")
+    state, _ = env.reset(jax.random.key(0))
+    with refused((2,), (2, 2), "predator_prey_N6_l1: prey_velocity"):
+        env.step_teams(
+            state.replace(prey_velocity=jnp.zeros(2)), jnp.ones((6, 2)), jnp.ones((2, 2))
+        )
+
+
+def test_a_snapshot_is_as_long_as_the_task_says(unannotated):
+    env, larger = jax_mpe.make("navigation_N3_l3"), jax_mpe.make("navigation_N6_l1")
+    snapshot = env.compress(env.reset(jax.random.key(0))[0])
+    with refused((24,), (12,), "navigation_N3_l3: the snapshot's moving part"):
+        env.restore(larger.compress(larger.reset(jax.random.key(0))[0]), 0)
+    for wrong in (snapshot.fixed[:-1], snapshot.moving, snapshot.fixed.reshape(3, 2)):
+        with refused(wrong.shape, (6,), "navigation_N3_l3: the snapshot's fixed part"):
+            env.restore(snapshot._replace(fixed=wrong), 0)
+    with refused((4,), (), "navigation_N3_l3: step_count"):
+        env.restore(snapshot, np.zeros(4, int))
+
+
+def test_the_world_has_a_row_for_each_body(unannotated):
+    """An index beyond the last place would be clamped to it, and a single row given to all."""
+    bodies, good = jax_mpe.Bodies.alike(7, radius=0.1), jnp.zeros((7, 2))
+    for wrong in ((2,), (6, 2), (8, 2), (1, 2), (7, 1), (7, 3), (1, 7, 2)):
+        with refused(wrong, (7, 2), "position of 7 bodies"):
+            jax_mpe.contact_forces(bodies, jnp.zeros(wrong))
+        for place, what in enumerate(("position", "velocity", "force")):
+            given = [good, good, good]
+            given[place] = jnp.zeros(wrong)
+            for step in (jax_mpe.world_step, jax.jit(jax_mpe.world_step, static_argnums=0)):
+                with refused(wrong, (7, 2), f"{what} of 7 bodies"):
+                    step(bodies, *given)
+
+
+def test_a_batch_of_states_is_one_with_an_axis_of_environments():
+    env = jax_mpe.BatchAutoReset(jax_mpe.make("navigation_N3_l3"))
+    state, _ = env.reset(jax.random.split(jax.random.key(0), 4))
+    single = jax.tree.map(lambda x: x[0], state)
+    for action in (jnp.ones((3, 2)), jnp.ones((4, 3, 2))):
+        with pytest.raises(
+            ValueError, match=r"\Anavigation_N3_l3: this is a single state; [^\n]*\Z"
+        ):
+            env.step(single, action)
+    with refused((3, 2), (4, 3, 2), "navigation_N3_l3: agent_velocity"):
+        env.step(state.replace(agent_velocity=single.agent_velocity), jnp.ones((4, 3, 2)))
+    with saying("navigation_N3_l3: this NoneType is no state"):
+        env.step(None, jnp.ones((4, 3, 2)))
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):
+        with saying("navigation_N3_l3: the keys "):
+            env.reset(key)
+    for keys in (
+        jax.random.split(jax.random.key(0), 4),
+        jax.random.split(jax.random.PRNGKey(0), 4),
+    ):
+        assert env.reset(keys)[0].agent_position.shape == (4, 3, 2)
+
+
+def test_a_field_that_is_no_array_has_no_shape_to_keep():
+    """A state from elsewhere may hold a constant."""
+
+    @flax.struct.dataclass
+    class Stated(jax_mpe.GoalsState):
+        word: str = flax.struct.field(pytree_node=False, default="")
+
+    class Own(jax_mpe.CrossedGoals):
+        def initial_state(self, key):
+            return Stated(**vars(super().initial_state(key)))
+
+    assert Own().state_shapes == jax_mpe.CrossedGoals().state_shapes
+    state, _ = Own().reset(jax.random.key(0))
+    assert Own().step(state, jnp.zeros((2, 2)))[0].step_count == 1
 
 
 def test_a_policy_of_ones_own_moves_every_prey():

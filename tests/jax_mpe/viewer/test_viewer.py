@@ -240,6 +240,25 @@ def test_a_newcomers_agents_are_drawn():
     toy = make("toy_public")  # its states have no positions: agents stand in a circle
     discs = jax_mpe.Scenario.scene(toy, record(toy).checked(toy).states).discs
     ends = np.array([disc.track[-1] for disc in discs])
-    assert len(ends) == toy.num_agents
-    assert np.linalg.norm(ends[0] - ends[1]) > 1
-    np.testing.assert_allclose(ends.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(ends, [[0, 0.7], [0, -0.7]], atol=1e-6)  # the first one at the top
+
+
+class Wide(jax_mpe.FollowHolder):
+    """Four agents without places, in an arena of half-width 3."""
+
+    half_width = 3.0
+
+
+def test_agents_without_a_place_stand_in_a_circle_that_the_arena_holds():
+    """Clockwise from the top, at 0.7 of the half-width; discs are 0.05 of it."""
+    discs = jax_mpe.Scenario.scene(Wide(4), record(Wide(4)).checked(Wide(4)).states).discs
+    places = [disc.track[0] for disc in discs]
+    np.testing.assert_allclose(places, [[0, 2.1], [2.1, 0], [0, -2.1], [-2.1, 0]], atol=1e-6)
+    assert [disc.radius for disc in discs] == pytest.approx([0.15] * 4)
+
+
+@pytest.mark.parametrize(("agents", "far"), [(3, 0.3), (6, 0.3), (9, 0.45), (12, 0.6)])
+def test_the_more_agents_of_a_toy_there_are_the_wider_they_stand(agents, far):
+    toy = jax_mpe.FollowHolder(agents)
+    discs = toy.scene(record(toy).checked(toy).states).discs[:agents]
+    np.testing.assert_allclose([np.hypot(*disc.track[0]) for disc in discs], far)

@@ -149,6 +149,10 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
         ('tasks = ["a"]\nmethods = ["none", "maddpg"]', "a/none and a/maddpg are the same run"),
         ('tasks = ["a"]\nmethods = ["full", "full+lstm"]', "are the same run; leave one out"),
         ('tasks = ["a_N3", "a_N3@shipped"]\nmethods = ["full"]', "are the same run"),
+        (
+            'tasks = ["predator_prey_N6_l3", "predator_prey_N6_l6"]\nmethods = ["full"]',
+            "are the same run",
+        ),
         ('tasks = ["a@./p.npz", "a@p.npz"]\nmethods = ["full"]', "are the same run"),
         (
             MINIMAL + '[config]\n"learner.hidden" = 8\nlearner.hidden = 16',

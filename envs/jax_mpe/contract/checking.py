@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .scenario import Scenario
+from ..scenario import Scenario
 
 
 def check_task(task: Any, seed: int = 0) -> list[str]:

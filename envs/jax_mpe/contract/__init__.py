@@ -1,0 +1,1 @@
+"""What a task promises and expects: the shapes that fit it, and which promise a task from elsewhere breaks."""
