@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax_mpe.paths import expanded
 from jax_mpe.prey import digest
-from jax_mpe.prey.paths import expanded
 from numpy.typing import NDArray
 
 from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
