@@ -153,7 +153,7 @@ def _seen(team: Any, observation: Any) -> Any:
 
 def _encoded(team: Any, policy: Any, observation: Any) -> Any:
     encoded = team.interpreter.encode(policy.interpreter, (), observation, _moment(team))
-    return team._seen(observation, encoded, ())
+    return team._seen(observation, encoded, team.initial_carry())
 
 
 def test_random_delivers_as_much_over_edges_that_the_rule_did_not_choose() -> None:
