@@ -284,11 +284,13 @@ class Interpreter(Part, abc.ABC):
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
         beside: how many other episodes are played beside each, because they are heard in it.
-        edge_bits: bits that pass over an open edge in one step, by default those of a message of floats.
+        rounds: how often messages are exchanged within a step.
+        edge_bits: bits that pass over an open edge in one step, by default those of messages of floats.
     """
 
     feature_size: int
     message_size: int
+    rounds: int = 1
     beside: ClassVar[int] = 0
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
@@ -300,8 +302,8 @@ class Interpreter(Part, abc.ABC):
 
     @property
     def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step."""
-        return FLOAT_BITS * self.message_size
+        """Bits that pass over an open edge in one step: a message in each round, or one for all that arrives later."""
+        return FLOAT_BITS * self.message_size * (1 if self.latency else self.rounds)
 
     @abc.abstractmethod
     def init_params(self, key: Key[Array, ""]) -> PyTree:

@@ -35,11 +35,6 @@ class CommNet(Interpreter):
         self._encoder = nn.Dense(self.message_size)
         self._mix = nn.Dense(self.message_size, use_bias=False)
 
-    @property
-    def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step: a message in each round, or one for all that arrives later."""
-        return super().edge_bits * (1 if self.latency else self.rounds)
-
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "own": K kernels, "heard": K kernels}`` for each agent, stacked (a single one if shared).
 

@@ -66,11 +66,7 @@ class GraphAttention(Interpreter):
         self._encoder = nn.Dense(hidden)
         self._weigh = attention if experiment.member.gat.normalise else attention_among_all
         self._heads = (Heads(hidden, HEADS, hidden // HEADS), Heads(hidden, 1, hidden))
-
-    @property
-    def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step: a message in each round, or one for all that arrives later."""
-        return super().edge_bits * (1 if self.latency else len(self._heads))
+        self.rounds = len(self._heads)
 
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "rounds": two}`` for each agent, stacked (a single one if shared)."""

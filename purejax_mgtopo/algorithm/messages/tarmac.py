@@ -58,11 +58,6 @@ class TarMAC(Interpreter):
         self._query = nn.Dense(KEY)
         self._update = nn.Dense(self.feature_size)
 
-    @property
-    def edge_bits(self) -> int:
-        """Bits that pass over an open edge in one step: a message in each round, or one for all that arrives later."""
-        return super().edge_bits * (1 if self.latency else self.rounds)
-
     def init_params(self, key: Key[Array, ""]) -> PyTree:
         """``{"encoder", "signed", "query", "update"}`` for each agent, stacked (a single one if shared).
 
