@@ -316,3 +316,21 @@ def _is_key(x):
 def test_streams_differ_between_seeds():
     one, other = (plain(Streams.split(jax.random.key(seed))) for seed in (0, 1))
     assert not {tuple(x) for x in one} & {tuple(x) for x in other}
+
+
+def test_what_an_iteration_measures_is_the_mean_over_its_updates():
+    """Of the episodes played after them, not of those learned from; nor of the last alone."""
+    one, two = (algorithm("none", "toy_follow_holder", updates_per_iteration=k) for k in (1, 2))
+    state, clock, told = jit(one.init)(jax.random.key(0)), one.start_clock(), []
+    nothing = one.parts.init_shared(jax.random.key(1))
+    whole = jit(two.iterate)(state, clock, nothing)[1]
+    step = jit(one.iterate)
+    for _ in range(2):
+        state, measures, _ = step(state, clock, nothing)
+        clock = clock.advanced(1)
+        assert measures["train_return"] == pytest.approx(float(state.trajectory.reward.sum()))
+        told.append(measures)
+    assert told[0]["train_return"] != told[1]["train_return"]
+    for name in ("train_return", "critic_loss", "policy_loss"):
+        mean = (told[0][name] + told[1][name]) / 2
+        np.testing.assert_allclose(whole[name], mean, rtol=1e-4, atol=1e-5, err_msg=name)

@@ -1,5 +1,6 @@
 """DIAL's bits and RIAL's symbols: against loops over agents, and what may pass from agent to agent."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -318,16 +319,29 @@ def test_symbols_learn_by_td_on_what_was_known_and_said():
         np.testing.assert_allclose(learned.state.target["params"]["Dense_2"]["bias"], follow)
 
 
+def remembering(net, state, episode, symbol=0, paid=0.0):
+    """One update after an episode in which all said `symbol` and every step was paid so."""
+    tau = made_up_trajectory(episode, 25, AGENTS, WIDTH)
+    symbol = jnp.full((25, AGENTS), symbol, jnp.int8)
+    sent = jax.nn.one_hot(symbol, SYMBOLS)
+    reward = jnp.full_like(tau.reward, paid)
+    tau = tau.replace(sent=sent, message=sent, kept=Both((), symbol), reward=reward)
+    seen = Seen(tau.observation[:-1], tau.observation[:-1], sent, sent, ())
+    now = context()
+    # Warm-up episodes lie in the replay, and not here.
+    clock = now.clock.replace(episode=jnp.asarray(episode), stored=jnp.asarray(episode + 1))
+    return net.learn(state, tau, replace(now, seen=lambda _: seen, clock=clock))
+
+
 def test_the_memory_of_symbols_is_a_ring_of_whole_episodes():
     net, params, state = rial(member__rial__memory_episodes=2)
     for episode in range(3):
-        tau = made_up_trajectory(episode, 25, AGENTS, WIDTH)
-        symbol = jnp.full((25, AGENTS), episode, jnp.int8)
-        sent = jax.nn.one_hot(symbol, SYMBOLS)
-        tau = tau.replace(sent=sent, message=sent, kept=Both((), symbol))
-        seen = Seen(tau.observation[:-1], tau.observation[:-1], sent, sent, ())
-        now = context()
-        clock = now.clock.advanced(episode)
-        now = now.__class__(**{**vars(now), "seen": lambda _, s=seen: s, "clock": clock})
-        state = net.learn(state, tau, now).state
+        state = remembering(net, state, episode, symbol=episode).state
     assert np.asarray(state.symbol)[:, 0, 0].tolist() == [2, 1]
+
+
+def test_symbols_are_learned_from_the_newest_episode_too():
+    net, params, state = rial(member__rial__memory_episodes=3)
+    state = remembering(net, state, 0).state
+    losses = [remembering(net, state, 1, paid=paid).measures["symbol_loss"] for paid in (0.0, 5.0)]
+    assert losses[0] != losses[1]
