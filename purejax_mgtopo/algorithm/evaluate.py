@@ -37,11 +37,15 @@ def cost_of_talk(
     decision: Float[Array, "episodes T N N-1"], interpreter: Interpreter
 ) -> dict[str, Float[Array, ""]]:
     """What a step's communication costs, on average: edges open, messages (agents that are heard by anybody), and bits,
-    those of a message over each open edge. Where messages arrive in the next step, none passes in the first."""
+    those of a message over each open edge. Open in one round of two, it counts as half an edge.
+
+    Where messages arrive in the next step, none passes in the first, and one serves both rounds.
+    """
     decision = decision.at[:, : interpreter.latency].set(0.0)
     edges = jnp.sum(decision, axis=(-2, -1))
-    heard = jnp.max(fill_diagonal(decision), axis=-2)
-    costs = (edges, jnp.sum(heard, axis=-1), edges * interpreter.edge_bits)
+    heard = jnp.sign(jnp.max(fill_diagonal(decision), axis=-2))
+    passing = jnp.sum(jnp.ceil(decision), axis=(-2, -1)) if interpreter.latency else edges
+    costs = (edges, jnp.sum(heard, axis=-1), passing * interpreter.edge_bits)
     return dict(zip(COSTS, map(jnp.mean, costs), strict=True))
 
 

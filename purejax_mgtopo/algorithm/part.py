@@ -226,6 +226,8 @@ class Rule(Part, abc.ABC):
     """
 
     edges: ClassVar[Edges] = Edges.ANY
+    graphs: int = 1
+    """How many rounds of messages the rule decides apart."""
     listens: bool = False
     """Whether the rule wants `Seen.heard`."""
     judges: ClassVar[bool] = False
@@ -283,6 +285,7 @@ class Interpreter(Part, abc.ABC):
         message_size: M, the width of a message.
         heard_size: width of the policy's input besides the observation, by default H.
         latency: 0 if a message is read in the step in which it is sent, 1 if in the next step.
+        graphs: how many rounds may have edges of their own (`Gates.second`).
         beside: how many other episodes are played beside each, because they are heard in it.
         rounds: how often messages are exchanged within a step.
         edge_bits: bits that pass over an open edge in one step, by default those of messages of floats.
@@ -291,6 +294,7 @@ class Interpreter(Part, abc.ABC):
     feature_size: int
     message_size: int
     rounds: int = 1
+    graphs: ClassVar[int] = 1
     beside: ClassVar[int] = 0
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
@@ -341,4 +345,6 @@ def arriving(gates: Gates, seen: Seen) -> Gates:
     """The gates as an interpreter has them: closed where nothing can arrive."""
     if isinstance(seen.arrives, tuple):
         return gates
-    return replace(gates, decision=gates.decision * seen.arrives[..., None, None])
+    arrives = seen.arrives[..., None, None]
+    later = gates.later if isinstance(gates.later, tuple) else gates.later * arrives
+    return replace(gates, decision=gates.decision * arrives, later=later)

@@ -111,8 +111,20 @@ class Gates:
     """Probability that i receives from its j-th other agent."""
     decision: Float[Array, "*batch N N-1"]
     """0 or 1 in value; may carry a derivative (straight-through)."""
+    later: Float[Array, "*batch N N-1"] | tuple[()] = ()
+    """The decisions of the second round of messages, where they are not those of the first."""
     aux: PyTree = ()
     """Whatever else the interpreter is to know of the decision (groups, attention); kept in the trajectory."""
+
+    @property
+    def second(self) -> Float[Array, "*batch N N-1"]:
+        """The decisions of the second round."""
+        return self.decision if isinstance(self.later, tuple) else self.later
+
+    @property
+    def opened(self) -> Float[Array, "*batch N N-1"]:
+        """The share of the rounds in which an edge is open: 0 or 1, or 1/2 where two rounds differ."""
+        return self.decision if isinstance(self.later, tuple) else (self.decision + self.later) / 2
 
 
 @flax.struct.dataclass
@@ -161,7 +173,7 @@ class Trajectory:
     @property
     def open_edges(self) -> Float[Array, "*lead N N-1"]:
         """The edges over which messages went: the rule's, but where the channel does not follow it."""
-        return self.gates.decision if isinstance(self.redirected, tuple) else self.redirected
+        return self.gates.opened if isinstance(self.redirected, tuple) else self.redirected
 
 
 @flax.struct.dataclass

@@ -174,6 +174,15 @@ class GraphConfig:
 
 
 @dataclass(frozen=True)
+class PairConfig:
+    """The rule magic: edges told from pairs of agents."""
+
+    second_graph: bool = False
+    """The second round of messages has edges of its own, decided from the same encoding by another network.
+    (ours, because one graph for both rounds is the lesser claim, and MAGIC's released code has either)"""
+
+
+@dataclass(frozen=True)
 class SignatureConfig:
     """The interpreter tarmac: attention by signatures."""
 
@@ -239,6 +248,8 @@ class MemberConfig:
     """Rule and interpreter atoc: groups that talk for a while."""
     commformer: GraphConfig = field(default_factory=GraphConfig)
     """The rule commformer: one graph for all states."""
+    magic: PairConfig = field(default_factory=PairConfig)
+    """The rule magic: edges told from pairs of agents."""
     tarmac: SignatureConfig = field(default_factory=SignatureConfig)
     """The interpreter tarmac: attention by signatures."""
     gat: AttentionConfig = field(default_factory=AttentionConfig)

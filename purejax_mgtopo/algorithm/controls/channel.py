@@ -162,8 +162,8 @@ class Redirected(Interpreter, abc.ABC):
         moment = replace(moment, tape=own)
         if moment.mode is Mode.IMAGINED:
             return super().hear(params, acting, seen, gates, moment)  # type: ignore[safe-super]
-        edges = self.instead(gates.decision, numbers)
-        delivering = arriving(replace(gates, decision=edges), seen)
+        edges = self.instead(gates.opened, numbers)
+        delivering = arriving(replace(gates, decision=edges, later=()), seen)
         heard = super().hear(params, acting, seen, delivering, moment)  # type: ignore[safe-super]
         return heard._replace(edges=edges)
 

@@ -52,6 +52,7 @@ class GraphAttention(Interpreter):
     """
 
     measures: ClassVar[Announced] = ATTENTION_MEASURES
+    graphs: ClassVar[int] = 2
 
     def __init__(self, experiment: Experiment, sizes: Sizes, edges: Edges = Edges.ANY) -> None:
         super().__init__(experiment, sizes, edges)
@@ -100,10 +101,11 @@ class GraphAttention(Interpreter):
         """h, and what the second round makes of it and of the others."""
         del acting
         shape = (*seen.feature.shape[:-1], self.sizes.agents)
-        openness = jnp.broadcast_to(jnp.eye(self.sizes.agents), shape)
+        myself = jnp.broadcast_to(jnp.eye(self.sizes.agents), shape)
+        graphs = [myself, myself]
         if self.edges is not Edges.NEVER:
-            openness = openness + fill_diagonal(gates.decision)
-        z = self._rounds(params, seen, openness)[0]
+            graphs = self._graphs(gates)
+        z = self._rounds(params, seen, graphs)[0]
         return Heard(jnp.concatenate([seen.feature, z], axis=-1), moment.carry)
 
     def learn(self, state: PyTree, trajectory: Trajectory, context: Context) -> Learned:
@@ -114,17 +116,21 @@ class GraphAttention(Interpreter):
         """How much each agent makes of each other in the second round, and of itself."""
         if self.edges is Edges.NEVER:
             return Shown()
-        gates = arriving(trajectory.gates, seen)
-        openness = jnp.eye(self.sizes.agents) + fill_diagonal(gates.decision)
-        return Shown(pairs={ATTENTION: self._rounds(params, seen, openness)[1][..., 0, :]})
+        graphs = self._graphs(arriving(trajectory.gates, seen))
+        return Shown(pairs={ATTENTION: self._rounds(params, seen, graphs)[1][..., 0, :]})
+
+    def _graphs(self, gates: Gates) -> list[Float[Array, "*batch N N"]]:
+        """Whom each agent reads in either round: itself always."""
+        myself = jnp.eye(self.sizes.agents)
+        return [myself + fill_diagonal(edges) for edges in (gates.decision, gates.second)]
 
     def _rounds(
-        self, params: PyTree, seen: Seen, openness: Float[Array, "*batch N N"]
+        self, params: PyTree, seen: Seen, graphs: list[Float[Array, "*batch N N"]]
     ) -> tuple[Float[Array, "*batch N H"], Float[Array, "*batch N 1 N"]]:
         """What comes of both rounds, and the weights of the second."""
         first, second = params["rounds"]
-        own = nn.elu(self._read(0, first, seen.feature, seen.delivered, openness)[0])
-        return self._read(1, second, own, seen.delivered if self.latency else own, openness)
+        own = nn.elu(self._read(0, first, seen.feature, seen.delivered, graphs[0])[0])
+        return self._read(1, second, own, seen.delivered if self.latency else own, graphs[1])
 
     def _read(
         self,

@@ -40,20 +40,21 @@ class StraightThrough(EdgeGates):
 
     def gate(self, acting: PyTree, seen: Seen, moment: Moment) -> tuple[Gates, PyTree]:
         """Decisions equal in value to Bernoulli samples, with the derivative of ``sigma((l + L) / tau)``."""
-        tape, carry = moment.tape, moment.carry
-        logits = self.asked(acting, seen)
+        logits = self.logits(acting, seen.observation)
+        return self.decided(logits, moment.tape, moment.mode), moment.carry
+
+    def decided(
+        self, logits: Float[Array, "*batch N N-1"], tape: Float[Array, "*batch N N-1"], mode: Mode
+    ) -> Gates:
+        """Edges drawn from their log-odds, each by a number of the tape; greedy ones without."""
         probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
-        if moment.mode is Mode.EVAL_GREEDY:
-            return Gates(probability, (probability > 0.5).astype(probability.dtype)), carry
+        if mode is Mode.EVAL_GREEDY:
+            return Gates(probability, (probability > 0.5).astype(probability.dtype))
         tiny = jnp.finfo(tape.dtype).tiny
         noise = jnp.log(jnp.maximum(tape, tiny)) - jnp.log1p(-tape)
         soft = jax.nn.sigmoid((logits + noise) / self.settings.temperature)
         hard = (logits + noise > 0).astype(soft.dtype)
-        return Gates(probability, hard + (soft - jax.lax.stop_gradient(soft))), carry
-
-    def asked(self, acting: PyTree, seen: Seen) -> Float[Array, "*batch N N-1"]:
-        """Log-odds that i receives from each other agent, of all that there is to see."""
-        return self.logits(acting, seen.observation)
+        return Gates(probability, hard + (soft - jax.lax.stop_gradient(soft)))
 
     def learn(
         self, state: StraightThroughState, trajectory: Trajectory, context: Context

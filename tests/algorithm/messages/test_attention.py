@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import context, hear, jit, made_up_trajectory, scattered, sizes, small
+from core_cases import context, hear, jit, made_up_trajectory, moment, scattered, sizes, small
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.messages.attention import attention
 from purejax_mgtopo.algorithm.messages.gat import GraphAttention
 from purejax_mgtopo.algorithm.messages.tarmac import KEY, TarMAC
 from purejax_mgtopo.algorithm.part import Shown
-from purejax_mgtopo.algorithm.types import Edges, Gates
+from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, Seen
 from purejax_mgtopo.errors import ConfigError
 
 WIDTH, HIDDEN = 3, 8
@@ -73,12 +73,13 @@ def tarmac_by_hand(params, observation, mask, sent=None, rounds=2, scale=4):
     return np.stack(hidden)
 
 
-def gat_by_hand(params, observation, mask, sent=None, closed_too=False):
+def gat_by_hand(params, observation, mask, sent=None, closed_too=False, later=None):
     agents = len(observation)
     h = [np.tanh(dense(of(params, i)["encoder"], observation[i])) for i in range(agents)]
     own = h
     for round_, heads in enumerate((4, 1)):
         arrived, new = own if sent is None else sent, []
+        edges = mask if later is None or round_ == 0 else later
         for i in range(agents):
             layer = of(params, i)["rounds"][round_]["params"]
             kernel, parts = layer["Dense_0"]["kernel"], []
@@ -86,7 +87,7 @@ def gat_by_hand(params, observation, mask, sent=None, closed_too=False):
             for head in range(heads):
                 columns = kernel[:, head * width : (head + 1) * width]
                 a, b = layer["receiver"][:, head], layer["sender"][:, head]
-                allowed = [j for j in range(agents) if mask[i, j] or j == i]
+                allowed = [j for j in range(agents) if edges[i, j] or j == i]
                 said = [(own[i] if j == i else arrived[j]) @ columns for j in allowed]
                 raw = [own[i] @ columns @ a + row @ b for row in said]
                 score = np.array([x if x > 0 else 0.2 * x for x in raw])
@@ -139,6 +140,27 @@ def test_attention_as_others_built_it(name, told, by_hand):
     for b in range(6):
         host = jax.tree.map(np.asarray, params)
         expected = BY_HAND[name](host, np.asarray(observation[b]), mask[b], **by_hand)
+        np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("latency", [0, 1])
+def test_each_round_reads_over_edges_of_its_own(latency):
+    """The first graph in both rounds, or the two changed about."""
+    net = make("gat", 3, message__latency=latency)
+    params = parameters(net)
+    observation, mask = drawn(3, seed=4, batch=(6,))
+    later = drawn(3, seed=5, batch=(6,))[1]
+    sent = np.random.default_rng(9).normal(size=(6, 3, HIDDEN)).astype(np.float32)
+    now = moment(net, Mode.REPLAY, (6,))
+    h = net.encode(params, (), observation, now).feature
+    delivered = jnp.asarray(sent) if latency else h
+    seen = Seen(observation, h, h, delivered, jnp.zeros((6, 3, 3)))
+    edges, others = (drop_diagonal(jnp.asarray(x)) for x in (mask, later))
+    actual = net.hear(params, (), seen, Gates(edges, edges, later=others), now).z
+    for b in range(6):
+        said = list(sent[b]) if latency else None
+        host = jax.tree.map(np.asarray, params)
+        expected = gat_by_hand(host, np.asarray(observation[b]), mask[b], said, later=later[b])
         np.testing.assert_allclose(actual[b], expected, rtol=1e-4, atol=1e-5)
 
 

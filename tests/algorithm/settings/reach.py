@@ -188,6 +188,12 @@ REACH = {
         "magic",
         idle="meta",
     ),
+    "member.magic.second_graph": reach(
+        True,
+        f"gates, play, quiet play, critic, policy, learn, iteration, evaluation, {PLAYS}",
+        "magic",
+        idle="meta",
+    ),
     "member.relay.window": reach(3, "sample, critic, policy, iteration", "expocomm", idle="meta"),
     "member.relay.auxiliary": reach(0.5, "policy, iteration", "expocomm", idle="meta"),
     "member.gated_acml.pruning": reach(0.3, "learn, iteration", "gated_acml", idle="meta"),

@@ -98,6 +98,7 @@ OURS = {
     "member.ic3net.mute_silent": False,
     "member.tarmac.score_scale": 4.0,
     "member.gat.normalise": True,
+    "member.magic.second_graph": False,
     "member.relay.window": 5,
     "member.relay.auxiliary": 0.1,
     "member.gated_acml.pruning": 0.5,

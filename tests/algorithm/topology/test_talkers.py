@@ -24,6 +24,7 @@ from oracles import learning
 from scipy.stats import binomtest
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
+from purejax_mgtopo.algorithm.networks import apply
 from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.ic3net import Talk
 from purejax_mgtopo.algorithm.types import Both, Mode
@@ -260,7 +261,7 @@ def test_pairwise_gates_are_binary_and_have_the_derivative_of_the_soft_ones():
 
     def soft(gates):
         noise = jnp.log(tape) - jnp.log1p(-tape)
-        return jnp.sum(aim * jax.nn.sigmoid(rule.asked(gates, sight(row)) + noise))
+        return jnp.sum(aim * jax.nn.sigmoid(apply(rule._pairs, gates, row)[0] + noise))
 
     slope, decision = jax.grad(worth, has_aux=True)(state.gates)
     assert set(np.unique(np.asarray(decision))) == {0.0, 1.0}
