@@ -167,7 +167,8 @@ def symbol_td(made, rule, everything):
     net = made.team.interpreter
     known = net.known(tau, made.team.seen(tau))
     symbol, own = tau.kept.interpreter, everything["own"]
-    return net.loss(own, own, known[:-1], symbol, tau.reward, known[1:])
+    discount = jnp.full_like(tau.reward, 0.9)
+    return net.loss(own, own, known[:-1], symbol, tau.reward, known[1:], discount)
 
 
 def told(made, everything):

@@ -50,8 +50,10 @@ class Rial(Interpreter):
     sender's in a slot of its own. No derivative passes from agent to agent.
 
     Q_m learns by TD on the team's reward, from transitions of the latest episodes, with a target that follows at the
-    learner's rate. Symbols arrive in the next step, and the replay stores what was sent. At an episode's last step
-    edges are taken to be in the next one as they are in it.
+    learner's rate. Symbols arrive in the next step, and the replay stores what was sent; the target therefore counts
+    two rewards, that of the step in which a symbol is said and that of the step in which it is heard, before it asks
+    Q_m': what its sender knows by then need not tell any more why it was said. At an episode's last step edges are
+    taken to be in the next one as they are in it.
 
     Differences from the original: motion is a policy's that learns from the critic, so that no average of two maxima is
     taken; own last symbols stand for the recurrent state; a short replay, where the original learns from each episode
@@ -167,13 +169,15 @@ class Rial(Interpreter):
         drawn = random_tape(context.key, (2, self.learner.batch_size))
         episode = (drawn[0] * jnp.minimum(clock.episode + 1, size)).astype(jnp.int32)
         step = (drawn[1] * steps).astype(jnp.int32)
+        later = jnp.minimum(step + 1 + self.latency, steps)
         loss, gradient = jax.value_and_grad(self.loss)(
             state.values,
             state.target,
             known[episode, step],
             said[episode, step],
-            earned[episode, step],
-            known[episode, step + 1],
+            self._paid(earned[episode], step),
+            known[episode, later],
+            self.learner.discount ** (later - step),
         )
         updates, optimizer = self._optimizer.update(gradient, state.optimizer)
         values = optax.apply_updates(state.values, updates)
@@ -210,12 +214,22 @@ class Rial(Interpreter):
         symbol: Int[Array, "B N"],
         reward: Float[Array, " B"],
         after: Float[Array, "B N X"],
+        discount: Float[Array, " B"],
     ) -> Float[Array, ""]:
-        """Mean over transitions, sum over agents, of ``(Q_m(x, m) - r - gamma max Q_m'(x', .))^2``."""
+        """Mean over transitions, sum over agents, of ``(Q_m(x, m) - r - gamma^n max Q_m'(x', .))^2``.
+
+        r are the discounted rewards of the n steps from x to x'.
+        """
         best = jnp.max(self._asked(target, after), axis=-1)
-        aim = jax.lax.stop_gradient(reward[:, None] + self.learner.discount * best)
+        aim = jax.lax.stop_gradient(reward[:, None] + discount[:, None] * best)
         worth = jnp.sum(self._asked(values, known) * self._one_hot(symbol), axis=-1)
         return jnp.mean(jnp.sum(jnp.square(worth - aim), axis=-1))
+
+    def _paid(self, reward: Float[Array, "B T"], step: Int[Array, " B"]) -> Float[Array, " B"]:
+        """Discounted rewards from a step to that in which its symbol is heard, as far as the episode goes."""
+        told = jnp.pad(reward, ((0, 0), (0, self.latency)))
+        rows = jnp.arange(len(reward))
+        return sum(self.learner.discount**k * told[rows, step + k] for k in range(1 + self.latency))
 
     def _chosen(self, values: PyTree, observation: Array, received: Array, moment: Moment) -> Array:
         """The best symbols, or any; data to whoever differentiates."""
