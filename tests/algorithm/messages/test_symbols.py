@@ -1,21 +1,28 @@
 """How RIAL chooses symbols and learns what they are worth."""
 
+import importlib
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import context, jit, made_up_trajectory, scattered, sizes, small
+from core_cases import algorithm, context, jit, made_up_trajectory, scattered, sizes, small
 from oracles import learning
 from scipy.stats import binomtest
 
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.messages.rial import Rial
 from purejax_mgtopo.algorithm.part import Moment
-from purejax_mgtopo.algorithm.types import Both, Gates, Mode, Seen
+from purejax_mgtopo.algorithm.rollout import rollout
+from purejax_mgtopo.algorithm.types import Both, Gates, Mode, Seen, Streams
+from purejax_mgtopo.methods import MESSAGES
+from purejax_mgtopo.plugins.registry import register_interpreter
 
 AGENTS, WIDTH, SYMBOLS = 3, 4, 4
+RUNS = Path(__file__).parents[3] / "runs"
 
 
 def rial(**changes):
@@ -170,3 +177,36 @@ def test_symbols_are_learned_from_the_newest_episode_too():
     state = remembering(net, state, 0).state
     losses = [remembering(net, state, 1, paid=paid).measures["symbol_loss"] for paid in (0.0, 5.0)]
     assert losses[0] != losses[1]
+
+
+@pytest.fixture
+def halves(monkeypatch):
+    """The plug-ins beside the riddle's recipe, known for the length of a test."""
+    monkeypatch.syspath_prepend(RUNS / "toy_switch_riddle")
+    before = dict(MESSAGES)
+    yield importlib.import_module("halves")
+    del sys.modules["halves"]
+    for name in set(MESSAGES) - set(before):
+        del MESSAGES[name]
+
+
+def test_the_two_given_halves_of_the_riddle_are_together_its_best_strategy(halves):
+    """1 - 3 (2/3)^6 + 3 (1/3)^6, whatever networks say; either alone is lost with networks that know nothing."""
+
+    def riddles(kind):
+        register_interpreter(kind.__name__, kind)
+        changes = {"message__latency": 1, "member__rial__symbols": 2}
+        made = algorithm(f"right+{kind.__name__}", "toy_switch_riddle", **changes)
+        policy = jit(made.team.init)(jax.random.key(0))
+        values = made.team.interpreter.acting(jit(made.team.interpreter.init)(jax.random.key(1)))
+
+        def episode(key):
+            keys, acting = Streams.split(key), Both((), values)
+            return rollout(made.env, made.team, policy, acting, keys, Mode.EVAL_SAMPLED, 0.0).reward
+
+        rewards = jit(jax.vmap(episode))(jax.random.split(jax.random.key(3), 1500))
+        return float(jnp.sum(rewards, axis=1).mean()) / 4
+
+    together = type("GivenBoth", (halves.GivenDeeds, halves.GivenWords), {})
+    assert riddles(together) == pytest.approx(0.741, abs=0.02)
+    assert riddles(halves.GivenDeeds) < 0 and riddles(halves.GivenWords) < 0
