@@ -86,14 +86,14 @@ def test_late_goals(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["none", "right+dial", "right+rial"])
 def test_switch_riddle(method: str) -> None:
-    """0.741 a riddle is the best with a switch, 0.481 without; RIAL is reported only."""
+    """0.741 a riddle is the best with a switch, 0.481 without; not every seed gets there."""
     _, _, evaluation = trained("toy_switch_riddle", method)
     riddles = evaluation["return_sampled"] / 4
     print(f"\nriddle {method}: {riddles.mean():.3f} (per seed {np.round(riddles, 3)})")
     if method == "none":
         assert np.all(riddles < 0.55)
-    elif method == "right+dial":
-        assert riddles.mean() > 0.65
+    else:
+        assert np.median(riddles) > 0.68
 
 
 def holder_preference(population: Population, state: PopulationState) -> np.ndarray:
