@@ -228,8 +228,10 @@ class Rial(Interpreter):
     def _paid(self, reward: Float[Array, "B T"], step: Int[Array, " B"]) -> Float[Array, " B"]:
         """Discounted rewards from a step to that in which its symbol is heard, as far as the episode goes."""
         told = jnp.pad(reward, ((0, 0), (0, self.latency)))
-        rows = jnp.arange(len(reward))
-        return sum(self.learner.discount**k * told[rows, step + k] for k in range(1 + self.latency))
+        rows, paid = jnp.arange(len(reward)), jnp.zeros(len(reward), reward.dtype)
+        for k in range(1 + self.latency):
+            paid = paid + self.learner.discount**k * told[rows, step + k]
+        return paid
 
     def _chosen(self, values: PyTree, observation: Array, received: Array, moment: Moment) -> Array:
         """The best symbols, or any; data to whoever differentiates."""
