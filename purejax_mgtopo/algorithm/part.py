@@ -226,8 +226,6 @@ class Rule(Part, abc.ABC):
     """
 
     edges: ClassVar[Edges] = Edges.ANY
-    graphs: int = 1
-    """How many rounds of messages the rule decides apart."""
     listens: bool = False
     """Whether the rule wants `Seen.heard`."""
     judges: ClassVar[bool] = False

@@ -30,7 +30,6 @@ from purejax_mgtopo.algorithm.types import (
     Trajectory,
 )
 from purejax_mgtopo.config import Experiment
-from purejax_mgtopo.errors import require
 
 
 @flax.struct.dataclass
@@ -97,11 +96,6 @@ class Team:
             heard=self.interpreter.heard_size,
         )
         self.rule: Rule = rule(experiment, sizes)
-        require(
-            self.rule.graphs <= self.interpreter.graphs,
-            f"{experiment.topology} decides of two rounds of messages apart, and {experiment.messages} has the same"
-            " edges in all: take gat, or leave member.magic.second_graph alone",
-        )
         self.parts = Parts(self.rule, self.interpreter)
         self.shared = experiment.learner.share_parameters
         self._near = seen_distance if others_seen else index_distance

@@ -111,10 +111,10 @@ class Gates:
     """Probability that i receives from its j-th other agent."""
     decision: Float[Array, "*batch N N-1"]
     """0 or 1 in value; may carry a derivative (straight-through)."""
-    later: Float[Array, "*batch N N-1"] | tuple[()] = ()
-    """The decisions of the second round of messages, where they are not those of the first."""
     aux: PyTree = ()
     """Whatever else the interpreter is to know of the decision (groups, attention); kept in the trajectory."""
+    later: Float[Array, "*batch N N-1"] | tuple[()] = ()
+    """The decisions of the second round of messages, where they are not those of the first."""
 
     @property
     def second(self) -> Float[Array, "*batch N N-1"]:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from core_cases import NOTHING, algorithm, is_same, jit, plain
 
+from purejax_mgtopo.methods import ALIASES, METHODS
+
 TASK = "toy_follow_holder"
 OWN = {
     "tarmac": ("policy", ()),
@@ -23,6 +25,18 @@ CHANGES = {
     "commformer": {"member__commformer__every": 2},
     "atoc": {"member__atoc__initiation": 0.6},
 }
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ALIASES])
+def test_every_method_learns_from_a_critic_that_knows_no_order(method: str) -> None:
+    """Rules that ask the critic for values of their own get them from this one as well."""
+    made = algorithm(method, TASK, critic="pic", **CHANGES.get(method, {}))
+    state = jit(made.init)(jax.random.key(0))
+    after, measures, _ = jit(lambda s: made.iterate(s, made.start_clock(), NOTHING))(state)
+    assert all(np.isfinite(leaf).all() for leaf in plain((after.learner, after.parts, measures)))
+    assert not is_same(after.learner.critic, state.learner.critic)
+    assert not is_same(after.learner.policy.head, state.learner.policy.head)
 
 
 @pytest.mark.quick_cases(2)

@@ -60,7 +60,9 @@ def test_crossed_goals(method: str) -> None:
         assert np.all(rounds > -0.2)
 
 
-@pytest.mark.parametrize("method", ["none", "reinforce", "meta", "ic3net", "i2c", "gated_acml"])
+@pytest.mark.parametrize(
+    "method", ["none", "reinforce", "meta", "ic3net", "i2c", "gated_acml", "atoc", "vbc"]
+)
 def test_nothing_to_say(method: str) -> None:
     """Toy C: with all observations public no gate gains anything, and two of them close what has a price."""
     _, _, evaluation = trained("toy_public", method)

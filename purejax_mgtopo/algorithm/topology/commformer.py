@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Rule
+from purejax_mgtopo.algorithm.edges import fill_diagonal
+from purejax_mgtopo.algorithm.part import Announced, Context, Learned, Moment, Rule, Shown
 from purejax_mgtopo.algorithm.types import (
     Clock,
     Edges,
@@ -89,6 +90,11 @@ class LearnedGraph(Rule):
         """In every fifth update, until alpha is frozen."""
         frozen = clock.episode >= self.settings.freeze_after * self.experiment.episodes
         return (clock.episode % self.settings.every == self.settings.every - 1) & ~frozen
+
+    def shown(self, params: PyTree, trajectory: Trajectory, seen: Seen) -> Shown:
+        """The softmax over alpha: how far each agent's choice of senders is settled."""
+        del params, seen
+        return Shown(pairs={"graph": fill_diagonal(trajectory.gates.probability)})
 
     def learn(self, state: GraphState, trajectory: Trajectory, context: Context) -> Learned:
         """One Adam step down the policy loss, if the policies have rested."""

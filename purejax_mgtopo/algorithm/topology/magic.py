@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from purejax_mgtopo import methods
 from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.networks import MLP, apply
 from purejax_mgtopo.algorithm.part import Moment
 from purejax_mgtopo.algorithm.topology.straight_through import StraightThrough
 from purejax_mgtopo.algorithm.types import Gates, PyTree, Seen, Sizes
 from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.errors import require
 
 ENCODED, HIDDEN, SLOPE = 32, 16, 0.2
 
@@ -30,6 +32,11 @@ class PairGates(StraightThrough):
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
         self.graphs = 2 if experiment.member.magic.second_graph else 1
+        require(
+            self.graphs <= methods.load(methods.MESSAGES, experiment.messages).graphs,
+            f"member.magic.second_graph asks for messages whose second round has edges of its own: take gat, "
+            f"{experiment.messages} has none",
+        )
         self.tape_shape = (self.graphs * sizes.agents, sizes.agents - 1)
         self._pairs = PairNetwork(self.graphs)
 

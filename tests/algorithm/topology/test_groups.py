@@ -112,7 +112,10 @@ def test_groups_stay_for_their_time_and_are_replayed_as_they_were():
     np.testing.assert_array_equal(
         again.gates.decision[:, standing], tau.gates.decision[:, 1:][:, standing]
     )
-    np.testing.assert_allclose(again.action[:, standing], np.clip(again.action[:, standing], -1, 1))
+    played = tau.action[:, 1:][:, standing]
+    np.testing.assert_allclose(
+        again.action[:, standing], played, atol=1e-4
+    )  # actions lie on a grid
 
 
 @pytest.mark.parametrize("mode", Mode)

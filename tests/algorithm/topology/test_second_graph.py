@@ -197,5 +197,5 @@ def test_the_policy_loss_moves_both_graphs():
 
 @pytest.mark.parametrize("messages", ["tarmac", "commnet", "lstm"])
 def test_an_interpreter_without_a_second_graph_is_refused(messages):
-    with pytest.raises(ConfigError, match="take gat, or leave member.magic.second_graph alone"):
+    with pytest.raises(ConfigError, match=f"take gat, {messages} has none"):
         algorithm(f"magic+{messages}", TASK, **APART)

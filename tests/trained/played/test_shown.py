@@ -16,6 +16,7 @@ TASK, STEPS, AGENTS = "toy_follow_holder", 25, 3
 NAMES = {
     "tarmac": {"attention"},
     "magic": {"attention"},
+    "commformer": {"attention", "graph"},
     "expocomm": {"attention"},
     "dial": {"bits"},
     "rial": {"symbol"},
@@ -44,6 +45,9 @@ def test_each_method_shows_what_is_its_own(method: str) -> None:
     shown = episode.shown
     assert set(shown.agents) | set(shown.pairs) == NAMES[method]
     masks = np.asarray(episode.masks)
+    if method == "commformer":  # all alike, as it is before it has learned
+        graph = shown.pairs.pop("graph")
+        np.testing.assert_allclose(graph, np.broadcast_to((1 - np.eye(AGENTS)) / 2, graph.shape))
     for weight in shown.pairs.values():
         assert weight.shape == (STEPS, AGENTS, AGENTS)
         np.testing.assert_allclose(weight.sum(-1), 1, rtol=1e-5)
