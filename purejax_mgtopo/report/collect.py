@@ -29,6 +29,7 @@ from purejax_mgtopo.analysis.statistics import (
     curve_interval,
     finite_seeds,
     improvement_interval,
+    interquartile_mean,
     stratified_bootstrap,
 )
 from purejax_mgtopo.config import Config, flatten
@@ -244,12 +245,12 @@ def _pairs(data: RunData, healthy: NDArray) -> NDArray | None:
 
 
 def _last(data: RunData, name: str, healthy: NDArray) -> float:
-    """Mean over the healthy seeds that have it, at the last evaluation; NaN where there is none."""
+    """Interquartile mean over the healthy seeds that have it, at the last evaluation; NaN where there is none."""
     if name not in data.columns or not len(data.episodes):
         return np.nan
     values = np.asarray(data.columns[name][healthy, -1], float)
     known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else np.nan
+    return float(interquartile_mean(known)) if len(known) else np.nan
 
 
 def _seconds(events: Sequence[dict[str, Any]]) -> float:
