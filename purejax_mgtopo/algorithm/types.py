@@ -108,7 +108,7 @@ class Gates:
     """A rule's answer at one step."""
 
     probability: Float[Array, "*batch N N-1"]
-    """Probability that i receives from its j-th other agent."""
+    """Probability that i receives from its j-th other agent, in the first round where rounds differ."""
     decision: Float[Array, "*batch N N-1"]
     """0 or 1 in value; may carry a derivative (straight-through)."""
     aux: PyTree = ()

@@ -178,7 +178,8 @@ class PairConfig:
     """The rule magic: edges told from pairs of agents."""
 
     second_graph: bool = False
-    """The second round of messages has edges of its own, decided from the same encoding by another network.
+    """The second round of messages has edges of its own, decided from the same encoding by another network; what
+    is told of probabilities (`gate_entropy`) is of the first.
     (ours, because one graph for both rounds is the lesser claim, and MAGIC's released code has either)"""
 
 

@@ -73,7 +73,7 @@ def _playback(trained: TrainedRun, seed: int, standing: str) -> Playback:
         standing=standing,
         things=things,
         claims=claims,
-        masks=np.asarray(episode.masks) > 0.5,
+        masks=np.asarray(episode.masks) > 0,  # in either round of messages
         rewards=np.asarray(episode.rewards, float),
         agents={name: np.asarray(x) for name, x in episode.shown.agents.items()},
         pairs={name: np.asarray(x) for name, x in episode.shown.pairs.items()},

@@ -127,9 +127,9 @@ class Run:
     """`final` between random actions (0) and the scripted expert (1); NaN for a task without a scale."""
     edge_rate: float
     bits: float
-    """Bits sent per step at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
+    """Bits sent per step at the last evaluation, sampled gates, interquartile mean over seeds; NaN if unknown."""
     precision: float
-    """Share of open edges that are right at the last evaluation, sampled gates, mean over seeds; NaN if unknown."""
+    """Share of open edges that are right, in the same way; NaN where no edge was open."""
     recall: float
     """Share of right edges that are open, in the same way."""
     returns: MetricCurve | None

@@ -30,7 +30,7 @@ class Episode:
     states: Any
     """The task's own state, every leaf [T+1, ...]; the last one is where the episode ends."""
     masks: Float[np.ndarray, "T N N"]
-    """1 at [t, i, j] where agent i receives from j; zeros on the diagonal."""
+    """1 at [t, i, j] where agent i receives from j, 1/2 where in one round of two; zeros on the diagonal."""
     actions: Float[np.ndarray, "T N A"]
     rewards: Float[np.ndarray, " T"]
     """The team's; their sum is the return."""

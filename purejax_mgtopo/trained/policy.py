@@ -108,7 +108,7 @@ class Decision(NamedTuple):
     action: Float[Array, "*batch N A"]
     """What each agent does, in [-1, 1]."""
     topology: Float[Array, "*batch N N"]
-    """1 at [i, j] where agent i receives from j; zeros on the diagonal."""
+    """1 at [i, j] where agent i receives from j, 1/2 where in one round of two; zeros on the diagonal."""
     probability: Float[Array, "*batch N N"]
     """Probability that agent i receives from j; zeros on the diagonal."""
     carry: PyTree

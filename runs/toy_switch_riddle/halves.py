@@ -24,7 +24,8 @@ CERTAIN = 1e3
 
 class GivenDeeds(Rial):
     """RIAL that learns what to say, to hearers who act on the bit as is best: who finds it set and is there for the
-    first time tells, nobody else does."""
+    first time tells, nobody else does. Without an action penalty: it would be all that is left to learn, and undo the
+    script."""
 
     def hear(
         self, params: PyTree, acting: PyTree, seen: Seen, gates: Gates, moment: Moment

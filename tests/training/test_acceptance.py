@@ -61,7 +61,7 @@ def test_crossed_goals(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["none", "reinforce", "meta", "ic3net", "i2c", "gated_acml", "atoc", "vbc"]
+    "method", ["none", "reinforce", "meta", "ic3net", "i2c", "gated_acml", "atoc"]
 )
 def test_nothing_to_say(method: str) -> None:
     """Toy C: with all observations public no gate gains anything, and two of them close what has a price."""
@@ -83,7 +83,7 @@ def test_late_goals(method: str) -> None:
         assert np.all(np.abs(rounds + 1.28) < 0.1)
     else:
         # Symbols found by trial stop short where two goals share one: 0.16 a round for each agent that does so.
-        assert rounds.mean() > (-0.36 if method == "rial" else -0.2)
+        assert rounds.mean() > -0.2
 
 
 @pytest.mark.parametrize("method", ["none", "right+dial", "right+rial"])

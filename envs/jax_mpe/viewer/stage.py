@@ -170,8 +170,8 @@ class Stage:
         point, agents = self._point, self._scene.discs[: len(mask)]
         centres = np.stack([agent.track[moment] for agent in agents])
         radii = np.array([agent.radius for agent in agents]) + 1.2 * point
-        for receiver, sender in np.argwhere(mask > 0.5).tolist():
-            both = bool(mask[sender, receiver] > 0.5)
+        for receiver, sender in np.argwhere(mask > 0).tolist():
+            both = bool(mask[sender, receiver] > 0)
             way = arrow(centres, radii, sender, receiver, both, room=14 * point)
             patch = FancyArrowPatch(
                 path=MplPath(way, [MplPath.MOVETO, MplPath.CURVE3, MplPath.CURVE3]),
@@ -196,7 +196,7 @@ class Stage:
             over = moment == len(rewards)
             reward = f"return {rewards.sum():.2f}" if over else f"reward {rewards[moment]:.2f}"
         if mask is not None:
-            number, most = int((mask > 0.5).sum()), len(mask) * (len(mask) - 1)
+            number, most = int((mask > 0).sum()), len(mask) * (len(mask) - 1)
             rate = f"edges {number} of {most} ({number / most:.0%})"
         self._reward.set_text(reward.replace("-", "\u2212"))
         self._rate.set_text(rate)
