@@ -17,7 +17,7 @@ GLOSSARY = {
     "return_sampled": "mean return of the evaluation episodes, edges drawn by their probability",
     "return_greedy": "mean return of the same episodes, edges open where that is more likely than not",
     "train_return": "mean return of the training episodes since the evaluation before, exploration included",
-    "edge_rate": "share of possible edges open in evaluation episodes, edges drawn; open in one round of two counts half",
+    "edge_rate": "share of possible edges open in evaluation episodes, edges drawn; half for one round of two",
     "edge_rate_greedy": "share of possible edges open in evaluation episodes, greedy edges",
     "train_edge_rate": "share of possible edges open in training since the evaluation before",
     "pair_rate": "[N, N], row by row: share of steps in which agent i (row) received from j (column), edges drawn",

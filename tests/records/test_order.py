@@ -146,12 +146,15 @@ def test_a_table_with_another_number_or_setting_is_refused(tmp_path: Path) -> No
             cells[0] = not cells[0] if kind == pa.bool_() else cells[0] + 1
         other = sound.set_column(at, sound.schema.field(name), pa.array(cells, kind))
         changed.append(other.replace_schema_metadata(sound.schema.metadata))
-    for key, word in ((b"config", b" 6"), (b"shapes", b"[2, 2]"), (b"digest", b"a")):
+    first = told[b"digest"][:1]
+    for key, word, instead in (
+        (b"config", b" 6", b" 5"),
+        (b"shapes", b"[2, 2]", b"[4]"),
+        (b"digest", first, b"b" if first == b"a" else b"a"),
+    ):
         metadata = dict(sound.schema.metadata)
         assert word in metadata[key]
-        metadata[key] = metadata[key].replace(
-            word, {b"[2, 2]": b"[4]", b"a": b"b"}.get(word, b" 5")
-        )
+        metadata[key] = metadata[key].replace(word, instead)
         changed.append(sound.replace_schema_metadata(metadata))
     for other in changed:
         parquet.write_table(other, path)
