@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..reference import ACCELERATION, Reference, ReferenceState
-from ..toys import CrossedGoals, FollowHolder, HolderState, corner
+from ..toys import CrossedGoals, FollowHolder, HolderState, RiddleState, SwitchRiddle, corner
 from .lookahead import Controller
 from .steering import approach
 
@@ -32,5 +32,16 @@ def holder(task: FollowHolder) -> Controller:
     def control(state: HolderState) -> Float[Array, "N 2"]:
         own = corner(state.corner)
         return jnp.concatenate([own[state.holder - 1][None], own])
+
+    return control
+
+
+def riddle(task: SwitchRiddle) -> Controller:
+    """Who is in the room tells if all have been there by then, and waits else."""
+
+    def control(state: RiddleState) -> Float[Array, "3 2"]:
+        here = jnp.arange(len(state.been)) == state.room
+        told = 2.0 * jnp.min(jnp.maximum(state.been, here)) - 1
+        return jnp.full((len(state.been), 2), told)
 
     return control

@@ -10,8 +10,8 @@ from ..predator_prey import PredatorPrey
 from ..push import Push
 from ..reference import Reference
 from ..scenario import Scenario
-from ..toys import CrossedGoals, FollowHolder
-from .exact import goals, holder, reference
+from ..toys import CrossedGoals, FollowHolder, SwitchRiddle
+from .exact import goals, holder, reference, riddle
 from .hunt import hunt
 from .lookahead import Controller
 from .navigation import navigation
@@ -25,6 +25,7 @@ _EXPERTS: dict[type, Callable[[Any], Controller]] = {
     Reference: reference,
     CrossedGoals: goals,
     FollowHolder: holder,
+    SwitchRiddle: riddle,
 }
 
 
