@@ -255,6 +255,8 @@ def interval_text(interval: Interval) -> str:
         point, low, high = (number(value) for value in values)
     else:  # as many decimals for all as the largest needs for three digits
         decimals = min(6, 2 - math.floor(math.log10(largest)))
+        if interval.high - interval.low < 10:  # hundreds would hide how wide it is
+            decimals = max(decimals, 1)
         rounded = (round(value, decimals) + 0.0 for value in values)  # no negative zero
         point, low, high = (
             f"{value:.{max(decimals, 0)}f}".replace("-", "\u2212") for value in rounded

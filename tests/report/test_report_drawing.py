@@ -56,6 +56,8 @@ def test_numbers_and_intervals():
         "\u2013",
     ]
     assert interval_text(Interval(-21.3, -22.44, -20.0)) == "\u221221.3 [\u221222.4, \u221220.0]"
+    assert interval_text(Interval(-98.3, -100.4, -97.8)) == "\u221298.3 [\u2212100.4, \u221297.8]"
+    assert interval_text(Interval(-111.0, -130.2, -97.8)) == "\u2212111 [\u2212130, \u221298]"
     assert interval_text(Interval(-0.001, -2.5, 0.2)) == "0.00 [\u22122.50, 0.20]"
     assert interval_text(Interval(3.0, np.nan, np.nan)) == "3"
     assert interval_text(Interval(0.0, 0.0, 0.0)) == "0 [0, 0]"
