@@ -2,7 +2,7 @@
 
 ``python -m purejax_mgtopo.universal.trial RULE TEAMS... [--updates 300] [--lifetimes 32] [--out FILE]``: TEAMS are runs
 of the method random, of tasks that the rule need not have seen. All conditions have the same lifetimes.
-``--formula FILE`` tries a formula in the place of the rule, too; ``python -m purejax_mgtopo.universal.formula`` makes it.
+``--formula FILE``, made by ``python -m purejax_mgtopo.universal.formula``, tries a formula in the rule's place as well.
 """
 
 from __future__ import annotations

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Series, number
-from purejax_mgtopo.report.rule.summary import RuleSaid, Sides
+from purejax_mgtopo.report.rule.summary import TEAMS, RuleSaid, Sides
 
 SIDE_LOOKS = {"open": Look("orange", "", "o"), "closed": Look("blue", "6 3", "s")}
 """As in the player, open edges are orange."""
+LEAST = 0.05
+"""What a picture shows to either side of zero at least, so that next to nothing looks like it."""
+HARDLY = 0.0005
+"""What is told as zero."""
+PLACES = [(float(n), str(n)) for n in TEAMS]
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,17 @@ def said_pictures(said: RuleSaid, method: str, task: str) -> list[Picture]:
         ),
         (
             "f over the life", "as it was", "share of the life that is over", said.by_progress,
-            "Where both lines come to zero the rule has become REINFORCE.",
+            "Where both lines come together the rule leaves it to REINFORCE whether to open edges.",
         ),
         (
             "f against the price of an edge", replayed, "price of an open edge for one step", said.by_price,
-            "The life's own steps, asked again as if an edge had another price, while rewards and decisions "
-            f"stay; its own was {number(said.price)}. Level lines: to the rule it means nothing.",
+            "The life's own steps, asked again as if an edge had another price, while rewards and decisions stay; its "
+            f"own was {number(said.price)}. Where lines are level, the price means nothing to the rule.",
         ),
         (
             "f against the number of agents", made_up, "agents", said.by_agents,
             "Synthetic teams: each edge is one of the life's, drawn with replacement, and all else is the life's own; "
-            f"that had {said.agents} agents. Level lines: to the rule it means nothing.",
+            f"that had {said.agents} agents. Where lines are level, a team's size means nothing to the rule.",
         ),
     ]  # fmt: skip
     limits = _limits([sides for *_, sides, _ in told])
@@ -61,8 +65,9 @@ def said_pictures(said: RuleSaid, method: str, task: str) -> list[Picture]:
         ]
         if lines:
             title = f"{caption}: {method} on {task}, seed {said.seed}"
+            places = PLACES if sides is said.by_agents else None
             chart = charts.line_chart(
-                lines, title=title, x_label=x_label, height=190, limits=limits
+                lines, title=title, x_label=x_label, height=190, limits=limits, places=places
             )
             pictures.append(Picture(caption, note, sentence, chart))
     return pictures
@@ -70,11 +75,9 @@ def said_pictures(said: RuleSaid, method: str, task: str) -> list[Picture]:
 
 def _limits(every: list[Sides]) -> tuple[float, float]:
     lines = [line for sides in every for line in (sides.open, sides.closed) if line is not None]
-    ends = [end for line in lines for end in (line.low, line.high, np.zeros(1))]
-    if not ends:
-        return -1.0, 1.0
-    low, high = float(min(map(np.min, ends))), float(max(map(np.max, ends)))
-    room = 0.06 * (high - low) or 1.0
+    low = min([-LEAST, *(float(line.low.min()) for line in lines)])
+    high = max([LEAST, *(float(line.high.max()) for line in lines)])
+    room = 0.06 * (high - low)
     return low - room, high + room
 
 
@@ -82,24 +85,18 @@ def in_a_sentence(said: RuleSaid) -> str:
     """Which way the rule pushes, on the whole."""
     on_open, on_closed = said.on_open, said.on_closed
     means = (
-        f"f is {signed(on_open)} on open edges and {signed(on_closed)} on closed ones, on average"
+        f"On average f is {signed(on_open)} on open edges and {signed(on_closed)} on closed ones"
     )
     if math.isnan(on_open) or math.isnan(on_closed):
         return f"{means}."
-    if on_open == on_closed == 0:
-        return f"{means}: this is REINFORCE."
-    if on_open <= 0 <= on_closed:
-        does = "besides what REINFORCE does, the rule closes edges"
-    elif on_closed <= 0 <= on_open:
-        does = "besides what REINFORCE does, the rule opens edges"
-    elif on_open > 0:
-        does = "besides what REINFORCE does, the rule makes more likely whatever was decided"
-    else:
-        does = "besides what REINFORCE does, the rule makes less likely whatever was decided"
-    return f"{means}: {does}."
+    if abs(on_open - on_closed) < HARDLY:
+        return f"{means}: on the whole the rule neither opens nor closes edges."
+    does = "closes" if on_open < on_closed else "opens"
+    return f"{means}: besides what REINFORCE does, the rule {does} edges."
 
 
 def signed(value: float) -> str:
-    """Three digits and a sign."""
-    text = number(value)
-    return f"+{text}" if value > 0 else text
+    """Three decimals and a sign; a dash for what is not known."""
+    if math.isnan(value):
+        return "\u2013"
+    return f"{value:+.3f}".replace("-", "\u2212") if abs(value) >= HARDLY else "0.000"

@@ -61,8 +61,8 @@ class RuleSaid:
     """Mean f; NaN where no edge was open."""
     on_closed: float
     push: NDArray
-    """[N, N-1] for each receiver and sender the mean of f where the edge is open and of -f where it is closed: above
-    zero the rule opens it."""
+    """[N, N-1] for each receiver and sender the mean f where the edge is open, less that where it is closed: above zero
+    the rule opens it. NaN where it hardly ever is the one or the other."""
     by_advantage: Sides
     by_progress: Sides
     by_price: Sides
@@ -114,17 +114,26 @@ def summarised(
     f, opened = np.asarray(said.f, float), np.asarray(said.inputs.decision) > 0
     advantage, progress = np.asarray(said.inputs.advantage), np.asarray(said.inputs.progress)
     cuts = np.quantile(advantage, np.linspace(0, 1, BINS + 1)[1:-1])
-    tenths = np.linspace(0, 1, BINS + 1)[1:-1]
+    tenth = np.minimum(BINS * progress + 1e-4, BINS - 1).astype(int)  # 0.7 as told is a little less
     return RuleSaid(
         on_open=float(f[opened].mean()) if opened.any() else np.nan,
         on_closed=float(f[~opened].mean()) if (~opened).any() else np.nan,
-        push=np.where(opened, f, -f).mean(axis=(0, 1)),
+        push=_push(opened, f),
         by_advantage=_sides(opened, advantage, np.digitize(advantage, cuts), f),
-        by_progress=_sides(opened, progress, np.digitize(progress, tenths), f),
+        by_progress=_sides(opened, progress, tenth, f),
         by_price=_told(at_prices),
         by_agents=_told(at_sizes),
         **known,
     )
+
+
+def _push(opened: NDArray, f: NDArray) -> NDArray:
+    often = (np.stack([opened, ~opened]).sum(axis=(1, 2)) >= FEW).all(axis=0)
+    on_open, on_closed = (
+        np.sum(f * kind, axis=(0, 1)) / np.maximum(kind.sum(axis=(0, 1)), 1)
+        for kind in (opened, ~opened)
+    )
+    return np.where(often, on_open - on_closed, np.nan)
 
 
 def _told(answers: Sequence[tuple[float, Said]]) -> Sides:

@@ -39,7 +39,8 @@ class Sums:
             self.count[lifetime] += len(rows)
             self.products[lifetime] += rows.T @ rows
         opened = np.asarray(told.inputs.decision, int).ravel()
-        tenth = np.minimum(TENTHS * np.asarray(told.inputs.progress), TENTHS - 1).astype(int)
+        tenths = TENTHS * np.asarray(told.inputs.progress) + 1e-4  # 0.7 as told is a little less
+        tenth = np.minimum(tenths, TENTHS - 1).astype(int)
         np.add.at(self.course[..., 0], (opened, tenth.ravel()), told.f.ravel())
         np.add.at(self.course[..., 1], (opened, tenth.ravel()), 1)
 
