@@ -1,61 +1,21 @@
-"""What a rule says of each edge, on the page: asked of networks that are small, but real."""
+"""What a rule says of each edge: asked of networks that are small, but real, and reduced to what is drawn."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import re
-from html import unescape
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from browsed import Page
-from synthetic_runs import write_run
+from said_cases import AGENTS, TASK, UPDATES, made_up, summary_of, trained
 
-from purejax_mgtopo.algorithm.algorithm import Algorithm
-from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES, EdgeInputs
+from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said, said
-from purejax_mgtopo.algorithm.types import Both
-from purejax_mgtopo.config import Experiment, LearnerConfig, Means, override, with_method
-from purejax_mgtopo.errors import ConfigError
-from purejax_mgtopo.records.record import CHECKPOINTS
-from purejax_mgtopo.report import episodes
 from purejax_mgtopo.report.analyses import episode_advantages
-from purejax_mgtopo.report.page import render
-from purejax_mgtopo.report.report import build_report
-from purejax_mgtopo.report.rule import lived, summary
+from purejax_mgtopo.report.rule import lived
 from purejax_mgtopo.report.rule.pictures import in_a_sentence, said_pictures
-from purejax_mgtopo.report.rule.summary import RuleSaid, summarised
-from purejax_mgtopo.trained.load import Networks, TrainedRun
-
-TASK = "toy_follow_holder"
-SECTION = f"What the rule says of each edge on {TASK}"
-LEARNER = LearnerConfig(hidden=8, batch_size=8, warmup_episodes=2, replay_transitions=100)
-PRICE = {"gates.edge_cost": 0.04}
-EDGE = {"meta.architecture": "edge", "meta.hidden": 8}
-UPDATES = 6
-
-
-def experiment(method: str, **changes) -> Experiment:
-    base = with_method(Experiment(task=TASK, episodes=1000, learner=LEARNER), method)
-    return override(base, PRICE | ({"meta.hidden": 8} | changes if method == "meta" else {}))
-
-
-@functools.cache
-def trained(method: str, edge: bool = True) -> tuple[Algorithm, Networks]:
-    algorithm = Algorithm(experiment(method, **(EDGE if edge else {})))
-    learner_key, *keys = jax.random.split(jax.random.key(0), 3)
-    parts = algorithm.parts.init(Both(*keys))
-    if method == "meta" and edge:  # what is born corrects nothing
-        eta = jax.tree.map(
-            lambda x: x + 0.1 * np.cos(np.arange(x.size)).reshape(x.shape), parts.rule.eta
-        )
-        parts = dataclasses.replace(parts, rule=dataclasses.replace(parts.rule, eta=eta))
-    return algorithm, Networks(algorithm.maddpg.init(learner_key), parts)
 
 
 @functools.cache
@@ -147,27 +107,6 @@ def test_thinned_updates_are_spread_evenly_and_keep_the_first() -> None:
     assert len(life("meta").thinned(99).f) == UPDATES
 
 
-AGENTS = 3
-
-
-def made_up(seed: int, push=None) -> Said:
-    """Answers in which each edge has a level of its own, for open and for closed."""
-    rng, shape = np.random.default_rng(seed), (20, 10, AGENTS, AGENTS - 1)
-    inputs = {name: rng.normal(size=shape) for name in NAMES}
-    inputs["advantage"] = np.broadcast_to(rng.normal(size=(20, 10, 1, 1)), shape)
-    inputs["progress"] = np.broadcast_to(np.arange(20).reshape(-1, 1, 1, 1) / 20, shape)
-    inputs["decision"] = rng.integers(0, 2, shape).astype(float)
-    level = np.arange(6).reshape(3, 2) / 10 + seed
-    f = np.where(inputs["decision"] > 0, level, 2 * level) + 0.01 * rng.normal(size=shape)
-    return Said(EdgeInputs(**inputs), f if push is None else push(inputs))
-
-
-def summary_of(one: Said, prices=None, sizes=None, **changes) -> RuleSaid:
-    prices, sizes = prices or [(0.1, one)], sizes or [(3, one)]
-    told = {"seed": 1, "updates": 20, "episodes": 1000, "price": 0.04, "agents": AGENTS} | changes
-    return summarised(one, prices, sizes, **told)
-
-
 def test_what_is_drawn_are_means_over_open_and_closed_edges() -> None:
     one = made_up(1)
     prices = [(0.0, made_up(2)), (0.3, made_up(3))]
@@ -221,107 +160,6 @@ def test_a_kind_of_edges_that_is_not_there_has_no_line_and_no_number() -> None:
         for picture in pictures
     )
     assert in_a_sentence(told).startswith("On average f is \u2013 on open edges")
-
-
-@pytest.mark.parametrize(
-    ("on_open", "on_closed", "words"),
-    [
-        (-0.1, 0.2, "besides what REINFORCE does, the rule closes edges"),
-        (-0.1, -0.03, "besides what REINFORCE does, the rule closes edges"),
-        (0.2, 0.1, "besides what REINFORCE does, the rule opens edges"),
-        (-0.1, -0.1004, "the rule neither opens nor closes edges"),
-    ],
-)
-def test_which_way_the_rule_pushes_is_told_in_a_sentence(on_open, on_closed, words) -> None:
-    told = dataclasses.replace(summary_of(made_up(1)), on_open=on_open, on_closed=on_closed)
-    assert in_a_sentence(told).endswith(f"{words}.")
-
-
-def recorded(folder: Path, method: str, monkeypatch, edge: bool = True) -> Path:
-    """A run of two seeds of the same networks, handed out where checkpoints would be read."""
-    algorithm, networks = trained(method, edge)
-    own = algorithm.experiment
-    write_run(
-        folder,
-        TASK,
-        method,
-        seeds=2,
-        evaluations=2,
-        learner=own.learner,
-        meta=own.meta,
-        gates=own.gates,
-    )
-    (folder / CHECKPOINTS).mkdir()
-    both = jax.tree.map(lambda x: np.stack([x, x]), networks)
-
-    def load(place, seeds):
-        chosen = jax.tree.map(lambda x: x[list(seeds)], both)
-        return TrainedRun(folder, own, Means(), algorithm, tuple(seeds), chosen, 1000)
-
-    monkeypatch.setattr("purejax_mgtopo.trained.load.load_trained", load)
-    return folder
-
-
-@pytest.mark.parametrize("method", ["universal", "meta"])
-def test_the_page_shows_what_the_rule_says(method: str, tmp_path: Path, monkeypatch) -> None:
-    for name, value in (("UPDATES", UPDATES), ("ASKED", 2), ("TEAMS", (2, 4))):
-        monkeypatch.setattr(summary, name, value)
-    content = build_report([recorded(tmp_path / method, method, monkeypatch)])
-    (watched,) = content.watched
-    told, text = watched.said, render(content)
-    assert (told.updates, told.episodes, told.price, told.agents) == (UPDATES, 1000, 0.04, 3)
-    assert text.count(f"<details><summary>{SECTION}</summary>") == 1
-    assert (watched.learned is not None) == (method == "meta")
-    section = text[text.index(SECTION) : text.index('<section id="runs"')]
-    assert in_a_sentence(told) in unescape(section)
-    # Numbers of the table, by receiver and sender.
-    cells = re.findall(r'<td class="n">(.*?)</td>', section)
-    assert len(cells) == 9 and len({c for c in cells if c}) > 1
-    for i in range(3):
-        for j in range(3):
-            words = cells[3 * i + j].replace("\u2212", "-")
-            if i == j:
-                assert words == ""
-            elif np.isnan(told.push[i, j - (j > i)]):
-                assert words == "\u2013"
-            else:
-                assert float(words) == pytest.approx(told.push[i, j - (j > i)], abs=6e-4)
-    # Numbers of the pictures.
-    charts = [json.loads(unescape(data)) for data in re.findall(r'data-series="(.*?)"', section)]
-    sides = (told.by_advantage, told.by_progress, told.by_price, told.by_agents)
-    assert len(charts) == 4
-    for chart, drawn in zip(charts, sides, strict=True):
-        for line in chart["series"]:
-            own = getattr(drawn, line["label"].split()[0])
-            np.testing.assert_allclose(line["x"], own.x, rtol=1e-4, atol=1e-9)
-            np.testing.assert_allclose(line["point"], own.mean, rtol=1e-4)
-            np.testing.assert_allclose(line["high"], own.high, rtol=1e-4)
-    assert {line["label"] for line in charts[1]["series"]} == {"open edges", "closed edges"}
-    for words in ("replayed, told of another price", "made-up teams", "its own was 0.04"):
-        assert words in section
-    assert Page(text).words.count("A life lived anew: 6 gate updates") == 1
-
-
-@pytest.mark.parametrize(("method", "edge"), [("reinforce", True), ("meta", False)])
-def test_other_rules_have_no_such_section(method, edge, tmp_path: Path, monkeypatch) -> None:
-    content = build_report([recorded(tmp_path / method, method, monkeypatch, edge)])
-    (watched,) = content.watched
-    assert watched.playbacks and watched.said is None and not watched.unsaid
-    assert "What the rule says of each edge" not in render(content)
-
-
-def test_a_rule_whose_file_is_gone_is_told_and_costs_nothing_else(
-    tmp_path: Path, monkeypatch
-) -> None:
-    folder = recorded(tmp_path / "run", "universal", monkeypatch)
-
-    def gone(*_):
-        raise ConfigError("there is no rule file gone.npz; find it")
-
-    monkeypatch.setattr(episodes, "rule_said", gone)
-    content = build_report([folder])
-    assert content.watched[0].playbacks and content.watched[0].said is None
-    assert "<p>there is no rule file gone.npz; find it.</p>" in render(content)
 
 
 def test_an_edge_s_learned_advantage_is_shown_beside_reinforce_s() -> None:

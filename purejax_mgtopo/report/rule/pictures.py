@@ -10,15 +10,14 @@ from markupsafe import Markup
 from purejax_mgtopo.analysis.statistics import Band
 from purejax_mgtopo.report import charts
 from purejax_mgtopo.report.charts import Look, Series, number
-from purejax_mgtopo.report.rule.summary import TEAMS, RuleSaid, Sides
+from purejax_mgtopo.report.rule.summary import RuleSaid, Sides
 
 SIDE_LOOKS = {"open": Look("orange", "", "o"), "closed": Look("blue", "6 3", "s")}
-"""As in the player, open edges are orange."""
+"""Open edges are orange, here and in the player."""
 LEAST = 0.05
 """What a picture shows to either side of zero at least, so that next to nothing looks like it."""
 HARDLY = 0.0005
 """What is told as zero."""
-PLACES = [(float(n), str(n)) for n in TEAMS]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ def said_pictures(said: RuleSaid, method: str, task: str) -> list[Picture]:
         ]
         if lines:
             title = f"{caption}: {method} on {task}, seed {said.seed}"
-            places = PLACES if sides is said.by_agents else None
+            places = None
+            if sides is said.by_agents:  # there are no halves of agents
+                places = [(float(x), number(x)) for x in lines[0].x]
             chart = charts.line_chart(
                 lines, title=title, x_label=x_label, height=190, limits=limits, places=places
             )

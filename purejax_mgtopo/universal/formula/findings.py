@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from purejax_mgtopo.universal.formula.regression import Fit, Uncertain
+from purejax_mgtopo.universal.formula.regression import Fitted, Uncertain
 from purejax_mgtopo.universal.formula.terms import TERMS
 from purejax_mgtopo.universal.formula.written import KEY
 
@@ -32,8 +32,8 @@ class Findings:
     all_inputs: float
     """Share of the variance that is explained by the network's inputs, linearly."""
     all_terms: float
-    """Likewise by all terms."""
-    best: Mapping[int, Sequence[Fit]]
+    """Share that is explained by all terms."""
+    best: Mapping[int, Sequence[Fitted]]
     """The best formulas by their number of terms, in falling order."""
     uncertain: Mapping[int, Uncertain]
     """How sure the first of them is."""
@@ -60,7 +60,7 @@ class Findings:
         yield f"{100 * self.all_terms:6.1f} %  all {len(TERMS)} terms"
 
     @staticmethod
-    def _coefficients(fit: Fit, sure: Uncertain) -> Iterator[str]:
+    def _coefficients(fit: Fitted, sure: Uncertain) -> Iterator[str]:
         """The first of its size in full; f is in standard deviations of the advantage."""
         low, high = sure.share
         yield f"          the first: {100 * fit.share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"

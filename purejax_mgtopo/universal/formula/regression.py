@@ -50,7 +50,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fitted:
     """A formula, and the share of f's variance that it explains."""
 
     formula: Formula
@@ -76,7 +76,7 @@ class Regression:
         self.spread = np.where(varies, spread, 1.0)
         self.correlation = covariance / np.outer(self.spread, self.spread)
 
-    def fit(self, names: Sequence[str]) -> Fit | None:
+    def fit(self, names: Sequence[str]) -> Fitted | None:
         """On these terms; None where some of them say the same, or nothing."""
         at = self._places(names)
         among = self.correlation[np.ix_(at, at)]
@@ -86,9 +86,9 @@ class Regression:
         factors = slopes * self.spread[-1] / self.spread[at]
         constant = self.mean[-1] - factors @ self.mean[at]
         formula = Formula(float(constant), dict(zip(names, map(float, factors), strict=True)))
-        return Fit(formula, float(slopes @ self.correlation[at, -1]))
+        return Fitted(formula, float(slopes @ self.correlation[at, -1]))
 
-    def best(self, most: int, kept: int = 5) -> dict[int, list[Fit]]:
+    def best(self, most: int, kept: int = 5) -> dict[int, list[Fitted]]:
         """The sets of 1 to `most` terms that explain most, in falling order, by their size."""
         found = {}
         for size in range(1, most + 1):

@@ -23,7 +23,7 @@ class EdgeInputs:
     goes_on: Float[Array, "*batch"]
     """1 where the episode goes on after the step, 0 at its end."""
     reward: Float[Array, "*batch"]
-    """Of the team, less the price of all open edges."""
+    """The team's, less the price of all open edges."""
     raw_advantage: Float[Array, "*batch"]
     """``A``, REINFORCE's, before it is normalised."""
     advantage: Float[Array, "*batch"]
