@@ -22,7 +22,7 @@ from purejax_mgtopo.report.rule.pictures import in_a_sentence, said_pictures
 def life(method: str) -> lived.LivedLife:
     algorithm, networks = trained(method)
     eta = lived.network_of(algorithm, networks)
-    return lived.relive(algorithm, networks, eta, UPDATES, 5)
+    return lived.relive(algorithm, networks, eta, UPDATES, jax.random.key(5))
 
 
 def at(tree, k: int):
@@ -170,3 +170,10 @@ def test_an_edge_s_learned_advantage_is_shown_beside_reinforce_s() -> None:
     assert np.std(apart) > 1e-3
     alike = np.corrcoef(found.initial[:, 0, 0], found.reinforce)[0, 1]
     assert alike == pytest.approx(1, abs=1e-4)
+
+
+def test_no_key_is_used_twice() -> None:
+    algorithm, networks = trained("universal")
+    eta = lived.network_of(algorithm, networks)
+    with jax.debug_key_reuse(True):
+        lived.relive(algorithm, networks, eta, 2, jax.random.key(7))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
@@ -22,7 +22,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.frozen import Universal
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Situation, Told
 from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said
-from purejax_mgtopo.algorithm.types import Both, Mode, Purpose, PyTree, Streams, Trajectory
+from purejax_mgtopo.algorithm.types import Both, Mode, PyTree, Streams, Trajectory
 
 if TYPE_CHECKING:
     from purejax_mgtopo.trained.load import Networks
@@ -65,7 +65,7 @@ def network_of(algorithm: Algorithm, networks: Networks) -> PyTree:
 
 @partial(jax.jit, static_argnames=("algorithm", "updates"))
 def relive(
-    algorithm: Algorithm, networks: Networks, eta: PyTree, updates: int, seed: int | Int[Array, ""]
+    algorithm: Algorithm, networks: Networks, eta: PyTree, updates: int, key: Key[Array, ""]
 ) -> LivedLife:
     """So many gate updates from fresh gates and a fresh baseline on, among policies that learn no more.
 
@@ -76,7 +76,7 @@ def relive(
     assert isinstance(rule, Edgewise)
     policy, noise = networks.learner.policy, experiment.learner.exploration_noise
     acting = algorithm.parts.acting(networks.parts).interpreter
-    key, begin = jax.random.split(Purpose.QUESTIONING.key(seed))
+    play_key, begin = jax.random.split(key)
     begun = rule.init(begin)
 
     def update(state: tuple, inputs: tuple[Array, Key[Array, ""]]) -> tuple[tuple, LivedLife]:
@@ -90,7 +90,7 @@ def relive(
         baseline, _ = rule.baseline.fit(baseline, tau, reward)
         return (after, baseline), LivedLife(moving.memory, tau, told, f)
 
-    keys = jax.random.split(key, updates)
+    keys = jax.random.split(play_key, updates)
     progress = jnp.arange(updates) / updates
     return jax.lax.scan(update, (begun.moving, begun.baseline), (progress, keys))[1]
 

@@ -83,14 +83,14 @@ def rule_said(
 
     experiment, agents = algorithm.experiment, algorithm.env.num_agents
     updates, price = min(UPDATES, experiment.episodes), experiment.gates.edge_cost
-    prices = sorted({*np.linspace(0, max(DEAREST, 2 * price), 6).tolist(), price})
+    prices = sorted({*np.linspace(0, max(DEAREST, 2 * price), 6).round(6).tolist(), price})
     sizes = sorted({*TEAMS, agents})
     eta = network_of(algorithm, networks)
+    life_key, *keys = jax.random.split(Purpose.QUESTIONING.key(seed), 1 + len(sizes))
     with matmul_precision(precision):
-        life = relive(algorithm, networks, eta, updates, seed)
+        life = relive(algorithm, networks, eta, updates, life_key)
         part = life.thinned(ASKED)
         dearer = [at_price(algorithm, eta, part, price) for price in prices]
-        keys = jax.random.split(Purpose.WATCHING.key(seed), len(sizes))
         others = [
             among(algorithm, eta, part, size, key) for size, key in zip(sizes, keys, strict=True)
         ]
