@@ -252,6 +252,8 @@ class Purpose(enum.IntEnum):
     """The lifetimes over which a rule for every task is learned."""
     TRIAL = 2**31 + 9
     """The lifetimes by which such a rule is tried."""
+    QUESTIONING = 2**31 + 11
+    """The lifetimes in which a rule is asked what it says of edges."""
 
     def key(self, seed: int | Integer[Array, ""]) -> Key[Array, ""]:
         """The key of that number for this purpose."""

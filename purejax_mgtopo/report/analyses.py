@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.edges import drop_diagonal
-from purejax_mgtopo.algorithm.topology.baseline import n_step_return
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
 from purejax_mgtopo.analysis.drawing import AS_IT_IS
@@ -113,14 +112,12 @@ def judge(
     rule: Any = algorithm.team.rule
     state = jax.tree.map(jnp.asarray, state)  # checkpoints are read as NumPy
     trajectory = as_trajectory(algorithm, episode)
-    values = rule.baseline.value(state.baseline.params, trajectory.observation)
     reward = rule.priced_reward(trajectory)
-    settings = rule.baseline.settings
-    returns = n_step_return(reward, values, rule.discount, settings.n_step)
+    reinforce = rule.baseline.beyond(state.baseline.params, trajectory, reward)[1]
     return Advantages(
         seed=seed,
         episode_seed=episode_seed,
-        reinforce=np.asarray(returns - values[:-1]),
+        reinforce=np.asarray(reinforce),
         learned=np.asarray(rule.judged(state, trajectory)),
         initial=np.asarray(rule.judged(replace(state, eta=first_eta), trajectory)),
     )

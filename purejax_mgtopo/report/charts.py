@@ -87,17 +87,19 @@ def line_chart(
     height: int = 220,
     limits: tuple[float, float] | None = None,
     axis: str = "",
+    places: Sequence[tuple[float, str]] | None = None,
 ) -> Markup:
     """Lines with bands. `limits` fixes the y axis; else a bad beginning may leave it (see `focus`).
 
-    The numbers go along, for the page's script; `axis` names what is drawn against, where a figure has several.
+    The numbers go along, for the page's script; `axis` names what is drawn against, where a figure has several. Named
+    `places` on the x axis take the place of round numbers.
     """
     low, high = limits or focus(series)
     x_low = min(float(s.x[0]) for s in series)
     x_high = max(float(s.x[-1]) for s in series)
     across = Axis(x_low, x_high if x_high > x_low else x_low + 1, LEFT, WIDTH - RIGHT)
     up = Axis(low, high, height - BOTTOM, TOP)
-    parts = [grid(across, up, height, x_label)]
+    parts = [grid(across, up, height, x_label, places)]
     clip = f"clip{next(_ids)}"
     parts.append(
         f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT + 4}" '

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import standing_seeds
 from purejax_mgtopo.report.model import ClaimTrack, LearnedAdvantage, Playback, Run, Thing, Watched
+from purejax_mgtopo.report.rule.summary import rule_said
 
 if TYPE_CHECKING:
     from purejax_mgtopo.trained.load import TrainedRun
@@ -47,15 +49,21 @@ def watch(run: Run, data: RunData, say: Callable[[str], None] = lambda _: None) 
 
 def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
     from purejax_mgtopo.report.analyses import has_advantages
+    from purejax_mgtopo.report.rule.lived import speaks_of_edges
     from purejax_mgtopo.trained.load import load_trained
 
     trained = load_trained(Path(run.folder), seeds=[seed for seed, _ in seeds])
     playbacks = tuple(_playback(trained, seed, standing) for seed, standing in seeds)
-    learned = None
+    middle = next((seed for seed, name in seeds if name == "median"), seeds[0][0])
+    learned, said, unsaid = None, None, ""
     if has_advantages(trained.algorithm):
-        middle = next((seed for seed, name in seeds if name == "median"), seeds[0][0])
         learned = _learned(trained, middle)
-    return Watched(task=run.task, method=run.method, playbacks=playbacks, learned=learned)
+    if speaks_of_edges(trained.algorithm):
+        try:
+            said = rule_said(trained.algorithm, trained.of(middle), middle, trained.means.precision)
+        except ConfigError as error:  # a file that is gone must not cost the episodes
+            unsaid = str(error)
+    return Watched(run.task, run.method, playbacks, learned, said, unsaid)
 
 
 def _nothing(run: Run, reason: str) -> Watched:

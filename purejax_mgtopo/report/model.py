@@ -17,6 +17,7 @@ from purejax_mgtopo.analysis.statistics import Band, Interval
 from purejax_mgtopo.analysis.verdicts import SweepVerdicts
 from purejax_mgtopo.records.record import Status
 from purejax_mgtopo.report.controls import Controlled
+from purejax_mgtopo.report.rule.summary import RuleSaid
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,10 @@ class Watched:
     method: str
     playbacks: tuple[Playback, ...] = ()
     learned: LearnedAdvantage | None = None
+    said: RuleSaid | None = None
+    """What the rule says of edges, where it judges them by a network that can be asked."""
+    unsaid: str = ""
+    """Why that cannot be told, of a rule that does."""
     reason: str = ""
 
 

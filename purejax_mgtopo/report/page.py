@@ -33,6 +33,7 @@ from purejax_mgtopo.report.model import (
     ReportContent,
     Watched,
 )
+from purejax_mgtopo.report.rule import pictures
 from purejax_mgtopo.report.words import (
     across_verdict,
     caveats,
@@ -94,6 +95,8 @@ def render(report: ReportContent) -> str:
         what_final_means=what_final_means,
         origins=_origins(report),
         learned=[w for w in report.watched if w.learned is not None],
+        spoken=[w for w in report.watched if w.said is not None or w.unsaid],
+        rule=pictures,
         eta_looks=ETA_LOOKS,
         settings=settings_of(report.runs),
         final_chart=lambda comparison: final_chart(comparison, looks),

@@ -2,6 +2,7 @@
 
 ``python -m purejax_mgtopo.universal.trial RULE TEAMS... [--updates 300] [--lifetimes 32] [--out FILE]``: TEAMS are runs
 of the method random, of tasks that the rule need not have seen. All conditions have the same lifetimes.
+``--formula FILE``, made by ``python -m purejax_mgtopo.universal.formula``, tries a formula in the rule's place as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,13 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.universal.formula.written import Formula, Written, read_formula
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
 
 PLAIN = "plain"
 """With f = 0, which is REINFORCE."""
 CONDITIONS = ("rule", PLAIN, "misplaced", "closing")
-PROGRESS = 9
-"""Which of the numbers that are told of an edge is the lifetime's progress."""
 
 
 class Misplaced(Edgewise):
@@ -60,7 +61,7 @@ class Closing(Edgewise):
         self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
     ) -> tuple[Float[Array, "T N N-1"], Memory]:
         """``f_ij = 0.2 (1 - progress) (1 - 2 I_ij)``."""
-        progress = told.edges[0, 0, 1, PROGRESS]
+        progress = told.inputs.progress[0, 0, 1]
         return 0.2 * (1 - progress) * (1 - 2 * trajectory.gates.decision), memory
 
 
@@ -89,7 +90,13 @@ def whole_life(
     return told
 
 
-RULES = {"rule": Edgewise, "misplaced": Misplaced, "closing": Closing}
+RULES: dict[str, Callable[..., Edgewise]] = {
+    "rule": Edgewise,
+    "misplaced": Misplaced,
+    "closing": Closing,
+}
+FORMULA = "formula"
+"""With a formula that was fitted to the rule in its place."""
 
 
 def interval(values: Float[np.ndarray, " S"]) -> list[float]:
@@ -104,7 +111,12 @@ def lifetime_keys(seed: int, lifetimes: int) -> Key[Array, " lifetimes"]:
 
 
 def trial(
-    file: Path, teams: Path, updates: int, lifetimes: int, say: Callable[[str], None]
+    file: Path,
+    teams: Path,
+    updates: int,
+    lifetimes: int,
+    say: Callable[[str], None],
+    formula: Formula | None = None,
 ) -> dict[str, Any]:
     """All conditions for one task's teams: means, and the rule's gain over REINFORCE with its 95 % interval."""
     header, learned = read_rule(file)
@@ -115,7 +127,7 @@ def trial(
     keys = lifetime_keys(settings.seed, lifetimes)
     plain = Group(trained.experiment, settings, networks.learner.policy, acting)
 
-    def all_of(rule: type[Edgewise]) -> Callable[[PyTree, Array], Any]:
+    def all_of(rule: Callable[..., Edgewise]) -> Callable[[PyTree, Array], Any]:
         group = copy.copy(plain)
         group.rule = rule(plain.rule.experiment, plain.rule.sizes)
 
@@ -126,8 +138,10 @@ def trial(
         return jax.jit(live, compiler_options=compiler_options(platform()))
 
     under = {name: all_of(rule) for name, rule in RULES.items()}
+    if formula is not None:
+        under[FORMULA] = all_of(partial(Written, formula))
     found: dict[str, Any] = {}
-    for condition in CONDITIONS:
+    for condition in (*CONDITIONS, *([] if formula is None else [FORMULA])):
         eta = jax.tree.map(jnp.asarray, learned)
         eta = jax.tree.map(jnp.zeros_like, eta) if condition == PLAIN else eta
         told = under.get(condition, under["rule"])(eta, keys)
@@ -152,10 +166,14 @@ if __name__ == "__main__":
     parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--lifetimes", type=int, default=32)
     parser.add_argument("--out", type=expanded)
+    parser.add_argument("--formula", type=expanded)
     asked = parser.parse_args()
     use_cache(True)
     configure_platform(Means())
-    tried = [trial(asked.rule, t, asked.updates, asked.lifetimes, print) for t in asked.teams]
+    written = None if asked.formula is None else read_formula(asked.formula)
+    tried = [
+        trial(asked.rule, t, asked.updates, asked.lifetimes, print, written) for t in asked.teams
+    ]
     text = json.dumps(tried, indent=1)
     print(text)
     if asked.out is not None:

@@ -86,11 +86,11 @@ def test_scale_and_price_are_the_rule_s_alone() -> None:
     opened = np.asarray(bare.gates.decision[0]).sum((1, 2))
     np.testing.assert_allclose(taus.reward[0], 3 * bare.reward[0] - 0.5 * opened, rtol=1e-5)
     assert opened.std() > 0
-    np.testing.assert_allclose(told.edges[..., 8], 0.5)  # the price
-    np.testing.assert_allclose(told.edges[:, 0, 0, 1, 9], [0, 1 / 10], rtol=1e-6)  # progress
+    np.testing.assert_allclose(told.inputs.cost, 0.5)
+    np.testing.assert_allclose(told.inputs.progress[:, 0, 0, 1], [0, 1 / 10], rtol=1e-6)
     reward = np.asarray(taus.reward)
     signlog = np.sign(reward) * np.log1p(np.abs(reward))
-    np.testing.assert_allclose(told.edges[:, :, 0, 1, 3], signlog, rtol=1e-5)
+    np.testing.assert_allclose(told.inputs.reward[:, :, 0, 1], signlog, rtol=1e-5)
     assert not is_same(priced.moving.gates, plain.moving.gates)
     assert_same(bare.reward[0], life().state.trajectory.reward)
     row = int(life().clock.stored)  # where the replay holds tau(0)

@@ -26,7 +26,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
 from purejax_mgtopo.universal.lifetimes import Group
 from purejax_mgtopo.universal.lives import MEASURES, Lot
 from purejax_mgtopo.universal.settings import MetaTraining
-from purejax_mgtopo.universal.trial import PROGRESS, Closing, Misplaced, whole_life
+from purejax_mgtopo.universal.trial import Closing, Misplaced, whole_life
 
 SETTINGS = MetaTraining(lifetimes=2, fresh_episodes=2, shortest=4, longest=40, mean_l2=0.5)
 TEAMS = 2
@@ -121,7 +121,7 @@ def test_gates_live_as_the_objective_replays_them() -> None:
     assert_same(jax.tree.map(lambda x: x[0], taus), life().trajectory)
     assert not is_same(taus.reward[1], taus.reward[0])
     # The progress that is told is a share of the life, one gate update later at each.
-    progress = np.asarray(told.edges[:, 0, 0, 1, 9])
+    progress = np.asarray(told.inputs.progress[:, 0, 0, 1])
     np.testing.assert_allclose(progress, np.array([0, 1]) / life().lot.length, rtol=1e-6)
     assert not is_same(ended.baseline.params, life().baseline.params)
 
@@ -216,7 +216,8 @@ def test_whole_lives_are_compared_under_the_same_lots() -> None:
 def test_the_formula_closes_edges_less_and_less() -> None:
     made = Closing(group().rule.experiment, group().rule.sizes)
     tau, told = first_told(group())
-    half = told.replace(edges=told.edges.at[..., PROGRESS].set(0.5))
+    half_over = jnp.full_like(told.inputs.progress, 0.5)
+    half = told.replace(edges=told.inputs.replace(progress=half_over).stacked())
     f = made.correction(eta(), life().moving.memory, tau, told)[0]
     np.testing.assert_allclose(f, np.where(tau.gates.decision, -0.2, 0.2), rtol=1e-6)
     less = made.correction(eta(), life().moving.memory, tau, half)[0]

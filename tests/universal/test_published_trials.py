@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
+from purejax_mgtopo.universal.formula.written import read_formula
+
 FOLDER = Path(__file__).parents[2] / "runs" / "universal"
 
 
@@ -26,3 +29,45 @@ def test_where_the_rule_loses_it_loses_less_on_other_edges(when: str) -> None:
     """Lives far longer than any that it has learned from."""
     rule, misplaced = gains("N6_long", when)
     assert rule[2] < misplaced[1] < misplaced[2] < 0
+
+
+def told() -> str:
+    """The page, as one line."""
+    return " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_formula_is_of_the_shipped_rule_and_stands_on_the_page() -> None:
+    file = FOLDER / "formula_N6.json"
+    found, formula = json.loads(file.read_text()), read_formula(file)
+    assert found["rule"] == read_rule(SHIPPED)[0]["sha256"]
+    advantage, value, side = formula.coefficients.values()
+    assert list(formula.coefficients) == ["advantage", "next_value", "side * (1 - progress)"]
+    signs = (
+        f"{formula.constant:.3f} + {advantage:.3f} A/sigma_A + {value:.3f} next value - {-side:.3f}"
+    )
+    assert f"f_ij = {signs} (2 I_ij - 1) (1 - progress)" in told()
+    for size, fits in found["best"].items():
+        low, high = (100 * x for x in found["uncertain"][size]["share"])
+        assert f"| {100 * fits[0]['share']:.1f} % [{low:.1f}, {high:.1f}] |" in told()
+    for name, row in found["course"].items():
+        assert f"| on {name} edges | {' | '.join(f'{x:+.3f}' for x in row)} |" in told()
+    assert f"| all twelve inputs of the network | {100 * found['all_inputs']:.1f} % |" in told()
+
+
+def test_the_formula_gains_no_less_than_its_rule_and_keeps_it_to_the_end() -> None:
+    (trial,) = json.loads((FOLDER / "trial_formula_N6.json").read_text())
+    rule, formula, closing = (trial[name] for name in ("rule", "formula", "closing"))
+    assert formula["gain_whole"][0] > rule["gain_whole"][0]
+    assert formula["gain_late"][1] > max(0, rule["gain_late"][2])
+    assert closing["gain_whole"][1] > formula["gain_whole"][2]
+    for label, name in (
+        ("rule", "rule"),
+        ("its formula of three terms", "formula"),
+        ("closing", "closing"),
+    ):
+        whole, late = (
+            f"{point:+.1f} [{low:.1f}, {high:.1f}]"
+            for point, low, high in (trial[name]["gain_whole"], trial[name]["gain_late"])
+        )
+        shown = f"| {label}, gain | {whole} | {late} | {100 * trial[name]['right_open']:.0f} % |"
+        assert shown in told()

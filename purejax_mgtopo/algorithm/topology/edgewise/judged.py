@@ -13,6 +13,7 @@ from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.networks import apply
 from purejax_mgtopo.algorithm.part import Announced, Context
 from purejax_mgtopo.algorithm.topology.baseline import Baseline, BaselineState
+from purejax_mgtopo.algorithm.topology.edgewise.inputs import EdgeInputs
 from purejax_mgtopo.algorithm.topology.edgewise.network import (
     FEATURES,
     EdgeNetwork,
@@ -44,9 +45,14 @@ class Told:
     """What the network is told of an episode; data to whoever differentiates."""
 
     edges: Float[Array, "T N N F"]
-    """What is known of each edge at each step."""
+    """What is known of each edge at each step: `EdgeInputs`, side by side."""
     advantage: Float[Array, " T"]
     """REINFORCE's, normalised."""
+
+    @property
+    def inputs(self) -> EdgeInputs:
+        """What is known of each edge at each step, [T, N, N] each, by name."""
+        return EdgeInputs.of(self.edges)
 
 
 @flax.struct.dataclass
@@ -74,9 +80,7 @@ class JudgedState:
 class Edgewise(EdgeGates):
     """The advantage of an edge is ``A-hat_ij = A + f_ij``, with REINFORCE's A and f by an `EdgeNetwork`.
 
-    With f = 0, as at first, that is REINFORCE. What the network is told of edge i <- j at a step: its probability and
-    decision; whether the episode goes on; reward, raw and normalised advantage, and the baseline's values before and
-    after; the price of an edge; progress and length of the lifetime; and 1/N.
+    With f = 0, as at first, that is REINFORCE. What the network is told of edge i <- j at a step: `EdgeInputs`.
     """
 
     measures: ClassVar[Announced] = STEP_MEASURES
@@ -121,14 +125,28 @@ class Edgewise(EdgeGates):
         advantage, after = self.baseline.advantage(baseline, trajectory, reward)
         values, raw = self.baseline.beyond(baseline.params, trajectory, reward)
         length = jnp.minimum(jnp.log(situation.length) / jnp.log(LONGEST), 1.0)
-        once = jnp.stack([situation.cost, situation.progress, length, 1 / self.sizes.agents])
-        columns = [1 - _done(trajectory), _signlog(reward), _signlog(raw), advantage]
-        columns += [_signlog(values[:-1]), _signlog(values[1:])]
-        columns += list(jnp.broadcast_to(once[:, None], (len(once), len(reward))))
         probability = jax.nn.sigmoid(self.logits(gates, trajectory.observation[:-1]))
-        edges = [fill_diagonal(each) for each in (probability, trajectory.gates.decision)]
-        edges += [jnp.broadcast_to(each[:, None, None], edges[0].shape) for each in columns]
-        return jax.lax.stop_gradient(Told(jnp.stack(edges, axis=-1), advantage)), after
+        edges = fill_diagonal(probability)
+
+        def alike(steps: Float[Array, "*steps"] | float) -> Float[Array, "T N N"]:
+            column = jnp.asarray(steps, edges.dtype)
+            return jnp.broadcast_to(column[..., None, None], edges.shape)
+
+        inputs = EdgeInputs(
+            probability=edges,
+            decision=fill_diagonal(trajectory.gates.decision),
+            goes_on=alike(1 - _done(trajectory)),
+            reward=alike(_signlog(reward)),
+            raw_advantage=alike(_signlog(raw)),
+            advantage=alike(advantage),
+            value=alike(_signlog(values[:-1])),
+            next_value=alike(_signlog(values[1:])),
+            cost=alike(situation.cost),
+            progress=alike(situation.progress),
+            length=alike(length),
+            share=alike(1 / self.sizes.agents),
+        )
+        return jax.lax.stop_gradient(Told(inputs.stacked(), advantage)), after
 
     def correction(
         self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told

@@ -9,8 +9,9 @@ from flax.linen.initializers import lecun_normal, zeros
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.networks import LSTM, part_of_dense
+from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
 
-FEATURES, WIDTH, BACKWARD, MEMORY = 12, 16, 64, 32
+FEATURES, WIDTH, BACKWARD, MEMORY = len(NAMES), 16, 64, 32
 """What is known of an edge at a step, and units: of a block, of the LSTM over steps, and of that over gate updates."""
 
 Memory = tuple[Float[Array, " M"], Float[Array, " M"]]
