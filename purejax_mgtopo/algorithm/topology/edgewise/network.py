@@ -78,8 +78,8 @@ class EdgeNetwork(nn.Module):
     """The correction f of each edge's advantage at each step; about 45,000 parameters, whatever the team.
 
     Two blocks, an LSTM from an episode's end to its start that all edges share, a factor for each of its units by what
-    the lifetime remembers, another block, and a last layer that is zero at first. Teams of different sizes may be padded
-    to one shape: f and memory are then those of the agents that are `present`, and f is 0 on all other edges.
+    the lifetime remembers, another block, and a last layer that is zero at first. Teams of different sizes may be
+    padded to one shape: f and memory are then those of the agents that are `present`, and f is 0 on all other edges.
     """
 
     def setup(self) -> None:
