@@ -42,11 +42,13 @@ from purejax_mgtopo.universal.conditions import (
     elsewhere,
 )
 
+PROTOCOL = Path(__file__).parents[2] / "runs" / "universal" / "protocol.toml"
+OTHERS = ("none", "full", "reinforce", "stgs", "meta", "universal")
 NAMES = {
     "misplaced": Misplaced,
     "closing": Closing,
-    "uncorrected": Uncorrected,
-    "drawn": Drawn,
+    "f_zero": Uncorrected,
+    "random_eta": Drawn,
 }
 
 
@@ -136,7 +138,7 @@ def unknown():
 RECIPE = """
 import = ["purejax_mgtopo.universal.controls"]
 tasks = ["toy_crossed_goals"]
-methods = ["misplaced", "closing", "uncorrected", "drawn"]
+methods = ["misplaced", "closing", "f_zero", "random_eta"]
 seeds = 1
 [config]
 episodes = 4
@@ -178,6 +180,18 @@ def test_a_recipe_knows_them_and_a_run_says_where_they_are(
     assert told["files"] == {"misplaced": "member.universal.file"}
 
 
+def test_the_protocol_asks_the_same_of_all_methods(unknown) -> None:
+    """Another K, learner or price for one of them would be judged with it."""
+    recipe = load_recipe(PROTOCOL)
+    recipe.check_claims()
+    assert {*NAMES, *OTHERS} == {*recipe.methods}
+    runs = recipe.runs()
+    assert len(runs) == len(recipe.tasks) * len(recipe.methods) == 50
+    for task in recipe.tasks:
+        asked = {replace(r.config.experiment, topology="none") for r in runs if r.task == task}
+        assert len(asked) == 1 and next(iter(asked)).gates.edge_cost == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_they_are_swept_evaluated_and_reported_from_any_folder(
@@ -185,7 +199,7 @@ def test_they_are_swept_evaluated_and_reported_from_any_folder(
 ) -> None:
     (tmp_path / "asked").mkdir()
     (tmp_path / "asked" / "recipe.toml").write_text(RECIPE)
-    chosen = ["misplaced", "drawn"]
+    chosen = ["misplaced", "random_eta"]
     assert main(["sweep", str(tmp_path / "asked"), "--methods", *chosen]) == 0
     results = tmp_path / "asked" / "results"
     (tmp_path / "elsewhere").mkdir()

@@ -1,11 +1,16 @@
-"""What the page of the universal rule says of its trials is in the files beside it."""
+"""What the page of the universal rule says of its trials and scores is in the files beside it, and in records."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from purejax_mgtopo.analysis.rule_score import read_scores
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
+
 FOLDER = Path(__file__).parents[2] / "runs" / "universal"
+
+METHODS = ("universal", "reinforce")
 
 
 def gains(name: str, when: str) -> tuple[list[float], list[float]]:
@@ -26,3 +31,17 @@ def test_where_the_rule_loses_it_loses_less_on_other_edges(when: str) -> None:
     """Lives far longer than any that it has learned from."""
     rule, misplaced = gains("N6_long", when)
     assert rule[2] < misplaced[1] < misplaced[2] < 0
+
+
+def test_scores_on_the_page_are_those_of_the_records() -> None:
+    page = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+    names = ("grid", "toy_follow_holder")
+    told = read_scores([FOLDER.parent / name / "records" for name in names])
+    tasks = {task.task: task for task in told.tasks}
+    navigation, holder = tasks["navigation_N6_l1"], tasks["toy_follow_holder"]
+    rule = stratified_bootstrap([navigation.returns["universal"]])
+    gaps = [task.worth.gap for task in (navigation, holder) if task.worth is not None]
+    shown = [rule, *gaps, *(stratified_bootstrap([holder.scores(m)]) for m in METHODS)]
+    for x in shown:
+        assert f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]" in page
+    assert navigation.scores("universal") is None and navigation.worth.best == "full"
