@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purejax_mgtopo.analysis.claims import parse_claims
 from purejax_mgtopo.analysis.groups import in_words
@@ -96,22 +97,15 @@ def judge_sweep(
 
     Raises ConfigError where the description is not what a sweep writes.
     """
-    listed = document.get("runs", [])
-    keys = ("task", "method", "folder")
-    if not isinstance(listed, list) or not all(
-        isinstance(run, dict) and all(isinstance(run.get(key), str) for key in keys)
-        for run in listed
-    ):
-        raise ConfigError("runs must be a list of runs, each with task, method and folder")
     results: dict[str, TaskResults] = {}
     lengths: dict[str, dict[str, int]] = {}
     caveats = []
-    for run in listed:
+    for run in listed_runs(document):
         task, method = run["task"], run["method"]
         word = str(run.get("word", method.partition(", ")[0]))
         own = results.setdefault(task, TaskResults(task))
         own.words[method] = word
-        found = _final(folder / run["folder"], load)
+        found = seed_finals(folder / run["folder"], load)
         if isinstance(found, str):
             own.missing[method] = found
             continue
@@ -119,9 +113,7 @@ def judge_sweep(
         lengths.setdefault(task, {})[method] = found.episode
         caveats += [f"{task}/{method}: {line}" for line in found.caveats]
     for task, episodes in lengths.items():
-        if len(set(episodes.values())) > 1:
-            each = ", ".join(f"{method} {episode:,}" for method, episode in episodes.items())
-            caveats.append(f"{task}: compared after different numbers of episodes: {each}")
+        caveats += unequal_lengths(task, episodes)
     words = list(dict.fromkeys(word for own in results.values() for word in own.words.values()))
     claims = parse_claims(document.get("claims", []), list(results), words)
     groups = [(task, in_words(own.finals)) for task, own in results.items()]
@@ -134,14 +126,43 @@ def judge_sweep(
     )
 
 
+def listed_runs(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a sweep's description lists, each with the strings task, method and folder.
+
+    Raises ConfigError where it is not what a sweep writes.
+    """
+    listed = document.get("runs", [])
+    keys = ("task", "method", "folder")
+    if not isinstance(listed, list) or not all(
+        isinstance(run, dict) and all(isinstance(run.get(key), str) for key in keys)
+        for run in listed
+    ):
+        raise ConfigError("runs must be a list of runs, each with task, method and folder")
+    return listed
+
+
+def unequal_lengths(task: str, episodes: Mapping[str, int]) -> list[str]:
+    """A sentence where methods, by name, have not trained for the same number of episodes."""
+    if len(set(episodes.values())) < 2:
+        return []
+    each = ", ".join(f"{method} {episode:,}" for method, episode in episodes.items())
+    return [f"{task}: compared after different numbers of episodes: {each}"]
+
+
 @dataclass(frozen=True)
-class _Final:
-    values: np.ndarray
+class SeedFinals:
+    """Where a finished run's finite seeds have ended."""
+
+    values: NDArray[np.float64]
+    """[S] final returns."""
+    seeds: NDArray[np.int32]
+    """[S] their numbers."""
     episode: int
     caveats: tuple[str, ...]
+    """What a reader must know of them."""
 
 
-def _final(place: Path, load: Callable[[Path], RunData]) -> _Final | str:
+def seed_finals(place: Path, load: Callable[[Path], RunData] = load_run) -> SeedFinals | str:
     """A run's final returns of finite seeds, or why there are none."""
     try:
         found = status(place)
@@ -150,6 +171,7 @@ def _final(place: Path, load: Callable[[Path], RunData]) -> _Final | str:
         data = load(place)
         final = data.final
         values = final.return_sampled[data.healthy].astype(float)
+        seeds = data.seeds[data.healthy]
     except (RunError, OSError, ValueError, KeyError, IndexError):
         return "cannot be read"
     if not len(values):
@@ -160,7 +182,7 @@ def _final(place: Path, load: Callable[[Path], RunData]) -> _Final | str:
         caveats.append(f"{lost} of {len(data.seeds)} seeds did not stay finite and are left out")
     if not final.own:
         caveats.append("no final evaluation; the last one on the way stands for it")
-    return _Final(values, int(data.episodes[-1]), tuple(caveats))
+    return SeedFinals(values, seeds, int(data.episodes[-1]), tuple(caveats))
 
 
 def write_verdicts(told: Sequence[SweepVerdicts], path: Path) -> Path:

@@ -50,7 +50,7 @@ from purejax_mgtopo.cli.results import (
 )
 from purejax_mgtopo.cli.resuming import ResumeCommand
 from purejax_mgtopo.cli.running import SweepCommand, TrainCommand
-from purejax_mgtopo.cli.universal import MetaTrainCommand
+from purejax_mgtopo.cli.universal import MetaTrainCommand, ScoreCommand
 from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
@@ -78,6 +78,7 @@ COMMANDS: dict[str, Any] = {
     "wandb-dashboard": WandbDashboardCommand,
     "prey": PreyCommand,
     "meta-train": MetaTrainCommand,
+    "score": ScoreCommand,
     "tasks": TasksCommand,
     "methods": MethodsCommand,
     "glossary": GlossaryCommand,

@@ -66,8 +66,8 @@ def summary_table(summaries: Sequence[RunSummary], width: int = 120) -> Table:
         cells = (
             "" if summary.task == task else summary.task,
             summary.method,
-            _or_dash(final),
-            _or_dash(score),
+            interval_or_dash(final),
+            interval_or_dash(score),
             "-" if math.isnan(summary.edge_rate) else f"{summary.edge_rate:.0%}",
             f"{summary.seeds}" if all_finite else f"{summary.finite} of {summary.seeds} finite",
             f"{summary.minutes:.1f}",
@@ -166,7 +166,7 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
     columns = {
         "channel": [row.condition for row in rows],
         "return [95 %]": [_with_interval(row.episodic_return) for row in rows],
-        "score": [_or_dash(row.score) for row in rows],
+        "score": [interval_or_dash(row.score) for row in rows],
         "vs sampled": [
             "" if row.condition == "sampled" else _with_interval(row.difference, "+.2f")
             for row in rows
@@ -179,12 +179,12 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
     spare = ["score"]
     for name in assessment.outcome.edge_quality:
         spare.append(name.removeprefix("edge_"))
-        columns[spare[-1]] = [_or_dash(row.edge_quality[name]) for row in rows]
+        columns[spare[-1]] = [interval_or_dash(row.edge_quality[name]) for row in rows]
     if "gain kept" in columns:
         spare.append("vs sampled")  # the same once more, in the return's units
     for name in assessment.outcome.measures:
         spare.append(name)
-        columns[name] = [_or_dash(row.measures[name]) for row in rows]
+        columns[name] = [interval_or_dash(row.measures[name]) for row in rows]
     left_out = []
     for name in reversed(spare):
         if natural_width(columns) > width:
@@ -202,7 +202,8 @@ def assessment_table(assessment: Assessment, width: int = 120) -> Table:
     return table
 
 
-def _or_dash(interval: Interval) -> str:
+def interval_or_dash(interval: Interval) -> str:
+    """A number with its interval, or a dash where there is none."""
     return "-" if math.isnan(interval.point) else _with_interval(interval)
 
 

@@ -1,16 +1,22 @@
-"""`mgtopo meta-train`: one update rule for every task, learned over a population of lifetimes."""
+"""One update rule for every task: `meta-train` learns it over many lifetimes, `score` says what rules are worth."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from purejax_mgtopo.cli.flags import Debug, NoCache
+from purejax_mgtopo.cli.flags import Command, Debug, NoCache, RunFolders
 from purejax_mgtopo.cli.running import TrainingCommand, get_ready, stopped
+from purejax_mgtopo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from purejax_mgtopo.analysis.rule_score import RuleScores
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,6 @@ class MetaTrainCommand(TrainingCommand):
         import signal
 
         from purejax_mgtopo.cli.tables import note, say
-        from purejax_mgtopo.errors import ConfigError
         from purejax_mgtopo.training.stop import heard
         from purejax_mgtopo.universal.recipe import load_meta_recipe
 
@@ -49,3 +54,83 @@ class MetaTrainCommand(TrainingCommand):
         note("mgtopo: stopped, and saved; go on by calling the same again")
         with heard() as stop:
             return stopped(stop.signal or signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class ScoreCommand(Command):
+    """Tell which share of what talk is worth each method has: 0 is `none`, 1 the best of `full`, `reinforce`, `stgs`.
+
+    Tasks on which none of these clearly stands above `none` have no score. Whatever is finished is shown, and what is
+    missing is named."""
+
+    runs: RunFolders
+    debug: Debug = False
+
+    def do(self) -> int:
+        if not self.runs:
+            raise ConfigError("say which runs to score, for example `mgtopo score results`")
+        from purejax_mgtopo.analysis.rule_score import read_scores
+        from purejax_mgtopo.cli.tables import console, note, tell
+
+        told = read_scores(self.runs, note)
+        shown = console()
+        for table in score_tables(told):
+            shown.print(table)
+        for line in score_lines(told):
+            tell(line)
+        return 0
+
+
+def score_tables(told: RuleScores) -> list[Table]:
+    """Scores over all tasks, highest first, where any task has one; and returns and scores task by task."""
+    from purejax_mgtopo.analysis.statistics import stratified_bootstrap
+    from purejax_mgtopo.cli.tables import interval_or_dash, table_of
+
+    known = [(name, score) for name in told.methods if (score := told.over_tasks(name))]
+    known.sort(key=lambda each: -each[1].point)
+    scored = sum(not task.why for task in told.tasks)
+    sizes = {name: [len(scores) for scores in told.scores(name)] for name, _ in known}
+    together = {
+        "method": [name for name, _ in known],
+        "score [95 %]": [interval_or_dash(score) for _, score in known],
+        "tasks": [f"{len(sizes[name])} of {scored}" for name, _ in known],
+        "seeds": [f"{sum(sizes[name])}" for name, _ in known],
+    }
+    rows = [(task, name, values) for task in told.tasks for name, values in task.returns.items()]
+    scores = [task.scores(name) for task, name, _ in rows]
+    apart = {
+        "task": [
+            "" if n and rows[n - 1][0] is task else task.task for n, (task, _, _) in enumerate(rows)
+        ],
+        "method": [name for _, name, _ in rows],
+        "final return [95 %]": [
+            interval_or_dash(stratified_bootstrap([values])) for _, _, values in rows
+        ],
+        "score [95 %]": [
+            "-" if each is None else interval_or_dash(stratified_bootstrap([each]))
+            for each in scores
+        ],
+        "seeds": [f"{len(values)}" for _, _, values in rows],
+    }
+    tables = []
+    for title, columns in (("all tasks that have a score", together), ("task by task", apart)):
+        if columns["method"]:
+            table = table_of(columns, words=("task", "method"))
+            table.title, table.title_justify = title, "left"
+            tables.append(table)
+    return tables
+
+
+def score_lines(told: RuleScores) -> list[str]:
+    """What the tables do not say: what talk is worth, which tasks have no score, and what is missing."""
+    lines = []
+    for task in told.tasks:
+        if task.why:
+            lines.append(f"no score: {task.task}: {task.why}")
+        elif task.worth is not None:
+            gap = task.worth.gap
+            lines.append(
+                f"talk is worth {gap.point:.2f} [{gap.low:.2f}, {gap.high:.2f}] on {task.task} ({task.worth.best})"
+            )
+    lines += [f"missing: {line}" for line in told.missing]
+    return lines + list(told.caveats)

@@ -32,12 +32,21 @@ _TABLES = {
     "task": ("task", "purejax_mgtopo.tasks", TASKS),
 }
 """By setting: what it chooses, the group of entry points, and the table."""
-_OWN = "purejax_mgtopo."
+_OWN = {setting: frozenset(table) for setting, (_, _, table) in _TABLES.items()}
+"""Names that are there without any plug-in."""
+_FILES = "files"
 
 
-def register_rule(name: str, where: type | str, about: str = "") -> None:
-    """Let ``--topology NAME`` be a rule: a class derived from `algorithm.part.Rule`, or ``"module:Class"``."""
-    _register("topology", name, where, about)
+def register_rule(
+    name: str, where: type | str, about: str = "", files: tuple[str, ...] = ()
+) -> None:
+    """Let ``--topology NAME`` be a rule: a class derived from `algorithm.part.Rule`, or ``"module:Class"``.
+
+    Args:
+        files: settings, by their dotted names, that name a file which the rule reads: what is in it is then part of
+            what a run has to be gone on with.
+    """
+    _register("topology", name, where, about, files)
 
 
 def register_interpreter(name: str, where: type | str, about: str = "") -> None:
@@ -89,12 +98,17 @@ def find_entry_points() -> None:
 
 
 def plugins_of(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Where the plug-ins are that a configuration names, by setting: ``{"topology": {"coin": "my_module:Coin"}}``."""
+    """Where the plug-ins are that a configuration names, by setting: ``{"topology": {"coin": "my_module:Coin"}}``.
+
+    Of those that read files, ``"files"`` tells the settings that name them, with spaces between.
+    """
     found: dict[str, dict[str, str]] = {}
     for setting, (_, _, table) in _TABLES.items():
         entry = table.get(settings.get(setting, ""))
-        if entry is not None and not entry.path.startswith(_OWN):
+        if entry is not None and entry.name not in _OWN[setting]:
             found[setting] = {entry.name: entry.path}
+            if entry.files:
+                found.setdefault(_FILES, {})[entry.name] = " ".join(entry.files)
     return found
 
 
@@ -105,10 +119,11 @@ def recall(plugins: Mapping[str, Mapping[str, str]]) -> None:
     for setting, named in plugins.items():
         for name, path in named.items():
             if setting in _TABLES and name not in _TABLES[setting][2]:
-                _register(setting, name, path, "")
+                files = plugins.get(_FILES, {}).get(name, "")
+                _register(setting, name, path, "", tuple(files.split()))
 
 
-def _register(setting: str, name: str, where: Any, about: str) -> None:
+def _register(setting: str, name: str, where: Any, about: str, files: tuple[str, ...] = ()) -> None:
     kind, _, table = _TABLES[setting]
     if (
         not isinstance(name, str)
@@ -127,4 +142,4 @@ def _register(setting: str, name: str, where: Any, about: str) -> None:
         raise ConfigError(
             f"{name!r} is a {kind} already ({before.path}); choose another name for {path}"
         )
-    table[name] = AxisEntry(name, about or f"from {path}", path, found=found)
+    table[name] = AxisEntry(name, about or f"from {path}", path, files, found)

@@ -23,16 +23,16 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.edges import fill_diagonal
 from purejax_mgtopo.algorithm.kernels.target import platform
-from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Told
-from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
+from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
-from purejax_mgtopo.algorithm.types import Purpose, PyTree, Trajectory
+from purejax_mgtopo.algorithm.types import Purpose, PyTree
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.universal.conditions import Closing, Misplaced
 from purejax_mgtopo.universal.formula.written import Formula, Written, read_formula
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
@@ -40,29 +40,6 @@ from purejax_mgtopo.universal.settings import MetaTraining
 PLAIN = "plain"
 """With f = 0, which is REINFORCE."""
 CONDITIONS = ("rule", PLAIN, "misplaced", "closing")
-
-
-class Misplaced(Edgewise):
-    """A rule that gives each edge the correction of another, always the same one."""
-
-    def correction(
-        self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
-    ) -> tuple[Float[Array, "T N N-1"], Memory]:
-        """How f judges the decisions on other edges."""
-        f, memory = super().correction(eta, memory, trajectory, told)
-        order = np.random.default_rng(0).permutation(f[0].size)
-        return f.reshape(len(f), -1)[:, order].reshape(f.shape), memory
-
-
-class Closing(Edgewise):
-    """The shipped rule written down as one term: at first edges are closed whatever they bring, later less and less."""
-
-    def correction(
-        self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
-    ) -> tuple[Float[Array, "T N N-1"], Memory]:
-        """``f_ij = 0.2 (1 - progress) (1 - 2 I_ij)``."""
-        progress = told.inputs.progress[0, 0, 1]
-        return 0.2 * (1 - progress) * (1 - 2 * trajectory.gates.decision), memory
 
 
 def whole_life(

@@ -113,7 +113,7 @@ def write_run(
             if pairs:
                 columns["pair_rate"] = rate
             episode = 500 * (k + 1)
-            numbers = np.arange(seeds, dtype=np.int32)
+            numbers = config.experiment.first_seed + np.arange(seeds, dtype=np.int32)
             record.evaluation(Evaluation(episode, 25 * episode, numbers, finite, columns))
         if fail:
             record.event("failed", error=fail, episode=500 * (until or evaluations))

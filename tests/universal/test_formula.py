@@ -15,6 +15,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES, EdgeInputs
 from purejax_mgtopo.algorithm.topology.edgewise.network import no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.universal.conditions import Closing
 from purejax_mgtopo.universal.formula.collected import begun, question_keys, windows
 from purejax_mgtopo.universal.formula.findings import Findings
 from purejax_mgtopo.universal.formula.regression import Regression, Sums, uncertain
@@ -22,7 +23,6 @@ from purejax_mgtopo.universal.formula.terms import TERMS
 from purejax_mgtopo.universal.formula.written import Formula, Written, read_formula
 from purejax_mgtopo.universal.lifetimes import Group
 from purejax_mgtopo.universal.settings import MetaTraining
-from purejax_mgtopo.universal.trial import Closing
 
 SHAPE = (3, 2, 4, 3, 2)
 """Lifetimes, updates, steps, receivers and senders of what is made up."""

@@ -23,10 +23,11 @@ from core_cases import (
 )
 
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Situation
+from purejax_mgtopo.universal.conditions import Misplaced
 from purejax_mgtopo.universal.lifetimes import Group
 from purejax_mgtopo.universal.lives import MEASURES, Lot
 from purejax_mgtopo.universal.settings import MetaTraining
-from purejax_mgtopo.universal.trial import Closing, Misplaced, whole_life
+from purejax_mgtopo.universal.trial import whole_life
 
 SETTINGS = MetaTraining(lifetimes=2, fresh_episodes=2, shortest=4, longest=40, mean_l2=0.5)
 TEAMS = 2
@@ -211,17 +212,6 @@ def test_whole_lives_are_compared_under_the_same_lots() -> None:
     assert not is_same(live[False, "own"], live[True, "own"])
     assert not is_same(live[False, "own"], live[False, "zero"])
     np.testing.assert_array_equal(live[False, "f"], live[True, "f"])
-
-
-def test_the_formula_closes_edges_less_and_less() -> None:
-    made = Closing(group().rule.experiment, group().rule.sizes)
-    tau, told = first_told(group())
-    half_over = jnp.full_like(told.inputs.progress, 0.5)
-    half = told.replace(edges=told.inputs.replace(progress=half_over).stacked())
-    f = made.correction(eta(), life().moving.memory, tau, told)[0]
-    np.testing.assert_allclose(f, np.where(tau.gates.decision, -0.2, 0.2), rtol=1e-6)
-    less = made.correction(eta(), life().moving.memory, tau, half)[0]
-    np.testing.assert_allclose(less, f / 2, rtol=1e-6)
 
 
 def first_told(made):

@@ -1,4 +1,4 @@
-"""What the page of the universal rule says of its trials is in the files beside it."""
+"""What the page of the universal rule says of its trials and scores is in the files beside it, and in records."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
+from purejax_mgtopo.analysis.rule_score import read_scores
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.universal.formula.written import read_formula
 
 FOLDER = Path(__file__).parents[2] / "runs" / "universal"
+
+METHODS = ("universal", "reinforce")
 
 
 def gains(name: str, when: str) -> tuple[list[float], list[float]]:
@@ -71,3 +75,17 @@ def test_the_formula_gains_no_less_than_its_rule_and_keeps_it_to_the_end() -> No
         )
         shown = f"| {label}, gain | {whole} | {late} | {100 * trial[name]['right_open']:.0f} % |"
         assert shown in told()
+
+
+def test_scores_on_the_page_are_those_of_the_records() -> None:
+    page = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+    names = ("grid", "toy_follow_holder")
+    told = read_scores([FOLDER.parent / name / "records" for name in names])
+    tasks = {task.task: task for task in told.tasks}
+    navigation, holder = tasks["navigation_N6_l1"], tasks["toy_follow_holder"]
+    rule = stratified_bootstrap([navigation.returns["universal"]])
+    gaps = [task.worth.gap for task in (navigation, holder) if task.worth is not None]
+    shown = [rule, *gaps, *(stratified_bootstrap([holder.scores(m)]) for m in METHODS)]
+    for x in shown:
+        assert f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]" in page
+    assert navigation.scores("universal") is None and navigation.worth.best == "full"

@@ -33,6 +33,11 @@ class Universal(Edgewise):
         assert self.eta is not None
         return super().init_shared(key)
 
+    def network_of(self, state: JudgedState) -> PyTree:
+        """The parameters by which a seed's edges are judged."""
+        del state
+        return jax.tree.map(jnp.asarray, self.eta)
+
     def init(self, key: Key[Array, ""]) -> JudgedState:
         """Fresh gates and baseline."""
         gates_key, baseline_key = jax.random.split(key)
@@ -42,11 +47,11 @@ class Universal(Edgewise):
         """One step of Eq. 5 on the newest trajectory."""
         reward, situation = self.priced_reward(trajectory), self.situation(context)
         told, baseline = self.told(state.gates, state.baseline, trajectory, reward, situation)
-        eta = jax.tree.map(jnp.asarray, self.eta)
+        eta = self.network_of(state)
         moving, f, gradient = self.inner_step(eta, state.moving, trajectory, told)
         advantage = told.advantage[:, None, None] + f
         measures = step_measures(advantage, gradient, state.gates, moving.gates)
-        return Learned(JudgedState(moving, baseline), measures)
+        return Learned(replace(state, moving=moving, baseline=baseline), measures)
 
     def outer(
         self,

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.initializers import lecun_normal, zeros
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from purejax_mgtopo.algorithm.networks import LSTM, part_of_dense
 from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
@@ -23,40 +23,64 @@ def no_memory() -> Memory:
     return jnp.zeros(MEMORY), jnp.zeros(MEMORY)
 
 
-def off_diagonal(agents: int) -> Float[Array, "N N 1"]:
-    """1 for each edge, 0 where an agent would hear itself."""
-    return (1 - jnp.eye(agents))[..., None]
+Present = Bool[Array, " N"] | None
+"""Which agents are there: the others are padding, whose edges count in no mean and are not judged. None: all are."""
+
+
+def edge_mask(agents: int, present: Present = None) -> Float[Array, "N N 1"]:
+    """1 for each edge between agents that are there, 0 for others and where an agent would hear itself."""
+    mask = 1 - jnp.eye(agents)
+    if present is not None:
+        mask = mask * both_present(present)
+    return mask[..., None]
+
+
+def both_present(present: Bool[Array, " N"]) -> Bool[Array, "N N"]:
+    """Whether both ends are there, for each pair."""
+    return present[:, None] & present
+
+
+def how_many(agents: int, present: Present) -> tuple[int | Int[Array, ""], int | Int[Array, ""]]:
+    """Agents that are there, and others that each of them has; of a single one 1, so that its mean of none is 0."""
+    if present is None:
+        return agents, agents - 1
+    count = jnp.sum(present)
+    return count, jnp.maximum(count - 1, 1)
 
 
 class Among(nn.Module):
     """One layer over all edges, with means over agents in place of their numbers.
 
     ``B(x)_ij = ReLU(W [x_ij, x_ji, mean_k x_ik, mean_k x_kj, mean_k x_jk, mean_k x_ki, mean x] + b)``, edges i <- j.
-    Diagonals are zero before and after, so that sums over all k are those over the others.
+    Diagonals and padding are zero before and after, so that sums over all k are those over the others that are there.
     """
 
     width: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch N N F"]) -> Float[Array, "*batch N N W"]:
+    def __call__(
+        self, x: Float[Array, "*batch N N F"], present: Present = None
+    ) -> Float[Array, "*batch N N W"]:
         agents, features = x.shape[-2:]
+        count, others = how_many(agents, present)
 
         def share(inputs: Array, use_bias: bool = False) -> Array:
             return part_of_dense(self.width, 7 * features, use_bias)(inputs)
 
-        heard, said = (jnp.sum(x, axis=axis) / (agents - 1) for axis in (-2, -3))  # of each agent
+        heard, said = (jnp.sum(x, axis=axis) / others for axis in (-2, -3))  # of each agent
         both = jnp.concatenate([heard, said], axis=-1)
         own = share(jnp.concatenate([x, jnp.swapaxes(x, -2, -3)], axis=-1), use_bias=True)
         receiver, sender = share(both)[..., :, None, :], share(both)[..., None, :, :]
-        everybody = share(jnp.mean(heard, axis=-2))[..., None, None, :]
-        return nn.relu(own + receiver + sender + everybody) * off_diagonal(agents)
+        everybody = share(jnp.sum(heard, axis=-2) / count)[..., None, None, :]
+        return nn.relu(own + receiver + sender + everybody) * edge_mask(agents, present)
 
 
 class EdgeNetwork(nn.Module):
     """The correction f of each edge's advantage at each step; about 45,000 parameters, whatever the team.
 
     Two blocks, an LSTM from an episode's end to its start that all edges share, a factor for each of its units by what
-    the lifetime remembers, another block, and a last layer that is zero at first.
+    the lifetime remembers, another block, and a last layer that is zero at first. Teams of different sizes may be
+    padded to one shape: f and memory are then those of the agents that are `present`, and f is 0 on all other edges.
     """
 
     def setup(self) -> None:
@@ -68,14 +92,21 @@ class EdgeNetwork(nn.Module):
         self.head = nn.Dense(1, kernel_init=zeros)
 
     def __call__(
-        self, x: Float[Array, "T N N F"], done: Float[Array, " T"], memory: Memory
+        self,
+        x: Float[Array, "T N N F"],
+        done: Float[Array, " T"],
+        memory: Memory,
+        present: Present = None,
     ) -> tuple[Float[Array, "T N N"], Memory]:
         steps, agents = x.shape[:2]
-        mask = off_diagonal(agents)
-        inputs = self.lstm.project(self.second(self.first(x * mask)))
+        mask, (count, others) = edge_mask(agents, present), how_many(agents, present)
+        if present is not None:  # whatever padding holds, even what is not finite
+            x = jnp.where(both_present(present)[..., None], x, 0)
+        inputs = self.lstm.project(self.second(self.first(x * mask, present), present))
         read = jax.vmap(lambda edge: self.lstm.backward(edge, 1 - done)[0], 1, 1)
         hidden = read(inputs.reshape(steps, agents * agents, -1)).reshape(*x.shape[:3], BACKWARD)
         hidden = hidden * mask
-        mean = jnp.sum(hidden, axis=(0, 1, 2)) / (steps * agents * (agents - 1))
+        mean = jnp.sum(hidden, axis=(0, 1, 2)) / (steps * count * others)
         memory, remembered = self.memory(memory, mean)
-        return self.head(self.third(hidden * (1 + self.factor(remembered))))[..., 0], memory
+        f = self.head(self.third(hidden * (1 + self.factor(remembered)), present))[..., 0]
+        return f if present is None else f * both_present(present), memory

@@ -101,6 +101,51 @@ def test_edges_that_are_told_the_same_are_judged_the_same_whatever_the_number_of
     assert_close(made[0], made[2], atol=1e-6)
 
 
+def padded(x, places):
+    """A team among seats of which five are there, the others filled with what must not count."""
+    wide = np.full((STEPS, 5, 5, FEATURES), np.nan, np.float32)
+    wide[:, :, list({*range(5)} - {*places})] = 1e3
+    wide[np.ix_(range(STEPS), places, places)] = x
+    return jnp.asarray(wide), jnp.asarray([seat in places for seat in range(5)])
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (2, 3, 4), (0, 2, 4), (3, 1, 0)])
+def test_padding_changes_nothing(places) -> None:
+    """A mean over seats, an edge that is judged with one end missing, whatever padding holds."""
+    x, done, memory = inputs(3)
+    apply = jit(EdgeNetwork().apply)
+    f, after = apply(network(), x, done, memory)
+    wide, present = padded(x, places)
+    g, same = apply(network(), wide, done, memory, present)
+    assert (
+        np.abs(g[np.ix_(range(STEPS), places, places)] - f)[:, ~np.eye(3, dtype=bool)].max() < 1e-6
+    )
+    assert all(np.abs(one - other).max() < 1e-6 for one, other in zip(after, same, strict=True))
+    missing = [seat for seat in range(5) if seat not in places]
+    assert is_zero((g[:, missing], g[:, :, missing]))
+
+
+def test_padding_teaches_nothing() -> None:
+    """A derivative that comes through an edge of padding; not a number times zero is none."""
+    x, done, memory = inputs(3)
+
+    def total(params, *told):
+        f, after = EdgeNetwork().apply(params, *told)
+        return jnp.sum(jnp.square(drop_diagonal(f)[:, :, :1])) + jnp.sum(after[0])
+
+    wide, present = padded(x, (0, 1, 2))
+    slope = jit(jax.grad(total))
+    alone = slope(network(), x, done, memory)
+    assert_close(slope(network(), wide, done, memory, present), alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_whole_team_is_judged_as_without_a_word_about_it_bit_for_bit() -> None:
+    x, done, memory = inputs(3)
+    apply = jit(EdgeNetwork().apply)
+    told = apply(network(), x, done, memory, jnp.ones(3, bool))
+    assert_same(told, apply(network(), x, done, memory))
+
+
 def test_nothing_after_an_end_tells_about_what_came_before_it() -> None:
     x, done, memory = inputs(3)
     # The memory hears all steps: its share is taken off.

@@ -153,6 +153,15 @@ def test_a_file_of_an_untrained_network_is_reinforce_bit_for_bit(tmp_path: Path)
     assert_same(frozen.baseline, plain.baseline)
 
 
+def test_the_shipped_rule_moves_gates_of_twelve_agents() -> None:
+    made = Universal(small("universal"), sizes(12, 3))
+    before, after = jit(made.init)(jax.random.key(0)), step(made, 12)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after))
+    assert not is_same(before.gates, after.gates)
+    plain = step(Reinforce(small("reinforce"), sizes(12, 3)), 12)
+    assert not is_same(after.gates, plain.gates)
+
+
 @pytest.mark.slow
 def test_it_runs_with_twelve_agents(tmp_path: Path) -> None:
     file = str(write(tmp_path / "rule.npz"))
