@@ -48,7 +48,7 @@ from purejax_mgtopo.records.record import (
 
 def open_wandb(folder: Path, config: Config, say: Say) -> WandbMirror | None:
     """The mirror of a run that is about to train, or None where there is to be none."""
-    mode = mode_for(config.means, named_project(folder, config), say)
+    mode = mode_for(config.means, named_project(folder, config.means), say)
     return None if mode is None else WandbMirror(folder, config, say, mode)
 
 
@@ -132,9 +132,6 @@ class WandbMirror(Mirror):
         waiting, self._waiting = self._waiting, []
         for evaluation in waiting:
             self._feed.add(evaluation)
-
-    def _named_project(self) -> str:
-        return named_project(self._folder, self._config)
 
     def _document(self) -> Mapping[str, Any]:
         return json.loads((self._folder / CONFIG).read_text(encoding="utf-8-sig"))

@@ -30,7 +30,7 @@ from purejax_mgtopo.mirror.access import (
     project_of_environment,
 )
 from purejax_mgtopo.mirror.feed import LogEntry
-from purejax_mgtopo.mirror.places import STATE, home
+from purejax_mgtopo.mirror.places import STATE, home, named_project
 from purejax_mgtopo.mirror.rows import HeatMap, Histogram, pixels, shown_name
 from purejax_mgtopo.records.files import strict_json, write_atomically
 
@@ -78,10 +78,6 @@ class Mirror(abc.ABC):
         if self._opening.is_alive():
             self._attempt(self._give_up)
         self._attempt(lambda: self._close(finished))
-
-    @abc.abstractmethod
-    def _named_project(self) -> str:
-        """The project that the user or the recipe names; empty where neither does."""
 
     @abc.abstractmethod
     def _document(self) -> Mapping[str, Any]:
@@ -135,7 +131,7 @@ class Mirror(abc.ABC):
         if not project and not self._anew:  # it goes on where it began
             project = kept.get("project", "")
         online = self._mode == "online"
-        ours = self._named_project() if online else ""
+        ours = named_project(self._folder, self._means) if online else ""
         self._project = project or ours or project_of_environment()
         if online:
             where = str(import_wandb().setup().settings.base_url)

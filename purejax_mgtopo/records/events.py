@@ -27,6 +27,26 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
                     yield event
 
 
+class NewLines:
+    """The lines of a file that grows: each is given once, and one that is still being written waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def take(self) -> Iterator[dict[str, Any]]:
+        """Those that are new."""
+        with open(self._path, "rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+
 def event_line(kind: str, seconds: float, /, **fields: Any) -> str:
     """One line for what has just happened; whoever begins, or goes on, says which process that is.
 

@@ -182,7 +182,7 @@ def mirrors_of_seeds(config: Config) -> Any:
 def project(config: Config) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("WANDB_PROJECT", raising=False)
-        return places.named_project(Path("nowhere"), config)
+        return places.named_project(Path("nowhere"), config.means)
 
 
 PLACES = {
