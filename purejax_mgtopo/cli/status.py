@@ -274,38 +274,45 @@ def _in_words(state: str, error: str, silence: float) -> str:
 
 def meta_table(found: Sequence[Standing], width: int = 160, now: float | None = None) -> Table:
     """A table with a line for each meta-training and task: means over the latest updates, and how long it will take."""
-    now = time.time() if now is None else now
-    names = ["meta-training", "state", "updates", "task", "priced\nreturn", "edges", "size\nof f",
-             "updates/s", "left", "saved"]  # fmt: skip
+    names = ("meta-training", "state", "updates", "task", *_MEASURES, "updates/s", "left", "saved")
     columns: dict[str, list[str]] = {name: [] for name in names}
     for one in found:
-        updates = _of(one.events, "update")
-        silence = now - one.events[-1]["time"] if one.events else math.nan
-        state, error = _judge(one.folder, one.events, updates, silence)
-        state = "finished" if one.finished else state
-        warm = _warm(one.events, "update")
-        rate = len(warm) / sum(e["wall"] for e in warm) if warm else math.nan
-        left = (one.steps - one.step) / rate if state.startswith("running") else math.nan
-        of_all = (one.folder.name, _in_words(state, error, silence), f"{one.step:,}/{one.steps:,}")
-        pace = "-" if math.isnan(rate) else significant(rate)
-        ends = (pace, duration(left), "-" if one.saved is None else f"{one.saved:,}")
+        before, after = _of_all_tasks(one, time.time() if now is None else now)
         for number, task in enumerate(one.tasks):
             told = one.measures.get(task, {})
-            styles = {"return": ".2f", "edge_rate": ".0%", "correction": ".3f"}
-            cells = [_or_dash(told.get(k, math.nan), style) for k, style in styles.items()]
-            row = (
-                [*of_all, task, *cells, *ends]
-                if not number
-                else ["", "", "", task, *cells, "", "", ""]
-            )
-            for name, cell in zip(names, row, strict=True):
+            own = [_or_dash(told.get(k, math.nan), style) for k, style in _MEASURES.values()]
+            if number:  # the rest stands in the first line
+                before, after = [""] * len(before), [""] * len(after)
+            for name, cell in zip(names, [*before, task, *own, *after], strict=True):
                 columns[name].append(cell)
-    if not any(cell != "-" for cell in columns["size\nof f"]):  # evolution does not tell it
+    if all(cell == "-" for cell in columns["size\nof f"]):  # evolution does not tell it
         del columns["size\nof f"]
+    states = [cell[: len("interrupted,")] for cell in columns["state"]]  # longer ones fold
     for name in ("saved", "updates/s", "size\nof f", "edges"):
-        if natural_width(columns) > width:
+        if natural_width(columns | {"state": states}) > width:
             columns.pop(name, None)
     return table_of(columns, words=("meta-training", "state", "task"))
+
+
+_MEASURES = {
+    "priced\nreturn": ("return", ".2f"),
+    "edges": ("edge_rate", ".0%"),
+    "size\nof f": ("correction", ".3f"),
+}
+"""Headings, the measures beneath them, and how these are written."""
+
+
+def _of_all_tasks(one: Standing, now: float) -> tuple[list[str], list[str]]:
+    """The cells of a meta-training before those of its tasks, and after them."""
+    silence = now - one.events[-1]["time"] if one.events else math.nan
+    state, error = _judge(one.folder, one.events, _of(one.events, "update"), silence)
+    state = "finished" if one.finished else state
+    warm = _warm(one.events, "update")
+    rate = len(warm) / sum(event["wall"] for event in warm) if warm else math.nan
+    left = (one.steps - one.step) / rate if state.startswith("running") else math.nan
+    saved = "-" if one.saved is None else f"{one.saved:,}"
+    before = [one.folder.name, _in_words(state, error, silence), f"{one.step:,}/{one.steps:,}"]
+    return before, ["-" if math.isnan(rate) else significant(rate), duration(left), saved]
 
 
 def _evaluated_edges(event: dict[str, Any]) -> Any:

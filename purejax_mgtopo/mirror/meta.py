@@ -106,8 +106,14 @@ class MetaMirror(Mirror):
     def _define(self, run: Any) -> None:
         run.define_metric(STEP, summary="last")
         run.define_metric("*", step_metric=STEP, step_sync=False, summary="none")
-        for group in (*_GROUPS.values(), _PROGRESS, _FINAL):
-            run.define_metric(f"{group}/*", step_metric=STEP, step_sync=False, summary="last")
+        keys = self._leading()
+        keys += [f"{_PROGRESS}/updates_per_second", f"{_PROGRESS}/hours", *map(_final, keys)]
+        for key in keys:  # by its whole name: of two patterns that match, W&B takes any
+            run.define_metric(key, step_metric=STEP, step_sync=False, summary="last")
+
+    def _leading(self) -> list[str]:
+        """What stands in W&B's table of runs."""
+        return [_key(measure, task) for measure in _GROUPS for task in self._tasks]
 
     def _opened(self, name: str) -> None:
         self._since = self._run.step - 1
@@ -141,15 +147,19 @@ class MetaMirror(Mirror):
     def _log_results(self) -> None:
         """What there is at the end: means over the last updates, and where the rule is."""
         wandb = import_wandb()
-        keys = [_key(measure, task) for measure in _GROUPS for task in self._tasks]
-        known = {key: [row[key] for row in self._latest if key in row] for key in keys}
-        means = {f"{_FINAL}/{key[2:]}": float(np.mean(x)) for key, x in known.items() if x}
+        known = {key: [x[key] for x in self._latest if key in x] for key in self._leading()}
+        means = {_final(key): float(np.mean(values)) for key, values in known.items() if values}
         self._run.log({STEP: self._step} | means, step=self._step + 1, commit=True)
         rule = (self._folder / RULE).resolve()
         if rule.exists():
             artifact = wandb.Artifact(f"rule-{self._run.id}", type="rule")
             artifact.add_reference(rule.as_uri(), checksum=False)  # it has a digest of its own
             self._run.log_artifact(artifact)
+
+
+def _final(key: str) -> str:
+    """Under which name W&B is told the mean of a measure over the last updates."""
+    return f"{_FINAL}/{key[2:]}"
 
 
 def _key(measure: str, task: str) -> str:

@@ -142,11 +142,11 @@ class MetaRecord:
 
     def update(self, step: int, told: Mapping[str, Mapping[str, float]], wall: float) -> None:
         """An update is done, after `wall` seconds: what each task measured, by the tasks' names."""
-        lines: list[Line] = [{"step": step, "task": task, **each} for task, each in told.items()]
+        lines = [strict_json({"step": step, "task": task, **each}) for task, each in told.items()]
         with clear_disk_errors(self.folder):
-            self._curve.write("".join(strict_json(line) + "\n" for line in lines))
+            self._curve.write("".join(f"{line}\n" for line in lines))
             self._curve.flush()
-        self._lines += lines
+        self._lines += map(json.loads, lines)  # as they will be read back: null for NaN
         self.event("update", step=step, wall=round(wall, 4))
 
     def save(self, step: int, arrays: Mapping[str, NDArray]) -> None:
