@@ -22,7 +22,7 @@ from purejax_mgtopo.records.run_names import NamedRun, task_key, told_apart, wor
 from purejax_mgtopo.training.account import duration, significant
 
 if TYPE_CHECKING:
-    from purejax_mgtopo.universal.kept.standing import Standing
+    from purejax_mgtopo.universal.kept.standing import MetaStanding
 
 RECENT = 20
 """Chunks over which speed is measured."""
@@ -272,7 +272,7 @@ def _in_words(state: str, error: str, silence: float) -> str:
     return state
 
 
-def meta_table(found: Sequence[Standing], width: int = 160, now: float | None = None) -> Table:
+def meta_table(found: Sequence[MetaStanding], width: int = 160, now: float | None = None) -> Table:
     """A table with a line for each meta-training and task: means over the latest updates, and how long it will take."""
     names = ("meta-training", "state", "updates", "task", *_MEASURES, "updates/s", "left", "saved")
     columns: dict[str, list[str]] = {name: [] for name in names}
@@ -302,7 +302,7 @@ _MEASURES = {
 """Headings, the measures beneath them, and how these are written."""
 
 
-def _of_all_tasks(one: Standing, now: float) -> tuple[list[str], list[str]]:
+def _of_all_tasks(one: MetaStanding, now: float) -> tuple[list[str], list[str]]:
     """The cells of a meta-training before those of its tasks, and after them."""
     silence = now - one.events[-1]["time"] if one.events else math.nan
     state, error = _judge(one.folder, one.events, _of(one.events, "update"), silence)

@@ -83,7 +83,8 @@ def find_trainings(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """
     found: dict[Path, Path] = {}
     with_runs = []
-    for folder in map(expanded, folders):
+    for given in folders:
+        folder = expanded(given)
         own = [
             path.parent for path in sorted(folder.rglob(RECIPE)) if is_meta_training(path.parent)
         ]

@@ -110,7 +110,8 @@ class MetaLoop:
             with contextlib.suppress(RunError):  # as when the disk is full
                 why = f"{type(error).__name__}: {error}"
                 record.event("failed", error=why, step=self._step)
-            self._reporter.end(f"failed at update {self._step:,}")
+            if self._under_way:
+                self._reporter.end(f"failed at update {self._step:,}")
             raise self._explained(error) from error
         finally:
             if mirror is not None:

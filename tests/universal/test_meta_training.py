@@ -75,6 +75,20 @@ def test_a_lifetime_that_is_not_finite_is_left_out_of_the_mean() -> None:
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.eta))
 
 
+def test_where_no_lifetime_is_finite_nothing_is_told_and_nothing_learned() -> None:
+
+    class Lost(Numbers):
+        def step(self, eta, life):
+            after, told = super().step(eta, life)
+            return after, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), told)
+
+    made = Learning(MetaTraining(lifetimes=4), [Lost(1.0)], Means())
+    state, (measures,) = made.advance(made.init())
+    assert measures.pop("sound") == 0
+    assert len(measures) == 4 and all(np.isnan(x) for x in measures.values())
+    assert_same(state.eta, made.init().eta)
+
+
 @pytest.mark.slow
 def test_the_rule_is_kept_with_its_recipe_and_its_curve(recipe: Path, tmp_path: Path) -> None:
     notes = Notes()
@@ -234,6 +248,7 @@ def test_a_rule_is_learned_over_teams(phase: str, tmp_path: Path) -> None:
         f'phase = "{phase}"\nstart = "shipped"\n'
     )
     assert main(["meta-train", str(path), "--out", str(out)]) == 0
+    assert main(["status", str(out)]) == main(["verify", str(out)]) == 0
     rule = out / "universal.npz"
     words = ["--method", "universal", "--member.universal.file", str(rule), "--wandb", "off"]
     words += ["--task", "toy_follow_holder_N4", "--seeds", "1", "--episodes", "10"]

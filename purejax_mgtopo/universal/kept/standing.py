@@ -19,7 +19,7 @@ RECENT = 20
 
 
 @dataclass(frozen=True)
-class Standing:
+class MetaStanding:
     """A meta-training's records, in numbers; what they do not say yet is missing."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Standing:
     events: Sequence[dict[str, Any]]
 
 
-def read_standing(folder: Path) -> Standing:
+def read_standing(folder: Path) -> MetaStanding:
     """How far the meta-training in `folder` is. Raises RunError where its description cannot be read."""
     try:
         document = json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
@@ -46,7 +46,7 @@ def read_standing(folder: Path) -> Standing:
         raise RunError(f"{folder / RECIPE} cannot be read: {error}") from None
     lines, events = read_curve(folder), list(read_events(folder))
     saved = [int(event["step"]) for event in events if event.get("event") == "checkpoint"]
-    return Standing(
+    return MetaStanding(
         folder=folder,
         finished=(folder / RULE).exists(),
         tasks=tasks,
