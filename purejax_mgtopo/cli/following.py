@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StatusCommand(Command):
-    """How far runs are: task, method, episodes, return, edges, speed, time left."""
+    """How far runs and meta-trainings are: task, method, episodes, return, edges, speed, time left."""
 
     runs: RunFolders
     debug: Debug = False
@@ -27,17 +27,28 @@ class StatusCommand(Command):
     def do(self) -> int:
         if not self.runs:
             raise ConfigError("say which runs to look at, for example `mgtopo status results`")
-        from purejax_mgtopo.cli.status import read_states, status_table
+        from purejax_mgtopo.cli.status import meta_table, read_states, status_table
         from purejax_mgtopo.cli.tables import console, note
-        from purejax_mgtopo.records.record import find_runs
+        from purejax_mgtopo.records.folders import find_trainings
 
-        states, problems = read_states(find_runs(self.runs))
+        runs, meta = find_trainings(self.runs)
+        states, problems = read_states(runs)
+        shown = console(width=160)
         if states:
-            shown = console(width=160)
             shown.print(status_table(states, shown.width))
+        standings = []
+        for folder in meta:
+            from purejax_mgtopo.universal.kept.standing import read_standing
+
+            try:
+                standings.append(read_standing(folder))
+            except RunError as error:
+                problems.append(str(error))
+        if standings:
+            shown.print(meta_table(standings, shown.width))
         for problem in problems:
             note(problem)
-        return 1 if problems and not states else 0
+        return 1 if problems and not (states or standings) else 0
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ class VerdictsCommand(Command):
 
 @dataclass(frozen=True)
 class WandbRebuildCommand(Command):
-    """Write the W&B mirror of runs anew from their records, as new W&B runs."""
+    """Write the W&B mirror of runs and meta-trainings anew from their records, as new W&B runs."""
 
     runs: RunFolders
     debug: Debug = False
@@ -215,11 +226,15 @@ class WandbRebuildCommand(Command):
                 "say which runs to mirror, for example `mgtopo wandb-rebuild results`"
             )
         from purejax_mgtopo.cli.tables import note, say
+        from purejax_mgtopo.mirror.meta import rebuild_meta
         from purejax_mgtopo.mirror.mirror import rebuild
-        from purejax_mgtopo.records.record import find_runs
+        from purejax_mgtopo.records.folders import find_trainings
 
-        for run in find_runs(self.runs):
+        runs, meta = find_trainings(self.runs)
+        for run in runs:
             say(f"{run}: {rebuild(run, note)}")
+        for folder in meta:
+            say(f"{folder}: {rebuild_meta(folder, note)}")
         return 0
 
 

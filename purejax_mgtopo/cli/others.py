@@ -130,6 +130,10 @@ class GlossaryCommand(Command):
             ("metrics.parquet: a row for each seed and evaluation", glossary.GLOSSARY.items()),
             ("what rules and interpreters measure since the evaluation before, each its own", own),
             ("load_run(DIR).to_pandas() adds", glossary.FRAME.items()),
+            (
+                "metrics.parquet of `mgtopo meta-train`: a row for each update and task",
+                glossary.META_TABLE.items(),
+            ),
         ):
             table = Table("", "", title=title, title_justify="left", box=None, show_header=False)
             for name, about in words:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,34 +22,39 @@ from purejax_mgtopo.cli.flags import (
 from purejax_mgtopo.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
+    from purejax_mgtopo.checkpoints.stored import Finding
     from purejax_mgtopo.trained.assess import Assessment
 
 
 @dataclass(frozen=True)
 class VerifyCommand(Command):
-    """Check all that a run keeps: its table and events, and each file and array of its checkpoints."""
+    """Check all that a run or a meta-training keeps: table and events, and each file and array of what was saved."""
 
     run: Annotated[Positional[Path], arg(metavar="DIR")]
-    """A run's folder, or a folder that holds runs, such as a sweep's results."""
+    """The folder of a run or of a meta-training, or one that holds such, as a sweep's results do."""
     debug: Debug = False
 
     def do(self) -> int:
         from purejax_mgtopo.cli.tables import note
-        from purejax_mgtopo.records.record import find_runs
+        from purejax_mgtopo.records.folders import RECIPE, find_trainings
 
-        if is_run(self.run):
+        if is_run(self.run) and not any(self.run.rglob(RECIPE)):
             return self._verify(self.run)
+        runs, meta = find_trainings([self.run])
+        checks = [partial(self._verify, run) for run in runs]
+        checks += [partial(self._verify_meta_training, folder) for folder in meta]
+        if len(checks) == 1:
+            return checks[0]()
         problems = []
-        runs = find_runs([self.run])
-        for run in runs:
+        for check in checks:
             try:
-                self._verify(run)
+                check()
             except RunError as error:
                 problems.append(str(error))
                 note(f"BAD   {error}")
         if problems:
             raise RunError(
-                f"{len(problems)} of {len(runs)} runs in {self.run} are damaged, as told above"
+                f"{len(problems)} of {len(checks)} runs in {self.run} are damaged, as told above"
             )
         return 0
 
@@ -55,11 +62,7 @@ class VerifyCommand(Command):
         from purejax_mgtopo.checkpoints.whole import verify_run
         from purejax_mgtopo.cli.tables import say
 
-        findings = list(verify_run(run))
-        for finding in findings:
-            verdict = "good" if finding.problem is None else "BAD "
-            say(f"{verdict}  {finding.path}  {finding.problem or ''}")
-        bad = [finding for finding in findings if finding.problem is not None]
+        findings, bad = _told(verify_run(run))
         checkpoints = [finding for finding in findings if finding.path.name.isdigit()]
         damaged = sum(finding.problem is not None for finding in checkpoints)
         if len(bad) > damaged:
@@ -74,6 +77,28 @@ class VerifyCommand(Command):
         if not checkpoints:
             say("no checkpoints yet")
         return 0
+
+    def _verify_meta_training(self, folder: Path) -> int:
+        from purejax_mgtopo.universal.kept.whole import verify_meta_training
+
+        findings, bad = _told(verify_meta_training(folder))
+        if bad:
+            raise RunError(
+                f"{len(bad)} of {len(findings)} things that {folder} keeps are damaged or missing: put the originals "
+                "back, or begin again in another folder"
+            )
+        return 0
+
+
+def _told(found: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """Say what was found; all of it, and what is bad."""
+    from purejax_mgtopo.cli.tables import say
+
+    findings = list(found)
+    for finding in findings:
+        verdict = "good" if finding.problem is None else "BAD "
+        say(f"{verdict}  {finding.path}  {finding.problem or ''}")
+    return findings, [finding for finding in findings if finding.problem is not None]
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,13 @@ class ResumeCommand(TrainingCommand):
     debug: Debug = False
 
     def train(self) -> int:
+        from purejax_mgtopo.records.folders import is_meta_training
         from purejax_mgtopo.training.progress import make_reporter
 
+        if is_meta_training(self.run):
+            raise RunError(
+                f"{self.run} holds a meta-training: the same `mgtopo meta-train`, called again, goes on with it"
+            )
         with closing(make_reporter()) as reporter:
             return self._resume(self.run, reporter) if is_run(self.run) else self._all(reporter)
 

@@ -1,4 +1,5 @@
-"""`mgtopo status`: how far runs are, from their records alone, so that any machine that sees the folder can ask."""
+"""`mgtopo status`: how far runs and meta-trainings are, from their records alone, so that any machine that sees the
+folder can ask."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -19,6 +20,9 @@ from purejax_mgtopo.population.waves import split_into_waves
 from purejax_mgtopo.records.record import Status, read_config, read_events, status
 from purejax_mgtopo.records.run_names import NamedRun, task_key, told_apart, word_for
 from purejax_mgtopo.training.account import duration, significant
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.universal.kept.standing import MetaStanding
 
 RECENT = 20
 """Chunks over which speed is measured."""
@@ -237,26 +241,78 @@ def _judge(
 
 
 def _rate(events: Sequence[dict[str, Any]]) -> float:
-    """Episodes per second over the latest chunks but the first of each process, whose call compiles the program."""
-    warm, compiled = [], False
-    for event in events:
-        if event.get("event") in ("start", "resumed"):
-            compiled = False
-        elif event.get("event") == "chunk":
-            warm += [event] * compiled
-            compiled = True
-    recent = [e for e in warm[-RECENT:] if e.get("wall") and e.get("episodes_per_second")]
+    """Episodes per second over the latest chunks."""
+    recent = [e for e in _warm(events, "chunk") if e.get("episodes_per_second")]
     seconds = sum(e["wall"] for e in recent)
     episodes = sum(e["episodes_per_second"] * e["wall"] for e in recent)
     return episodes / seconds if seconds else math.nan
 
 
+def _warm(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The latest of a kind but the first of each process, whose call compiles the program."""
+    warm, compiled = [], False
+    for event in events:
+        if event.get("event") in ("start", "resumed"):
+            compiled = False
+        elif event.get("event") == kind:
+            warm += [event] * compiled
+            compiled = True
+    return [event for event in warm[-RECENT:] if event.get("wall")]
+
+
 def _state_words(state: RunState) -> str:
-    if state.state == "failed":
-        return f"failed: {' '.join(state.error.split())[:60]}"
-    if state.state in ("running?", "interrupted"):
-        return f"{state.state}, no news for {duration(state.silence)}"
-    return state.state
+    return _in_words(state.state, state.error, state.silence)
+
+
+def _in_words(state: str, error: str, silence: float) -> str:
+    if state == "failed":
+        return f"failed: {' '.join(error.split())[:60]}"
+    if state in ("running?", "interrupted"):
+        return f"{state}, no news for {duration(silence)}"
+    return state
+
+
+def meta_table(found: Sequence[MetaStanding], width: int = 160, now: float | None = None) -> Table:
+    """A table with a line for each meta-training and task: means over the latest updates, and how long it will take."""
+    names = ("meta-training", "state", "updates", "task", *_MEASURES, "updates/s", "left", "saved")
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    for one in found:
+        before, after = _of_all_tasks(one, time.time() if now is None else now)
+        for number, task in enumerate(one.tasks):
+            told = one.measures.get(task, {})
+            own = [_or_dash(told.get(k, math.nan), style) for k, style in _MEASURES.values()]
+            if number:  # the rest stands in the first line
+                before, after = [""] * len(before), [""] * len(after)
+            for name, cell in zip(names, [*before, task, *own, *after], strict=True):
+                columns[name].append(cell)
+    if all(cell == "-" for cell in columns["size\nof f"]):  # evolution does not tell it
+        del columns["size\nof f"]
+    states = [cell[: len("interrupted,")] for cell in columns["state"]]  # longer ones fold
+    for name in ("saved", "updates/s", "size\nof f", "edges"):
+        if natural_width(columns | {"state": states}) > width:
+            columns.pop(name, None)
+    return table_of(columns, words=("meta-training", "state", "task"))
+
+
+_MEASURES = {
+    "priced\nreturn": ("return", ".2f"),
+    "edges": ("edge_rate", ".0%"),
+    "size\nof f": ("correction", ".3f"),
+}
+"""Headings, the measures beneath them, and how these are written."""
+
+
+def _of_all_tasks(one: MetaStanding, now: float) -> tuple[list[str], list[str]]:
+    """The cells of a meta-training before those of its tasks, and after them."""
+    silence = now - one.events[-1]["time"] if one.events else math.nan
+    state, error = _judge(one.folder, one.events, _of(one.events, "update"), silence)
+    state = "finished" if one.finished else state
+    warm = _warm(one.events, "update")
+    rate = len(warm) / sum(event["wall"] for event in warm) if warm else math.nan
+    left = (one.steps - one.step) / rate if state.startswith("running") else math.nan
+    saved = "-" if one.saved is None else f"{one.saved:,}"
+    before = [one.folder.name, _in_words(state, error, silence), f"{one.step:,}/{one.steps:,}"]
+    return before, ["-" if math.isnan(rate) else significant(rate), duration(left), saved]
 
 
 def _evaluated_edges(event: dict[str, Any]) -> Any:

@@ -8,12 +8,9 @@ hears its own seeds only, so there evaluations follow at the end, when the recor
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.mirror.rows import (
@@ -25,8 +22,8 @@ from purejax_mgtopo.mirror.rows import (
     together,
 )
 from purejax_mgtopo.population.waves import split_into_waves
+from purejax_mgtopo.records.events import EVENTS, NewLines
 from purejax_mgtopo.records.metrics import Evaluation, read_metrics
-from purejax_mgtopo.records.record import EVENTS
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Feed:
         self._before = self._last_wave * experiment.episodes
         """Episodes of the waves before the last."""
         self._step = since
-        self._offset = 0
+        self._events = NewLines(folder / EVENTS)
         self._parts: dict[int, dict[int, Evaluation]] = {}
         """Evaluations by episode, then by first seed."""
         self._seed_steps: dict[int, int] = {}
@@ -73,7 +70,7 @@ class Feed:
     def take(self) -> Iterator[LogEntry]:
         """Rows of the chunks that are new in the records."""
         self._load()
-        for event in self._new_events():
+        for event in self._events.take():
             kind = event.get("event")
             # In later waves its step is that of the chunk before, which has been logged.
             untrained = kind == "evaluation" and not event["episode"] and self._alone
@@ -143,16 +140,3 @@ class Feed:
         self._loaded = True
         for part in read_metrics(sorted(self._folder.glob("metrics*.parquet"))):
             self._parts.setdefault(part.episode, {})[int(part.seeds[0])] = part
-
-    def _new_events(self) -> Iterator[Mapping[str, Any]]:
-        """Lines of the records that have not been read; one that is still being written waits."""
-        with open(self._folder / EVENTS, "rb") as file:
-            file.seek(self._offset)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event

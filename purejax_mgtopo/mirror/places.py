@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.record import SWEEP, find_runs
@@ -21,11 +21,9 @@ TAG, LABEL = 64, 128
 """Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
 
 
-def named_project(folder: Path, config: Config) -> str:
+def named_project(folder: Path, means: Means) -> str:
     """The project that the user or the recipe names; empty where neither does."""
-    return (
-        config.means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
-    )
+    return means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
 
 
 def cut(text: str, limit: int, ending: str = "") -> str:

@@ -1,15 +1,17 @@
-"""What happened in a run, line by line, and what follows from it."""
+"""What happened in a run, or in a meta-training, line by line, and what follows from it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.records.files import write_atomically
+from purejax_mgtopo.machine.alive import identity
+from purejax_mgtopo.records.files import strict_json, write_atomically
 
 EVENTS = "events.jsonl"
 
@@ -23,6 +25,42 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+class NewLines:
+    """The lines of a file that grows: each is given once, and one that is still being written waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def take(self) -> Iterator[dict[str, Any]]:
+        """Those that are new."""
+        with open(self._path, "rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+
+def event_line(kind: str, seconds: float, /, **fields: Any) -> str:
+    """One line for what has just happened; whoever begins, or goes on, says which process that is.
+
+    Args:
+        seconds: since training began, without interruptions.
+    """
+    who = {"process": identity()} if kind in ("start", "resumed") else {}
+    when = {"time": time.time(), "seconds": round(seconds, 3)}
+    return strict_json({"event": kind, **when, **who, **fields}) + "\n"
+
+
+def seconds_told(path: Path) -> float:
+    """How long training had gone on, without interruptions, at the latest event."""
+    return max((event.get("seconds", 0.0) for event in read_events(path)), default=0.0)
 
 
 def prefix_digest(path: Path, size: int | None = None) -> dict[str, Any]:

@@ -124,6 +124,14 @@ def changed(old: Fingerprint, new: Fingerprint) -> list[str]:
     return differences({name: old[name] for name in both}, {name: new[name] for name in both})
 
 
+def to_rounding(changes: str) -> str:
+    """What it means for what is gone on with under such changes."""
+    return (
+        f"not all is as it was ({changes}): where the same is computed, from here on results equal an uninterrupted "
+        "run's to rounding, not bit for bit"
+    )
+
+
 def unfit(old: Fingerprint, new: Fingerprint) -> str | None:
     """Why a state of the one cannot go on as a state of the other, with what to do; None where it can."""
     for name in (name for name in old if name in new and old[name] != new[name]):

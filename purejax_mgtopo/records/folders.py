@@ -19,6 +19,10 @@ CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
+RECIPE, CURVE, RULE = "recipe.json", "curve.jsonl", "universal.npz"
+"""What a meta-training has beside events, table and lock: what was asked, what was measured, and in the end the rule.
+
+See `universal.kept.record`."""
 
 
 class Status(enum.Enum):
@@ -70,6 +74,32 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     for run in found:
         unique.setdefault(run.resolve(), run)
     return list(unique.values())
+
+
+def find_trainings(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Runs and meta-trainings at or beneath `folders`, each once; the runs that made a meta-training's teams are runs.
+
+    Raises RunError for a folder that holds neither.
+    """
+    found: dict[Path, Path] = {}
+    with_runs = []
+    for given in folders:
+        folder = expanded(given)
+        own = [
+            path.parent for path in sorted(folder.rglob(RECIPE)) if is_meta_training(path.parent)
+        ]
+        found |= {path.resolve(): path for path in own if path.resolve() not in found}
+        if not own or any(folder.rglob(CONFIG)):
+            with_runs.append(folder)
+    return find_runs(with_runs), list(found.values())
+
+
+def is_meta_training(folder: Path) -> bool:
+    """Whether a meta-training was begun there."""
+    try:
+        return "meta_train" in json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, TypeError):
+        return (folder / CURVE).exists()
 
 
 def read_config(folder: Path) -> Config:

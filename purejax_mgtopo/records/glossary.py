@@ -48,6 +48,21 @@ FRAME = {
     "hours": "hours since the run began, without interruptions, until this evaluation was recorded",
 }
 """Columns that `RunData.to_pandas` adds."""
+META_TABLE = {
+    "step": "updates of the rule until then, this one included",
+    "task": "name of the task whose lifetimes these are",
+    "return": "mean priced return (each open edge is paid for) in the task's own scale: of fresh episodes after the "
+    "update, or of all episodes of whole lives under evolution",
+    "edge_rate": "mean probability of an edge in those episodes; under evolution the share of edges that were open",
+    "correction": "size of f, the root mean square of what the rule adds to an edge's advantage",
+    "meta_objective": "what the rule ascends: what gates are worth, with entropy, less penalties on f",
+    "gate_entropy": "mean entropy of an edge's probability in fresh episodes, in nats; at most 0.693",
+    "difference": "evolution alone: by how much the returns of the two lives of a pair differ, without sign",
+    "sound": "share of the lifetimes, or pairs, that were finite; all means are over those, NaN where there is none",
+}
+"""The columns of a meta-training's table, which has a row for each update and task."""
+META_LAST = 100
+"""Updates over which the figures of a finished meta-training are means."""
 UNKNOWN = "a measure of the rule, of the interpreter or of the task, by its own name"
 
 

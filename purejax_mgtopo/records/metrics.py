@@ -159,7 +159,6 @@ class Metrics:
     def as_parquet(self) -> bytes:
         """The whole table; the configuration goes into the schema's metadata under ``config``."""
         import pyarrow as pa
-        import pyarrow.parquet as parquet
 
         rows, counts = self._rows, [len(row.seeds) for row in self._rows]
         columns: list[tuple[str, Any, Any]] = [
@@ -191,18 +190,23 @@ class Metrics:
         own = meanings_of(experiment.topology, experiment.messages)
         metadata["glossary"] = json.dumps(described(names, own))
         metadata["digest"] = _sealed(self.digest(), metadata["config"], metadata["shapes"])
-        schema = pa.schema(
-            [pa.field(name, kind, nullable=False) for name, kind, _ in columns], metadata=metadata
-        )
-        arrays = [
-            values if isinstance(values, pa.Array) else pa.array(values, kind)
-            for _, kind, values in columns
-        ]
-        buffer = io.BytesIO()
-        parquet.write_table(
-            pa.Table.from_arrays(arrays, schema=schema), buffer, write_page_checksum=True
-        )
-        return buffer.getvalue()
+        return parquet_bytes(columns, metadata)
+
+
+def parquet_bytes(columns: Sequence[tuple[str, Any, Any]], metadata: Mapping[str, str]) -> bytes:
+    """A table of columns, each a name, a type of Arrow's and its values, with checksums, as a file's content."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    fields = [pa.field(name, kind, nullable=False) for name, kind, _ in columns]
+    arrays = [
+        values if isinstance(values, pa.Array) else pa.array(values, kind)
+        for _, kind, values in columns
+    ]
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def read_metrics(paths: Sequence[Path]) -> Iterator[Evaluation]:

@@ -24,16 +24,17 @@ from typing import IO, Any
 
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.alive import identity
 from purejax_mgtopo.plugins.registry import plugins_of
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import (
     EVENTS,
     all_lost,
     end_with_a_line,
+    event_line,
     prefix_digest,
     read_events,
     saved_waves,
+    seconds_told,
 )
 from purejax_mgtopo.records.files import (
     clear_disk_errors,
@@ -218,12 +219,9 @@ class RunRecord:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line; ``seconds`` count from the start of the run, without interruptions."""
-        seconds = round(time.monotonic() - self._started, 3)
-        who = {"process": identity()} if kind in ("start", "resumed") else {}
-        when = {"time": time.time(), "seconds": seconds}
-        line = strict_json({"event": kind, **when, **who, **fields})
+        line = event_line(kind, time.monotonic() - self._started, **fields)
         with clear_disk_errors(self.folder):
-            self._events.write(line + "\n")
+            self._events.write(line)
             self._events.flush()
 
     def evaluation(self, evaluation: Evaluation) -> None:
@@ -301,8 +299,7 @@ class RunRecord:
         if self._process == 0:
             self._join_tables()
         self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
-        seconds = [event.get("seconds", 0.0) for event in read_events(self._path(EVENTS))]
-        self._started = time.monotonic() - max(seconds, default=0.0)
+        self._started = time.monotonic() - seconds_told(self._path(EVENTS))
         if self._process == 0:
             self._extend()
         # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.

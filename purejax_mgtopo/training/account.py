@@ -30,6 +30,18 @@ class Tick:
     """Seeds of this wave; 0 for all that the run has."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a reporter calls that which it counts and shows, each for one of it; these are a run's."""
+
+    step: str = "episode"
+    lane: str = "seed"
+    """What takes every step."""
+    chunk: str = "chunk"
+    """Steps between two ticks."""
+    worth: str = "training return"
+
+
 class Account:
     """What a reporter has heard of the run under way, and of the sweep that it is a part of."""
 
@@ -39,6 +51,7 @@ class Account:
         self._before, self._busy = 0, 0.0
         """Episodes of all seeds, and seconds, of the runs before this one."""
         self.name, self.episodes, self.seeds = "", 0, 0
+        self.terms = Terms()
         self.began, self.tick, self._skipped = 0.0, None, 0
 
     tick: Tick | None
@@ -47,9 +60,9 @@ class Account:
         """A sweep tells which of its runs comes next."""
         self.number, self.of, self._later = number, of, later
 
-    def begin(self, name: str, episodes: int, seeds: int) -> None:
+    def begin(self, name: str, episodes: int, seeds: int, terms: Terms) -> None:
         """A run starts."""
-        self.name, self.episodes, self.seeds = name, episodes, seeds
+        self.name, self.episodes, self.seeds, self.terms = name, episodes, seeds, terms
         self.began, self.tick = self._clock(), None
 
     def hear(self, tick: Tick) -> None:
@@ -98,11 +111,32 @@ class Account:
     @property
     def count(self) -> str:
         """Episodes of a seed, and the wave where there are several."""
+        return f"{self._counted} {self.terms.step}s{self._wave}"
+
+    @property
+    def place(self) -> str:
+        """The same in a sentence."""
+        return f"{self.terms.step} {self._counted.strip()}{self._wave}"
+
+    @property
+    def _counted(self) -> str:
+        done = 0 if self.tick is None else self.tick.episode
+        return f"{done:>{len(f'{self.episodes:,}')},}/{self.episodes:,}"
+
+    @property
+    def _wave(self) -> str:
         tick = self.tick
-        done = 0 if tick is None else tick.episode
-        width = len(f"{self.episodes:,}")
-        wave = f", wave {tick.wave + 1} of {tick.waves}" if tick and tick.waves > 1 else ""
-        return f"{done:>{width},}/{self.episodes:,} episodes{wave}"
+        return f", wave {tick.wave + 1} of {tick.waves}" if tick and tick.waves > 1 else ""
+
+    @property
+    def all_lanes(self) -> str:
+        """``8 seeds``."""
+        return counted(self.seeds, self.terms.lane)
+
+    @property
+    def worth(self) -> str:
+        """``training return -12.34``."""
+        return "" if self.tick is None else f"{self.terms.worth} {self.tick.train_return:.2f}"
 
     @property
     def share(self) -> float:
@@ -118,8 +152,9 @@ class Account:
         tick = self.tick
         if tick is None or math.isnan(tick.rate):
             return ""
-        seeds = tick.seeds or self.seeds
-        return f"{significant(tick.rate / seeds)} episodes/s x {seeds_in_words(seeds)}"
+        seeds, terms = tick.seeds or self.seeds, self.terms
+        pace = f"{significant(tick.rate / seeds)} {terms.step}s/s"
+        return f"{pace} x {counted(seeds, terms.lane)}"
 
     @property
     def whole(self) -> bool:
@@ -143,7 +178,12 @@ def significant(number: float) -> str:
 
 def seeds_in_words(count: int) -> str:
     """``1 seed``, ``8 seeds``."""
-    return f"{count} seed{'s' * (count != 1)}"
+    return counted(count, "seed")
+
+
+def counted(count: int, word: str) -> str:
+    """``1 lifetime``, ``8 lifetimes``."""
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors
+from purejax_mgtopo.records.fingerprint import to_rounding
 from purejax_mgtopo.records.record import FIGURES, RunRecord
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.records.run_names import word_for
@@ -164,10 +165,7 @@ class Loop:
         where = self._ledger.place if self._ledger.total else "the start"
         self._reporter.note(f"{self._name}: going on from {where}")
         if not exactly:
-            self._reporter.note(
-                f"not all is as it was ({changes or 'see above'}): where the same is computed, from here on results "
-                "equal an uninterrupted run's to rounding, not bit for bit"
-            )
+            self._reporter.note(to_rounding(changes or "see above"))
         self._resume = False  # later waves begin as in any run
 
     def _keep(

@@ -12,7 +12,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from purejax_mgtopo.machine.streams import enduring
-from purejax_mgtopo.training.account import Account, Tick, TimeSource, duration, seeds_in_words
+from purejax_mgtopo.training.account import Account, Terms, Tick, TimeSource, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,10 +23,14 @@ __all__ = [
     "LineReporter",
     "Reporter",
     "SilentReporter",
+    "Terms",
     "Tick",
     "duration",
     "make_reporter",
 ]
+
+
+RUN = Terms()
 
 
 class Reporter(Protocol):
@@ -39,8 +43,12 @@ class Reporter(Protocol):
         """The run that begins next is the `number`-th `of` so many; in those after it, all seeds together have
         `later` episodes to go."""
 
-    def begin(self, name: str, episodes: int, seeds: int) -> None:
-        """A run starts, and its program is about to be compiled."""
+    def begin(self, name: str, episodes: int, seeds: int, terms: Terms = RUN) -> None:
+        """A run starts, and its program is about to be compiled.
+
+        Args:
+            terms: what episodes, seeds and returns are called, where they are others than a run's.
+        """
 
     def compiled(self, seconds: float) -> None:
         """The first chunk is done, compilation included, after `seconds`."""
@@ -68,7 +76,7 @@ class SilentReporter(Reporter):
     """A reporter that shows nothing."""
 
     def part(self, number: int, of: int, later: int) -> None: ...
-    def begin(self, name: str, episodes: int, seeds: int) -> None: ...
+    def begin(self, name: str, episodes: int, seeds: int, terms: Terms = RUN) -> None: ...
     def compiled(self, seconds: float) -> None: ...
     def tick(self, tick: Tick) -> None: ...
     def end(self, outcome: str) -> None: ...
@@ -89,14 +97,15 @@ class LineReporter(Reporter):
     def part(self, number: int, of: int, later: int) -> None:
         self._run.part(number, of, later)
 
-    def begin(self, name: str, episodes: int, seeds: int) -> None:
-        self._run.begin(name, episodes, seeds)
+    def begin(self, name: str, episodes: int, seeds: int, terms: Terms = RUN) -> None:
+        self._run.begin(name, episodes, seeds, terms)
         self._last = None
         part = f"{self._run.words}; " if self._run.words else ""
-        self._say(f"{part}compiling for {seeds_in_words(seeds)} ...")
+        self._say(f"{part}compiling for {self._run.all_lanes} ...")
 
     def compiled(self, seconds: float) -> None:
-        self._say(f"compiled, and the first chunk done, after {seconds:.1f} s")
+        chunk = self._run.terms.chunk
+        self._say(f"compiled, and the first {chunk} done, after {seconds:.1f} s")
 
     def tick(self, tick: Tick) -> None:
         run, now = self._run, self._clock()
@@ -107,8 +116,8 @@ class LineReporter(Reporter):
         self._last = now
         running = not run.whole and not math.isnan(tick.seconds_left)
         told = [
-            f"episode {run.count.replace(' episodes', '', 1).strip()}",
-            f"training return {tick.train_return:.2f}",
+            run.place,
+            run.worth,
             f"edges {tick.edge_rate:.0%}",
             run.speed,
             f"{duration(tick.seconds_left)} left" if running else "",
@@ -153,10 +162,10 @@ class BarReporter(Reporter):
     def part(self, number: int, of: int, later: int) -> None:
         self._run.part(number, of, later)
 
-    def begin(self, name: str, episodes: int, seeds: int) -> None:
+    def begin(self, name: str, episodes: int, seeds: int, terms: Terms = RUN) -> None:
         from rich.live import Live
 
-        self._run.begin(name, episodes, seeds)
+        self._run.begin(name, episodes, seeds, terms)
         self._stop()
         # A new one for each run: it would go up by as many lines as the last one had.
         self._live = Live(
@@ -180,7 +189,7 @@ class BarReporter(Reporter):
         run, tick = self._run, self._run.tick
         told = [run.name, duration(run.seconds)]
         if tick is not None:
-            told += [f"training return {tick.train_return:.2f}", f"edges {tick.edge_rate:.0%}"]
+            told += [run.worth, f"edges {tick.edge_rate:.0%}"]
             told += [f"{tick.non_finite} non-finite"] if tick.non_finite else []
         if not run.whole:
             told.append(f"{run.count.strip()}: {outcome}" if tick is not None else outcome)
@@ -222,11 +231,7 @@ class BarReporter(Reporter):
             return Group(*lines, grid)
         left = "" if math.isnan(tick.seconds_left) else f"{duration(tick.seconds_left)} left"
         grid.add_row(bar, Text(f"{run.count}  {left}", no_wrap=True, overflow="ellipsis"))
-        well = [
-            f"training return {tick.train_return:.2f}",
-            f"edges {tick.edge_rate:.0%}",
-            run.speed,
-        ]
+        well = [run.worth, f"edges {tick.edge_rate:.0%}", run.speed]
         last = Text("  ".join(x for x in well if x), no_wrap=True, overflow="ellipsis")
         if tick.non_finite:
             last.append(f"  {tick.non_finite} non-finite", style="red")

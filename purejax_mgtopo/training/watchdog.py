@@ -21,6 +21,7 @@ class Watchdog:
 
     Args:
         say: shows one line.
+        fewer: what makes a step shorter.
         patience: least seconds of silence before the first line; `FACTOR` times the longest step
             counts if longer.
         clock, cpu_clock: wall and processor seconds.
@@ -31,12 +32,13 @@ class Watchdog:
         self,
         say: Callable[[str], None],
         *,
+        fewer: str = "a smaller chunk_episodes",
         patience: float = PATIENCE,
         clock: TimeSource = time.monotonic,
         cpu_clock: TimeSource = time.process_time,
         poll: float | None = 1.0,
     ) -> None:
-        self._say, self._patience, self._poll = say, patience, poll
+        self._say, self._fewer, self._patience, self._poll = say, fewer, patience, poll
         self._clock, self._cpu_clock = clock, cpu_clock
         self._longest = 0.0
         self._lock = threading.Lock()
@@ -78,13 +80,12 @@ class Watchdog:
         while not self._over.wait(poll):
             self.look()
 
-    @staticmethod
-    def _line(silence: float, cpu: float) -> str:
+    def _line(self, silence: float, cpu: float) -> str:
         begin = f"nothing has moved for {duration(silence)}"
         if cpu > 0.05 * silence:
             return (
                 f"{begin}, but the processor is busy ({cpu / silence:.0%} of one core): probably "
-                "a long compilation or chunk; wait, or start again with a smaller chunk_episodes"
+                f"a long compilation or chunk; wait, or start again with {self._fewer}"
             )
         return (
             f"{begin} and the processor is idle: unless an accelerator is at work, XLA's thread "

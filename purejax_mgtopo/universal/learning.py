@@ -1,4 +1,8 @@
-"""One rule learned over groups of lifetimes: a program for each group, and one update of the rule by all of them."""
+"""One rule learned over groups of lifetimes: a program for each group, and one update of the rule by all of them.
+
+Lifetimes are spread over devices, as many on each, and have the same keys on any number of them. What they tell is
+summed on each device and then over devices: on another number the rule is the same to rounding, not bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
 from purejax_mgtopo.algorithm.kernels.target import platform
@@ -53,6 +57,11 @@ class LearningState:
     lives: tuple[PyTree, ...]
 
 
+def devices_sharing(means: Means, lifetimes: int) -> int:
+    """How many devices share so many lifetimes: every one holds as many."""
+    return math.gcd(len(devices_for(means, lifetimes)), lifetimes)
+
+
 class Learning:
     """The meta-training of one rule; holds no state.
 
@@ -72,13 +81,13 @@ class Learning:
             optax.clip_by_global_norm(settings.gradient_clip), optax.adam(settings.learning_rate)
         )
         lives = settings.lifetimes
-        # Every device holds as many lifetimes.
-        count = math.gcd(len(devices_for(means, lives)), lives)
+        count = devices_sharing(means, lives)
         devices = np.array(jax.devices()[:count])
         self._mesh = Mesh(devices, ("life",), axis_types=(AxisType.Auto,))
+        self._spread, self._shared = (NamedSharding(self._mesh, x) for x in (LIVES, SHARED))
         self._batch = lanes_together(means, lives // count)
         self._steps = [self._program(partial(self._step, group)) for group in self.groups]
-        self._update = jax.jit(self._updated)
+        self._update = jax.jit(self._updated, out_shardings=self._shared)
 
     def init(self) -> LearningState:
         """The rule to begin with, and the first generation."""
@@ -93,7 +102,13 @@ class Learning:
             lanes = jax.random.split(key, self.settings.lifetimes)
             lives.append(jax.jit(over_lanes(group.first, self._batch))(lanes))
         adams = tuple(adam for _ in self.groups)
-        return LearningState(jnp.zeros((), jnp.int32), eta, adams, tuple(lives))
+        return self.placed(LearningState(jnp.zeros((), jnp.int32), eta, adams, tuple(lives)))
+
+    def placed(self, state: LearningState) -> LearningState:
+        """A state where `advance` leaves it: from anywhere else every program would be compiled a second time."""
+        lives = jax.device_put(state.lives, self._spread)
+        step, eta, adams = jax.device_put((state.step, state.eta, state.adams), self._shared)
+        return LearningState(step, eta, adams, lives)
 
     def advance(self, state: LearningState) -> tuple[LearningState, list[Measures]]:
         """K gate updates of all lifetimes and one update of the rule; what each group measures, means over it."""
@@ -120,13 +135,14 @@ class Learning:
             ),
             axis=0,
         )
-        count = jnp.maximum(jax.lax.psum(jnp.sum(sound), "life"), 1)
+        count = jax.lax.psum(jnp.sum(sound), "life")
 
         def mean(x: Array) -> Array:
             kept = jnp.where(sound.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
-            return jax.lax.psum(jnp.sum(kept, axis=0), "life") / count
+            return jax.lax.psum(jnp.sum(kept, axis=0), "life") / jnp.maximum(count, 1)
 
         gradient, measures = jax.tree.map(mean, told)
+        measures = {name: jnp.where(count > 0, x, jnp.nan) for name, x in measures.items()}
         return lives, gradient, measures | {"sound": count / self.settings.lifetimes}
 
     def _updated(
@@ -149,5 +165,10 @@ class Learning:
             out_specs=(LIVES, SHARED, SHARED),
             check_vma=False,
         )
-        options = compiler_options(platform())
-        return jax.jit(local, donate_argnums=(1,), compiler_options=options)
+        return jax.jit(
+            local,
+            donate_argnums=(1,),
+            # XLA would have its own mind about arrays without elements.
+            out_shardings=(self._spread, self._shared, self._shared),
+            compiler_options=compiler_options(platform()),
+        )

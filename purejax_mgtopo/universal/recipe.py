@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from purejax_mgtopo.config import Config, flatten, override
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.training.recipe import Recipe, parse_recipe
+from purejax_mgtopo.training.recipe import Recipe, Setting, parse_recipe
 from purejax_mgtopo.universal.settings import MetaTraining
 
 FILE_NAME, TABLE = "meta_train.toml", "meta_train"
@@ -22,11 +23,13 @@ class MetaRecipe:
 
     settings: MetaTraining
     teams: Recipe
+    changes: tuple[Setting, ...] = ()
+    """Settings of the runs that win over the recipe's."""
 
     @property
     def configs(self) -> list[Config]:
-        """The runs that make the teams, one for each task."""
-        return [run.config for run in self.teams.runs()]
+        """The runs that make the teams, one for each task; the first one's means are those of meta-training itself."""
+        return [run.config for run in self.teams.runs(self.changes)]
 
     def told(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -34,8 +37,11 @@ class MetaRecipe:
         return {TABLE: asdict(self.settings), "teams": runs}
 
 
-def load_meta_recipe(path: Path) -> MetaRecipe:
+def load_meta_recipe(path: Path, changes: Iterable[Setting] = ()) -> MetaRecipe:
     """A TOML file as `mgtopo sweep` reads it, without methods and with a table `[meta_train]`, or its folder.
+
+    Args:
+        changes: settings of the runs that win over the recipe's, as from the command line.
 
     Raises ConfigError, in one line.
     """
@@ -56,7 +62,8 @@ def load_meta_recipe(path: Path) -> MetaRecipe:
         settings = override(MetaTraining(), table)
     except ConfigError as error:
         raise ConfigError(f"{file}: [{TABLE}]: {error}") from None
-    recipe = MetaRecipe(settings, parse_recipe(document | {"methods": ["random"]}, file))
+    teams = parse_recipe(document | {"methods": ["random"]}, file)
+    recipe = MetaRecipe(settings, teams, tuple(changes))
     if len(recipe.configs) != len(recipe.teams.tasks):
         raise ConfigError(f"{file}: a setting of meta-train has one value, not a list")
     return recipe

@@ -1,15 +1,17 @@
 """`mgtopo meta-train`: a rule over lifetimes, among teams that were frozen or that learn as well, kept in one file.
 
-A folder holds `recipe.json` (what was asked, with versions and commit), `policies/` (the runs that made frozen teams),
-`curve.jsonl` (a line for each update and task), `state.npz` (whence it goes on, bit for bit) and, in the end, the rule.
+`kept.record` tells what it leaves. Stopped, or killed, and called again it ends as if nothing had happened, bit for
+bit.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import contextlib
+import math
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,95 +22,234 @@ from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rul
 from purejax_mgtopo.algorithm.types import PyTree
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.files import write_atomically
-from purejax_mgtopo.records.locks import lock
-from purejax_mgtopo.records.provenance import provenance
+from purejax_mgtopo.machine.startup import unused_cores
+from purejax_mgtopo.mirror.meta import MetaMirror, open_meta_mirror
+from purejax_mgtopo.records.fingerprint import fingerprint, to_rounding
+from purejax_mgtopo.records.folders import RULE
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.training.account import counted, duration, significant
+from purejax_mgtopo.training.ledger import Speed
+from purejax_mgtopo.training.progress import Reporter, Terms, Tick, make_reporter
 from purejax_mgtopo.training.run import alone
-from purejax_mgtopo.training.stop import heard
+from purejax_mgtopo.training.stop import StopRequest, heard
 from purejax_mgtopo.training.sweep import sweep
+from purejax_mgtopo.training.watchdog import Watchdog
 from purejax_mgtopo.universal.evolution import Evolution
+from purejax_mgtopo.universal.kept.record import POLICIES, MetaRecord
 from purejax_mgtopo.universal.learners import LearningGroup
-from purejax_mgtopo.universal.learning import Learning, LearningState
+from purejax_mgtopo.universal.learning import Learning, LearningState, devices_sharing
 from purejax_mgtopo.universal.lifetimes import Group
 from purejax_mgtopo.universal.lives import Lives
 from purejax_mgtopo.universal.recipe import TABLE, MetaRecipe
 
-RECIPE, POLICIES, CURVE, STATE, RULE = (
-    "recipe.json",
-    "policies",
-    "curve.jsonl",
-    "state.npz",
-    "universal.npz",
-)
-LAST = 100
-"""Updates whose mean is told as the figures of a rule."""
-
 
 @alone()
-def meta_train(recipe: MetaRecipe, out: Path, say: Callable[[str], None]) -> Path | None:
+def meta_train(recipe: MetaRecipe, out: Path, reporter: Reporter | None = None) -> Path | None:
     """Train, or go on; the rule's file, or None where a request to stop came first.
+
+    Args:
+        reporter: what to show; by default a bar in a terminal and plain lines elsewhere.
 
     Raises ConfigError and RunError, each in one line.
     """
-    out = expanded(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with lock(out / ".lock") as free, heard() as stop:
-        if not free:
-            raise RunError(f"{out} is in use by another mgtopo; wait for it")
-        begun = _begin(recipe, out)
-        if (out / RULE).exists():
-            say(f"{out / RULE} is there already, and kept")
-            return out / RULE
+    folder = expanded(out)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(heard())
+        if reporter is None:
+            reporter = make_reporter()
+            stack.callback(reporter.close)
+        record = stack.enter_context(MetaRecord(folder, recipe))
+        if record.finished:
+            reporter.note(f"{folder / RULE} is there already, and kept")
+            return folder / RULE
         start = _start(recipe.settings.start)
-        groups = _groups(recipe, out / POLICIES)
-        if groups is None:
-            return None
-        evolves = recipe.settings.estimator == "evolution"
+        record.begin(_depends(recipe))
+        return MetaLoop(recipe, record, reporter, start).run(stop)
+
+
+class MetaLoop:
+    """The loop over updates of the rule: advance, record, show, keep.
+
+    Args:
+        start: the rule to begin with; None for one that corrects nothing yet.
+    """
+
+    def __init__(
+        self, recipe: MetaRecipe, record: MetaRecord, reporter: Reporter, start: PyTree | None
+    ) -> None:
+        self._recipe, self._record, self._reporter = recipe, record, reporter
+        self._start, self._settings = start, recipe.settings
+        self._names, self._means = recipe.teams.tasks, recipe.configs[0].means
+        lane = "pair" if self._settings.estimator == "evolution" else "lifetime"
+        self._terms = Terms("update", lane, "update", "priced return")
+        self._lanes = self._settings.lifetimes * len(self._names)
+        self._name = f"meta-train/{record.folder.name}"
+        self._step, self._speed, self._began = 0, Speed(), time.monotonic()
+        self._compiled = self._under_way = False
+
+    def run(self, stop: StopRequest) -> Path | None:
+        """Make teams, if it takes any, and train the rule to the end or until asked to stop."""
+        record, mirror, done = self._record, None, False
+        try:
+            groups = _groups(self._recipe, record.folder / POLICIES, self._reporter)
+            if groups is None:
+                record.event("interrupted")
+                return None
+            if (line := unused_cores(self._means)) is not None:
+                self._reporter.note(line)
+            learning = self._learning(groups)
+            state = self._first(learning)
+            mirror = open_meta_mirror(record.folder, self._means, self._names, self._reporter.note)
+            state = self._train(learning, state, stop, mirror)
+            done = self._step >= self._settings.steps
+            if done:
+                record.finish(self._rule(state), self._step)
+            else:
+                record.event("interrupted", step=self._step)
+        except BaseException as error:
+            with contextlib.suppress(RunError):  # as when the disk is full
+                why = f"{type(error).__name__}: {error}"
+                record.event("failed", error=why, step=self._step)
+            if self._under_way:
+                self._reporter.end(f"failed at update {self._step:,}")
+            raise self._explained(error) from error
+        finally:
+            if mirror is not None:
+                mirror.close(finished=done)
+        self._tell_the_end(done)
+        return record.folder / RULE if done else None
+
+    def _learning(self, groups: Sequence[Lives]) -> Learning:
+        evolves = self._settings.estimator == "evolution"
         lessons = [Evolution(group) for group in groups] if evolves else groups
-        learning = Learning(recipe.settings, lessons, recipe.configs[0].means, start)
-        names = recipe.teams.tasks
-        state = _resumed(out, learning)
-        steps, began, first = recipe.settings.steps, time.monotonic(), int(state.step)
-        lines: list[str] = []
-        while int(state.step) < steps and not stop.requested:
-            state, measures = learning.advance(state)
-            told = [{k: float(v) for k, v in each.items()} for each in measures]
-            step = int(state.step)
-            for name, each in zip(names, told, strict=True):
-                lines.append(json.dumps({"step": step, "task": name, **each}) + "\n")
-            if not step % recipe.settings.checkpoint_every or step == steps or stop.requested:
-                _save(out, state, lines)
-                pace = (time.monotonic() - began) / (step - first)
-                shown = ", ".join(
-                    f"{name} {each['return']:.2f}" for name, each in zip(names, told, strict=True)
-                )
-                say(
-                    f"step {step:,} of {steps:,}, {pace:.2f} s each, {pace * (steps - step) / 60:.0f} min to go; "
-                    f"priced return: {shown}"
-                )
-        if int(state.step) < steps:
-            return None
-        story = recipe.told() | {"provenance": _shared(begun), "figures": _figures(out, names)}
-        write_atomically(out / RULE, rule_bytes(state.eta, {"recipe": story.pop(TABLE), **story}))
-        return out / RULE
+        return Learning(self._settings, lessons, self._means, self._start)
+
+    def _first(self, learning: Learning) -> LearningState:
+        """The state to begin with, or the saved one, with the records put back to where that stands."""
+        record, state = self._record, learning.init()
+        arrays = record.saved()
+        if arrays is not None:
+            try:
+                state = learning.placed(_unnamed(arrays, state))
+            except ValueError as error:
+                raise record.damaged(error) from None
+        self._step = int(state.step)
+        record.rewind(self._step)
+        if record.resumed:
+            changes = "; ".join(record.changes)
+            record.event("resumed", step=self._step, bitwise=not changes)
+            where = f"update {self._step:,}" if self._step else "the start"
+            self._reporter.note(f"{self._name}: going on from {where}")
+            if changes:
+                self._reporter.note(to_rounding(changes))
+        return state
+
+    def _train(
+        self, learning: Learning, state: LearningState, stop: StopRequest, mirror: MetaMirror | None
+    ) -> LearningState:
+        steps, every = self._settings.steps, self._settings.checkpoint_every
+        self._reporter.begin(self._name, steps, self._lanes, self._terms)
+        self._began, self._under_way = time.monotonic(), True
+        last, ending = self._began, stop.requested
+        with (
+            stop.answered_by(self._announce_stop, self._quit),
+            Watchdog(self._reporter.note, fewer="fewer lifetimes") as watchdog,
+        ):
+            while self._step < steps and not ending:
+                state, measures = learning.advance(state)
+                told = [{name: float(x) for name, x in each.items()} for each in measures]
+                self._step, now = int(state.step), time.monotonic()
+                self._take(dict(zip(self._names, told, strict=True)), now - last)
+                if mirror is not None:
+                    mirror.chunk()
+                last, ending = now, stop.requested
+                if ending or self._step == steps or not self._step % every:
+                    named = _named(state)
+                    self._record.save(self._step, {name: np.asarray(named[name]) for name in named})
+                watchdog.beat()
+        return state
+
+    def _take(self, told: Mapping[str, Mapping[str, float]], wall: float) -> None:
+        """Record and show one update."""
+        self._record.update(self._step, told, wall)
+        if not self._compiled:
+            self._compiled = True
+            self._reporter.compiled(time.monotonic() - self._began)
+        else:  # the first call of a program compiles it: speed is measured without it
+            self._speed.add(self._lanes, wall)
+        lost = sum(1 - each["sound"] for each in told.values()) * self._settings.lifetimes
+        rate = self._speed.rate
+        tick = Tick(
+            episode=self._step,
+            train_return=_mean([each["return"] for each in told.values()]),
+            edge_rate=_mean([each["edge_rate"] for each in told.values()]),
+            rate=rate,
+            seconds_left=(self._settings.steps - self._step) * self._lanes / rate,
+            non_finite=round(lost),
+        )
+        self._reporter.tick(tick)
+
+    def _rule(self, state: LearningState) -> bytes:
+        """The rule's file: the rule, how it came to be, and what was measured of it."""
+        story = self._recipe.told() | {
+            "provenance": _shared(self._record.begun),
+            "figures": self._record.figures(),
+        }
+        return rule_bytes(state.eta, {"recipe": story.pop(TABLE), **story})
+
+    def _tell_the_end(self, done: bool) -> None:
+        lanes = counted(self._lanes, self._terms.lane)
+        rate = self._speed.rate / self._lanes
+        speed = "" if math.isnan(rate) else f" ({significant(rate)} updates/s x {lanes})"
+        far = f"{self._step:,} updates x {lanes}" if done else f"update {self._step:,}"
+        took = duration(time.monotonic() - self._began)
+        words = "finished" if done else "interrupted"
+        self._reporter.end(f"{words} after {far} in {took}{speed}")
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to do about it, where that is known."""
+        if isinstance(error, RunError):
+            then = "; then go on by calling the same again" if self._under_way else ""
+            return RunError(f"{error}{then}")
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            fewer = max(1, self._settings.lifetimes // 2)
+            return RunError(
+                f"out of memory with {self._settings.lifetimes} lifetimes of each task at a time: begin again with "
+                f"fewer, for example meta_train.lifetimes = {fewer}, in another folder"
+            )
+        return error
+
+    def _announce_stop(self) -> None:
+        self._reporter.note(
+            "stopping after this update, to be gone on with; press Ctrl-C again to quit at once"
+        )
+
+    def _quit(self) -> None:
+        """In the listener's thread: the main one may never answer. Files are always whole."""
+        self._reporter.close()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody may be reading
+            print(
+                f"quit at update {self._step:,}; {self._record.folder} keeps what was saved last, from where the same "
+                "command goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(130)
 
 
-def _begin(recipe: MetaRecipe, out: Path) -> dict[str, Any]:
-    """Note what was asked, or refuse a folder in which something else was; by what it was begun."""
-    path, asked = out / RECIPE, recipe.told()
-    if not path.exists():
-        document = asked | {"provenance": provenance()}
-        write_atomically(path, json.dumps(document, indent=1).encode())
-        return document["provenance"]
-    try:
-        before = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
-        raise RunError(f"{path} is damaged; choose another folder") from None
-    asked = json.loads(json.dumps(asked))
-    if {name: before.get(name) for name in asked} != asked:
-        raise RunError(f"{out} was begun with another recipe; choose another folder")
-    return before.get("provenance") or {}
+def _mean(values: Sequence[float]) -> float:
+    """The mean over tasks of what is known; NaN where nothing is."""
+    known = [x for x in values if not math.isnan(x)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _depends(recipe: MetaRecipe) -> dict[str, Any]:
+    """What results depend on besides the recipe."""
+    found: dict[str, Any] = {}
+    for config in recipe.configs:
+        found |= fingerprint(config.experiment)
+    means, lifetimes = recipe.configs[0].means, recipe.settings.lifetimes
+    return found | {"devices": devices_sharing(means, lifetimes)}
 
 
 def _start(file: str) -> PyTree | None:
@@ -123,17 +264,18 @@ def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
     return {name: begun.get(name) for name in ("versions", "git", "started")}
 
 
-def _groups(recipe: MetaRecipe, folder: Path) -> Sequence[Lives] | None:
+def _groups(recipe: MetaRecipe, folder: Path, reporter: Reporter) -> Sequence[Lives] | None:
     """The lifetimes of each task; None where a request to stop came while their teams were trained."""
     if recipe.settings.phase == "learning":
         return [LearningGroup(config.experiment, recipe.settings) for config in recipe.configs]
-    teams = sweep(recipe.teams, folder)
+    teams = sweep(recipe.teams, folder, changes=recipe.changes, reporter=reporter)
+    reporter.part(1, 1, 0)  # what follows is none of these runs
     if teams.stopped_by is not None:
         return None
     if teams.lost or teams.unsaved:
         raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
     groups = []
-    for run in recipe.teams.runs():
+    for run in recipe.teams.runs(recipe.changes):
         trained = load_trained(folder / run.folder)
         networks = jax.tree.map(jax.numpy.asarray, trained.networks)
         acting = trained.algorithm.parts.acting(networks.parts).interpreter
@@ -141,35 +283,6 @@ def _groups(recipe: MetaRecipe, folder: Path) -> Sequence[Lives] | None:
             Group(run.config.experiment, recipe.settings, networks.learner.policy, acting)
         )
     return groups
-
-
-def _save(out: Path, state: LearningState, lines: list[str]) -> None:
-    """The curve first: what it holds beyond the state is dropped when this goes on."""
-    with open(out / CURVE, "a", encoding="utf-8") as file:
-        file.writelines(lines)
-    lines.clear()
-    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in _named(state).items()}
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    write_atomically(out / STATE, content.getvalue())
-
-
-def _resumed(out: Path, learning: Learning) -> LearningState:
-    """The saved state, or the first; lines of the curve that are later than it are taken back."""
-    state = learning.init()
-    if (out / STATE).exists():
-        try:
-            with np.load(out / STATE, allow_pickle=False) as file:
-                state = _unnamed({name: file[name] for name in file.files}, state)
-        except Exception as error:  # the damage decides which
-            why = " ".join(str(error).split())
-            raise RunError(
-                f"{out / STATE} is damaged ({why}); remove it to begin anew, with the same teams"
-            ) from None
-    kept = [line for line in _curve(out) if line["step"] <= int(state.step)]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
-    write_atomically(out / CURVE, text.encode())
-    return state
 
 
 def _named(state: Any) -> dict[str, Any]:
@@ -195,27 +308,3 @@ def _unnamed(arrays: Mapping[str, np.ndarray], like: LearningState) -> LearningS
 
     leaves, structure = jax.tree.flatten(like)
     return jax.tree.unflatten(structure, [leaf(n, x) for n, x in zip(wanted, leaves, strict=True)])
-
-
-def _curve(out: Path) -> list[dict[str, Any]]:
-    """The lines of the curve; one that a kill has cut is none."""
-    lines = []
-    if (out / CURVE).exists():
-        for text in (out / CURVE).read_text(encoding="utf-8-sig").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
-    return lines
-
-
-def _figures(out: Path, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Means of each task over the last updates."""
-    curve = _curve(out)
-    last = max(line["step"] for line in curve) - LAST
-    found = {}
-    for name in names:
-        lines = [line for line in curve if line["task"] == name and line["step"] > last]
-        measures = [key for key in lines[0] if key not in ("step", "task")]
-        found[name] = {key: float(np.mean([line[key] for line in lines])) for key in measures}
-    return found

@@ -61,7 +61,7 @@ def test_a_sweeps_description(tmp_path: Path) -> None:
         path.write_text(json.dumps(content))
         mark(path)
     assert sweep.question_of(tmp_path) == "Which?"
-    assert named_project(run, small()) == "which"
+    assert named_project(run, small().means) == "which"
     assert sent_to(tmp_path) == ("mine", "which")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from purejax_mgtopo.mirror.mirror import ENVIRONMENT, PLACES
+from purejax_mgtopo.mirror.wandb_run import ENVIRONMENT, PLACES
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_a_failing_mirror_costs_one_line_and_not_the_run(
 
     if when == "import":
         monkeypatch.setattr("purejax_mgtopo.mirror.access.import_wandb", fail)
-        monkeypatch.setattr("purejax_mgtopo.mirror.mirror.import_wandb", fail)
+        monkeypatch.setattr("purejax_mgtopo.mirror.wandb_run.import_wandb", fail)
     elif when == "init":
         monkeypatch.setattr("wandb.init", fail)
     else:

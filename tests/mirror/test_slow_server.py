@@ -10,7 +10,7 @@ import pytest
 from fake_population import FakePopulation, FakeStore, Notes, small
 from stand_ins import train
 
-from purejax_mgtopo.mirror import mirror
+from purejax_mgtopo.mirror import wandb_run
 from purejax_mgtopo.mirror.mirror import WandbMirror
 from purejax_mgtopo.records import record
 
@@ -43,7 +43,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     found = Server()
     monkeypatch.setattr(WandbMirror, "_start", lambda *words: found.start(*words))
-    monkeypatch.setattr(mirror, "OPENING", 0.2)
+    monkeypatch.setattr(wandb_run, "OPENING", 0.2)
     yield found
     found.answer.set()
 

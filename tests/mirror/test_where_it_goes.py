@@ -17,7 +17,8 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import override
 from purejax_mgtopo.machine.processes import index as process_index
 from purejax_mgtopo.mirror.access import choose_mode, has_credentials
-from purejax_mgtopo.mirror.mirror import ENVIRONMENT, WandbMirror, open_wandb
+from purejax_mgtopo.mirror.mirror import WandbMirror, open_wandb
+from purejax_mgtopo.mirror.wandb_run import ENVIRONMENT
 from purejax_mgtopo.records import record
 from purejax_mgtopo.training import run as runner
 

@@ -164,7 +164,8 @@ def its_mirror(config: Config) -> Any:
 def mirrors_of_seeds(config: Config) -> Any:
     told: list[int | None] = []
     made = mirror.WandbMirror.__new__(mirror.WandbMirror)
-    made._config, made._folder, made._anew, made._mode = config, Path(), True, "offline"
+    made._config, made._means, made._folder = config, config.means, Path()
+    made._anew, made._mode = True, "offline"
     made._kept, made._say = dict, lambda line: None
 
     def start(name: str, seed: int | None = None) -> Any:
@@ -181,7 +182,7 @@ def mirrors_of_seeds(config: Config) -> Any:
 def project(config: Config) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("WANDB_PROJECT", raising=False)
-        return places.named_project(Path("nowhere"), config)
+        return places.named_project(Path("nowhere"), config.means)
 
 
 PLACES = {

@@ -67,7 +67,7 @@ def meta_train(folder: Path) -> None:
     file = folder / "meta_train.toml"
     file.write_text('tasks = ["toy_follow_holder"]\nconfig.seeds = 2\n[meta_train]\nsteps = 6\n')
     with elsewhere(runner.alone()):
-        training.meta_train(load_meta_recipe(file), folder / "out", print)
+        training.meta_train(load_meta_recipe(file), folder / "out", Notes())
 
 
 @pytest.mark.parametrize("begin", [resume, sweep, meta_train])

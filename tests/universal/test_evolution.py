@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_cases import assert_same, is_same, jit, size
+from fake_population import Notes
 from test_lifetimes import eta, group, life
 
 from purejax_mgtopo.config import Means
@@ -182,6 +183,6 @@ def test_a_recipe_says_by_what_a_rule_learns(
     path = tmp_path / "meta_train.toml"
     path.write_text(f'tasks = ["toy_follow_holder"]\nmeta_train.estimator = "{estimator}"\n')
     with pytest.raises(Told):
-        training.meta_train(load_meta_recipe(path), tmp_path / "out", print)
+        training.meta_train(load_meta_recipe(path), tmp_path / "out", Notes())
     expected = Evolution if estimator == "evolution" else Plane
     assert [type(each) for each in lessons] == [expected] * 2

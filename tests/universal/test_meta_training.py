@@ -2,17 +2,16 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from core_cases import assert_close, assert_same, is_same
+from fake_population import Notes
+from lessons import TEXT, Numbers, run
 
-from purejax_mgtopo.algorithm.topology.edgewise.network import FEATURES, EdgeNetwork, no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import Means
@@ -20,48 +19,10 @@ from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.settings import override
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.universal import training
+from purejax_mgtopo.universal.kept import record
 from purejax_mgtopo.universal.learning import Learning
 from purejax_mgtopo.universal.recipe import load_meta_recipe
 from purejax_mgtopo.universal.settings import MetaTraining
-
-TEXT = """
-tasks = ["toy_follow_holder", "toy_follow_holder_N4"]
-config.seeds = 2
-[meta_train]
-steps = 6
-lifetimes = 4
-checkpoint_every = 2
-learning_rate = 0.01
-gradient_clip = 0.5
-"""
-
-
-@flax.struct.dataclass
-class Number:
-    """A lifetime that is a number and a key."""
-
-    value: jax.Array
-    key: jax.Array
-
-
-class Numbers:
-    """A group whose lifetimes draw a number at each step, and ask the rule to grow by it."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor, self.rule = factor, SimpleNamespace(init_eta=self.init_eta)
-
-    def init_eta(self, key):
-        x = jnp.zeros((1, 2, 2, FEATURES))
-        return EdgeNetwork().init(key, x, jnp.zeros(1), no_memory())
-
-    def first(self, key):
-        return Number(jnp.zeros(()), key)
-
-    def step(self, eta, life):
-        key, draw = jax.random.split(life.key)
-        value = self.factor * jax.random.normal(draw)
-        gradient = jax.tree.map(lambda x: jnp.full_like(x, value), eta)
-        return Number(value, key), (gradient, {"return": value, "meta_objective": 2 * value})
 
 
 def learning(**changes) -> Learning:
@@ -114,25 +75,24 @@ def test_a_lifetime_that_is_not_finite_is_left_out_of_the_mean() -> None:
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.eta))
 
 
-@pytest.fixture
-def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recipe whose teams are there, and whose lifetimes are numbers."""
-    done = SimpleNamespace(stopped_by=None, lost=(), unsaved=())
-    monkeypatch.setattr(training, "sweep", lambda recipe, out: done)
-    monkeypatch.setattr(training, "_groups", lambda *_: [Numbers(1.0), Numbers(-100.0)])
-    path = tmp_path / "meta_train.toml"
-    path.write_text(TEXT)
-    return path
+def test_where_no_lifetime_is_finite_nothing_is_told_and_nothing_learned() -> None:
 
+    class Lost(Numbers):
+        def step(self, eta, life):
+            after, told = super().step(eta, life)
+            return after, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), told)
 
-def run(recipe: Path, out: Path) -> Path | None:
-    return training.meta_train(load_meta_recipe(recipe), out, lambda line: None)
+    made = Learning(MetaTraining(lifetimes=4), [Lost(1.0)], Means())
+    state, (measures,) = made.advance(made.init())
+    assert measures.pop("sound") == 0
+    assert len(measures) == 4 and all(np.isnan(x) for x in measures.values())
+    assert_same(state.eta, made.init().eta)
 
 
 @pytest.mark.slow
 def test_the_rule_is_kept_with_its_recipe_and_its_curve(recipe: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    rule = training.meta_train(load_meta_recipe(recipe), tmp_path / "out", said.append)
+    notes = Notes()
+    rule = training.meta_train(load_meta_recipe(recipe), tmp_path / "out", notes)
     assert rule == tmp_path / "out" / "universal.npz"
     header, eta = read_rule(rule)
     assert header["recipe"]["steps"] == 6 and len(header["teams"]) == 2
@@ -144,7 +104,11 @@ def test_the_rule_is_kept_with_its_recipe_and_its_curve(recipe: Path, tmp_path: 
     ]
     mean = np.mean([line["return"] for line in lines[::2]])
     np.testing.assert_allclose(header["figures"]["toy_follow_holder"]["return"], mean)
-    assert [line.partition(",")[0] for line in said] == [f"step {n} of 6" for n in (2, 4, 6)]
+    means = [
+        np.mean([x["return"] for x in pair]) for pair in zip(lines[::2], lines[1::2], strict=True)
+    ]
+    np.testing.assert_allclose([tick.train_return for tick in notes.ticks], means)
+    assert [tick.episode for tick in notes.ticks] == list(range(1, 7))
     made = Learning(load_meta_recipe(recipe).settings, [Numbers(1.0), Numbers(-100.0)], Means())
     assert not is_same(eta, made.init().eta)
     before = rule.read_bytes()
@@ -171,14 +135,17 @@ def test_stopped_and_gone_on_with_it_ends_as_without_a_stop(
         assert run(recipe, halves) is None
     monkeypatch.setattr(StopRequest, "requested", False)
     assert not (halves / "universal.npz").exists()
-    monkeypatch.setattr(training, "provenance", lambda: {"commit": "a later one"})
+    monkeypatch.setattr(record, "provenance", lambda: {"commit": "a later one"})
     with (halves / "curve.jsonl").open("a") as file:  # what a kill may leave behind the state
         file.write('{"step": 4, "task": "toy_follow_holder"}\n{"step": 5, "ta')
     assert run(recipe, halves) is not None
     begun = json.loads((halves / "recipe.json").read_text())["provenance"]
     assert read_rule(halves / "universal.npz")[0]["provenance"]["started"] == begun["started"]
-    assert (whole / "curve.jsonl").read_text() == (halves / "curve.jsonl").read_text()
-    assert_same(*(dict(np.load(folder / "state.npz")) for folder in (whole, halves)))
+    for name in ("curve.jsonl", "metrics.parquet"):
+        assert (whole / name).read_bytes() == (halves / name).read_bytes()
+    (state, proof), (other, same) = (record.read_state(folder) for folder in (whole, halves))
+    assert_same(state, other)
+    assert proof == same and proof["events_bytes"] == (whole / "curve.jsonl").stat().st_size
     assert_same(*(read_rule(folder / "universal.npz")[1] for folder in (whole, halves)))
 
 
@@ -253,10 +220,10 @@ def test_the_rule_to_go_on_from_is_read_first_and_is_where_it_begins(
 def test_where_all_learns_no_teams_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "sweep", lambda *_: pytest.fail("teams are trained"))
+    monkeypatch.setattr(training, "sweep", lambda *_, **__: pytest.fail("teams are trained"))
     path = tmp_path / "meta_train.toml"
     path.write_text(TEXT + 'phase = "learning"\n')
-    groups = training._groups(load_meta_recipe(path), tmp_path)
+    groups = training._groups(load_meta_recipe(path), tmp_path, Notes())
     assert [type(group).__name__ for group in groups] == ["LearningGroup"] * 2
     assert [group.env.num_agents for group in groups] == [3, 4]
     assert groups[0].settings.steps == 6
@@ -281,6 +248,7 @@ def test_a_rule_is_learned_over_teams(phase: str, tmp_path: Path) -> None:
         f'phase = "{phase}"\nstart = "shipped"\n'
     )
     assert main(["meta-train", str(path), "--out", str(out)]) == 0
+    assert main(["status", str(out)]) == main(["verify", str(out)]) == 0
     rule = out / "universal.npz"
     words = ["--method", "universal", "--member.universal.file", str(rule), "--wandb", "off"]
     words += ["--task", "toy_follow_holder_N4", "--seeds", "1", "--episodes", "10"]

@@ -1,0 +1,255 @@
+"""What a meta-training leaves: curve, table, state and events, the one proved by the other."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from fake_population import Notes
+from lessons import TASKS, TEXT, measured, recorded, run
+
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records.events import read_events
+from purejax_mgtopo.records.glossary import META_TABLE
+from purejax_mgtopo.records.record import RunRecord
+from purejax_mgtopo.universal import evolution, lives, training
+from purejax_mgtopo.universal.kept.record import MetaRecord, read_state
+from purejax_mgtopo.universal.recipe import load_meta_recipe
+
+
+def kinds(folder: Path) -> list[tuple]:
+    return [(event["event"], event.get("step")) for event in read_events(folder)]
+
+
+def test_the_table_is_the_curve_as_far_as_it_is_saved(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with recorded(recipe, out, steps=5, saved=4):
+        pass
+    curve = [json.loads(line) for line in (out / "curve.jsonl").open()]
+    assert [(x["step"], x["task"]) for x in curve] == [(n, t) for n in range(1, 6) for t in TASKS]
+    table = parquet.read_table(out / "metrics.parquet")
+    rows = table.to_pylist()
+    assert [(x["step"], x["task"]) for x in rows] == [(n, t) for n in range(1, 5) for t in TASKS]
+    for row, line in zip(rows, curve, strict=False):
+        told = measured(row["step"])[row["task"]]
+        assert set(row) == {"step", "task"} | set(told)
+        for name, value in told.items():
+            assert row[name] == value or math.isnan(row[name]) and math.isnan(value)
+            assert line[name] == value or line[name] is None and math.isnan(value)
+    assert {str(field.type) for field in table.schema if field.name in told} == {"float"}
+    metadata = table.schema.metadata
+    assert json.loads(metadata[b"recipe"])["meta_train"]["steps"] == 6
+    assert json.loads(metadata[b"glossary"]) == {name: META_TABLE[name] for name in rows[0]}
+
+
+def test_every_measure_is_in_the_glossary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {*lives.MEASURES, *evolution.MEASURES, "sound"} == set(META_TABLE) - {"step", "task"}
+    assert main(["glossary"]) == 0
+    shown = capsys.readouterr().out
+    assert "a row for each update and task" in shown and "meta_objective" in shown
+
+
+def test_figures_are_means_of_the_last_updates_of_what_is_known(
+    recipe: Path, tmp_path: Path
+) -> None:
+    with recorded(recipe, tmp_path / "out", steps=130, saved=0) as record:
+        found = record.figures()
+    for task in TASKS:
+        last = [measured(step)[task]["return"] for step in range(31, 131)]
+        np.testing.assert_allclose(found[task]["return"], np.mean(last))
+    with recorded(recipe, tmp_path / "few", steps=4, saved=0) as record:
+        known = [measured(step)[TASKS[1]]["return"] for step in (1, 2, 4)]
+        np.testing.assert_allclose(record.figures()[TASKS[1]]["return"], np.mean(known))
+        assert record.figures()[TASKS[1]]["sound"] == 0.75
+
+
+def test_what_came_after_the_saved_state_will_come_again(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with recorded(recipe, out, steps=3, saved=2):
+        pass
+    with (out / "curve.jsonl").open("a") as file:
+        file.write('{"step": 4, "ta')
+    with MetaRecord(out, load_meta_recipe(recipe)) as record:
+        record.begin({})
+        arrays = record.saved()
+        assert arrays is not None and set(arrays) == {"step", "eta.x"} and record.resumed
+        record.rewind(2)
+        record.event("resumed", step=2)
+        for step in (3, 4):
+            record.update(step, measured(step), wall=1.0)
+    curve = [json.loads(line) for line in (out / "curve.jsonl").open()]
+    assert [(x["step"], x["task"]) for x in curve] == [(n, t) for n in range(1, 5) for t in TASKS]
+    assert kinds(out) == [
+        ("start", None), ("update", 1), ("update", 2), ("checkpoint", 2),
+        ("resumed", 2), ("update", 3), ("update", 4),
+    ]  # fmt: skip
+    seconds = [event["seconds"] for event in read_events(out)]
+    assert seconds == sorted(seconds)
+    assert ["process" in event for event in read_events(out)].count(True) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text.replace("0.", "1.", 1), lambda text: text[text.index("\n") + 1 :]]
+)
+def test_a_curve_that_is_not_what_was_saved_is_refused(
+    recipe: Path, tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    """With a number changed, and without its first line."""
+    out = tmp_path / "out"
+    with recorded(recipe, out, steps=3, saved=2):
+        pass
+    curve = out / "curve.jsonl"
+    curve.write_text(change(curve.read_text()))
+    with MetaRecord(out, load_meta_recipe(recipe)) as record:
+        record.begin({})
+        record.saved()
+        with pytest.raises(RunError, match=r"curve\.jsonl is not what it was") as error:
+            record.rewind(2)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_of_an_older_version_proves_nothing_and_goes_on(
+    recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with recorded(recipe, out, steps=3, saved=2):
+        pass
+    arrays, proof = read_state(out)
+    assert proof["events_bytes"] < (out / "curve.jsonl").stat().st_size
+    np.savez(out / "state.npz", **arrays)
+    (out / "events.jsonl").unlink()
+    with MetaRecord(out, load_meta_recipe(recipe)) as record:
+        record.begin({})
+        record.saved()
+        record.rewind(2)
+    assert len((out / "curve.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_folder_that_is_in_use_or_holds_a_run_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with recorded(recipe, tmp_path / "out", steps=1, saved=0):
+        with pytest.raises(RunError, match="in use by another mgtopo"):
+            run(recipe, tmp_path / "out")
+    config = load_meta_recipe(recipe).configs[0]
+    with RunRecord(tmp_path / "run", config, "test"):
+        pass
+    with pytest.raises(RunError, match="holds a run; choose another folder"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_a_rule_that_is_not_there_leaves_no_recipe_behind(recipe: Path, tmp_path: Path) -> None:
+    """A misspelt name, put right, is no other recipe."""
+    recipe.write_text(TEXT + 'start = "nowhere.npz"\n')
+    with pytest.raises(ValueError, match="no rule file nowhere"):
+        run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out" / "recipe.json").exists()
+
+
+def test_other_circumstances_are_told_or_refused(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, notes = tmp_path / "out", Notes()
+    depends = training._depends(load_meta_recipe(recipe))
+    assert depends["devices"] == 2 and depends["version of jax"]
+    monkeypatch.setattr(training, "_depends", lambda _: depends | {"devices": 4})
+    run(recipe, out)
+    (out / "universal.npz").unlink()
+    monkeypatch.undo()
+    from lessons import groups
+
+    monkeypatch.setattr(training, "_groups", groups)
+    run(recipe, out, notes)
+    (told,) = [line for line in notes.notes if "to rounding" in line]
+    assert "devices 4 -> 2" in told and "meta-train/out: going on from update 6" in notes.notes
+    (resumed,) = [event for event in read_events(out) if event["event"] == "resumed"]
+    assert resumed["bitwise"] is False
+    (out / "universal.npz").unlink()
+    monkeypatch.setattr(training, "_depends", lambda _: depends | {"JAX_ENABLE_X64": "True"})
+    with pytest.raises(RunError, match="JAX_ENABLE_X64 was False"):
+        run(recipe, out)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished meta-training."""
+    from lessons import groups
+
+    home = tmp_path_factory.mktemp("whole")
+    (home / "meta_train.toml").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_groups", groups)
+        assert run(home / "meta_train.toml", home / "out")
+    return home / "out"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def another_number(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text.replace('"return": ', '"return": 9', 1))
+
+
+NAMES = ("recipe.json", "events.jsonl", "curve.jsonl", "metrics.parquet", "state.npz")
+DAMAGE = {
+    **{f"{name} cut": (name, cut) for name in (*NAMES, "universal.npz")},
+    **{f"{name} flipped": (name, flip) for name in ("state.npz", "universal.npz")},
+    **{f"no {name}": (name, Path.unlink) for name in NAMES[1:]},
+    "another number": ("curve.jsonl", another_number),
+}
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_found(
+    case: str, sealed: bool, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the digests that are written in the end, and by what files prove of each other where a kill left none."""
+    name, damage = DAMAGE[case]
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    if not sealed:
+        (out / ".records.json").unlink()
+    assert main(["verify", str(out)]) == 0
+    capsys.readouterr()
+    damage(out / name)
+    # An end that is torn is what kills leave, of lines that are appended.
+    tolerated = not sealed and case == "events.jsonl cut"
+    assert main(["verify", str(out)]) == int(not tolerated)
+    told = capsys.readouterr()
+    bad = [line.split()[1] for line in told.out.splitlines() if line.startswith("BAD")]
+    assert (str(out / name) in bad) is not tolerated
+    assert "Traceback" not in told.err and told.err.count("\n") == int(not tolerated)
+
+
+def test_a_meta_training_that_was_killed_is_whole(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before its first state, between two of them, and in the midst of a line; found beneath a folder, too."""
+    for name, steps, saved in (("young", 1, 0), ("older", 3, 2)):
+        out = tmp_path / "all" / name
+        with recorded(recipe, out, steps=steps, saved=saved):
+            pass
+        (out / ".records.json").unlink()
+        with (out / "curve.jsonl").open("a") as file:
+            file.write('{"step": 9, "ta')
+        assert main(["verify", str(out)]) == 0
+    assert main(["verify", str(tmp_path / "all")]) == 0
+    cut(tmp_path / "all" / "older" / "state.npz")
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "all")]) == 1
+    assert "1 of 2 runs" in capsys.readouterr().err
