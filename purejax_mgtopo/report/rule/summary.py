@@ -26,7 +26,7 @@ DEAREST = 0.1
 
 
 @dataclass(frozen=True)
-class Line:
+class Course:
     """f of one kind of edges at P places, in standard deviations of the advantage."""
 
     x: NDArray
@@ -42,8 +42,8 @@ class Line:
 class Sides:
     """f of open and of closed edges; None of a kind that hardly was there."""
 
-    open: Line | None
-    closed: Line | None
+    open: Course | None
+    closed: Course | None
 
 
 @dataclass(frozen=True)
@@ -150,13 +150,13 @@ def _sides(opened: NDArray, x: NDArray, place: NDArray, f: NDArray) -> Sides:
     return Sides(*(_line(x[kind], place[kind], f[kind]) for kind in (opened, ~opened)))
 
 
-def _line(x: NDArray, place: NDArray, f: NDArray) -> Line | None:
+def _line(x: NDArray, place: NDArray, f: NDArray) -> Course | None:
     groups = [place == p for p in np.unique(place)]
     groups = [group for group in groups if group.sum() >= FEW]
     if not groups:
         return None
     ends = np.array([np.quantile(f[group], (0.1, 0.9)) for group in groups])
-    return Line(
+    return Course(
         x=np.array([x[group].mean() for group in groups]),
         mean=np.array([f[group].mean() for group in groups]),
         low=ends[:, 0],
