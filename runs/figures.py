@@ -104,6 +104,11 @@ PICTURES: tuple[Drawn | Kept, ...] = (
             "none", "right", "full", "edge", "reinforce", "steady", "meta", "stgs", "commnet", "random",
         ),
     ),
+    curves(
+        "reference_right/priced.png",
+        "reference_right/records",
+        methods=("none", "right", "full", "priced_reinforce", "priced_edge", "priced_steady"),
+    ),
     curves("learner/curves.png", "learner/records/push_N3", recipe="learner/ablation.toml"),
     curves(
         "toy_follow_holder/curves.png",
