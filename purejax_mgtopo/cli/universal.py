@@ -34,7 +34,7 @@ class MetaTrainCommand(TrainingCommand):
     columns mean), curve.jsonl, events.jsonl and state.npz, which `mgtopo status` and `mgtopo verify` read."""
     wandb: Annotated[
         Literal["auto", "online", "offline", "off"] | None,
-        arg(help_behavior_hint="(default: the recipe's)"),
+        arg(metavar="{auto,online,offline,off}", help_behavior_hint="(default: the recipe's)"),
     ] = None
     """Whether to mirror meta-training to W&B, as one run, and the runs that make the teams, as `mgtopo train --wandb`
     does."""
