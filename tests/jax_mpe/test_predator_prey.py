@@ -220,6 +220,18 @@ def test_step_is_step_teams_with_the_preys_own_actions():
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_actions_beyond_the_limit_are_those_at_it_for_both_teams(sign):
+    env = jax_mpe.make("predator_prey_N3_l3")
+    state = env.reset(jax.random.key(3))[0]
+    limit = np.full((env.num_agents, 2), sign), np.full((env.num_prey, 2), sign)
+    wanted = env.step_teams(state, *limit)[0].replace(key=())
+    for team in (0, 1):
+        beyond = tuple(7 * a if i == team else a for i, a in enumerate(limit))
+        after = env.step_teams(state, *beyond)[0].replace(key=())
+        jax.tree.map(np.testing.assert_array_equal, after, wanted)
+
+
 def test_random_prey_draw_anew_at_each_step_from_the_state():
     env = jax_mpe.make("predator_prey_N6_l1", prey="random")
     state, _ = env.reset(jax.random.key(0))
