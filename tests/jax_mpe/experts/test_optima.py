@@ -62,3 +62,16 @@ def test_one_agent_between_three_landmarks_waits_at_their_geometric_median():
     )
     wanted = -25 * float(jnp.linalg.norm(triangle - best, axis=-1).mean())
     assert float(silent_optimum(env, there)[0]) == pytest.approx(wanted, abs=1e-2)
+
+
+def test_both_ends_are_further_apart_the_more_agents_there_are():
+    gaps = []
+    for agents, silent, knowing in ((2, -11.99, -3.12), (3, -15.32, -4.38)):
+        env = jax_mpe.make(f"reference_N{agents}")
+        state = starts(env, 100)
+        ends = silent_optimum(env, state), knowing_optimum(env, state)
+        for end, wanted in zip(ends, (silent, knowing), strict=True):
+            # Means of 300 other starts, and the error of a hundred.
+            assert float(end.mean()) == pytest.approx(wanted, abs=4 * float(end.std()) / 10)
+        gaps.append(float(ends[1].mean() - ends[0].mean()))
+    assert gaps[1] > gaps[0]
