@@ -72,6 +72,8 @@ class DrawnState(JudgedState):
 class Drawn(Universal):
     """A network with random weights, those of its last layer too, for each seed its own; it learns nothing."""
 
+    eta: ClassVar[PyTree] = ()  # no file's
+
     def init(self, key: Key[Array, ""]) -> DrawnState:
         """Fresh gates and baseline, and the network."""
         key, eta_key, head_key = jax.random.split(key, 3)

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,12 @@ from purejax_mgtopo.algorithm.topology.edgewise.frozen import Universal
 from purejax_mgtopo.algorithm.topology.edgewise.network import no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import override
 from purejax_mgtopo.records.fingerprint import files_of
 from purejax_mgtopo.records.record import read_config
+from purejax_mgtopo.report.rule import lived
 from purejax_mgtopo.training.recipe import load_recipe
 from purejax_mgtopo.universal.conditions import (
     Closing,
@@ -117,6 +120,17 @@ def test_a_drawn_network_is_the_seeds_own_answers_and_learns_nothing() -> None:
     assert not is_same(after.gates, usual.gates)
     after = rule.outer((), one, after, made_up_trajectory(3, 4, 3, 3, lead=(2,)), None).state
     assert is_same(after.eta, one.eta)
+
+
+def test_a_drawn_network_is_what_a_page_asks_and_needs_no_file() -> None:
+    """Not the shipped rule, which the task's own would be."""
+    made = Drawn(small("universal", member__universal__file="/nowhere/rule.npz"), sizes(3, 3))
+    assert made.init_shared(jax.random.key(0)) == ()
+    state = state_of(made)
+    algorithm = SimpleNamespace(team=SimpleNamespace(rule=made))
+    networks = SimpleNamespace(parts=Both(state, ()))
+    asked = lived.network_of(algorithm, networks)  # type: ignore[arg-type]
+    assert_same(asked, state.eta)
 
 
 @pytest.fixture
