@@ -98,6 +98,17 @@ def test_misplaced_has_every_correction_on_another_edge(agents: int) -> None:
     assert set(order) == {*range(order.size)} and np.abs(flat - other).max() > 1e-4
 
 
+@pytest.mark.parametrize("agents", range(2, 13))
+def test_no_edge_keeps_its_own_correction(agents: int) -> None:
+    """A draw may leave some edges in place; one that leaves none is taken as it comes."""
+    edges = agents * (agents - 1)
+    order, drawn = elsewhere(edges), np.random.default_rng(0).permutation(edges)
+    assert sorted(order) == [*range(edges)]
+    assert not any(order[edge] == edge for edge in range(edges))
+    kept = sum(drawn[edge] == edge for edge in range(edges))
+    assert np.array_equal(order, drawn) == (kept == 0)
+
+
 def test_closing_is_its_formula_of_the_lifetimes_progress() -> None:
     f, tau, told = corrected(made(Closing), state_of(made(Closing)))
     assert float(told.inputs.progress[0, 0, 1]) == 0.25
