@@ -266,8 +266,9 @@ def _of_numbers(tasks: Sequence[TaskScores]) -> list[str]:
         lines.append(
             f"tasks with more seeds weigh more where their numbers differ: {', '.join(uneven)}"
         )
-    fewest = min((size for each in sizes.values() for size in each), default=FEW)
-    if 1 < fewest < FEW:
+    # A single seed has no interval that could be too narrow.
+    fewest = min((size for each in sizes.values() for size in each if size > 1), default=FEW)
+    if fewest < FEW:
         lines.append(
             f"intervals are too narrow where seeds are few: one of {fewest} normal scores covers the truth in "
             f"{COVERAGE[fewest]} % of cases, not in 95 %"

@@ -160,6 +160,14 @@ def test_lost_seeds_few_seeds_and_unequal_lengths_are_told(tmp_path: Path) -> No
     assert "one of 5 normal scores covers the truth in 90 % of cases" in words
 
 
+def test_a_single_seed_does_not_hide_that_others_are_few(tmp_path: Path) -> None:
+    write_sweep(tmp_path, (TASK,), SCALE, "?", broken=(1, 2, 3))
+    write_run(tmp_path / TASK / "meta", TASK, "meta", seeds=1)
+    told = read_scores([tmp_path])
+    assert [len(x) for x in told.scores("meta")] == [1]
+    assert any("one of 5 normal scores covers the truth in 90 %" in line for line in told.caveats)
+
+
 def test_seeds_of_several_runs_count_together_or_are_refused(results: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a" / TASK / "meta", TASK, "meta", seeds=4, first_seed=8)
     told = read_scores([results, tmp_path / "a"])
