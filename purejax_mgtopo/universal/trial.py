@@ -95,7 +95,11 @@ def trial(
     say: Callable[[str], None],
     formula: Formula | None = None,
 ) -> dict[str, Any]:
-    """All conditions for one task's teams: means, and the rule's gain over REINFORCE with its 95 % interval."""
+    """All conditions for one task's teams: means, and gains over REINFORCE with their 95 % intervals.
+
+    A formula's gains over the rule are told as well, lifetime by lifetime: two intervals that overlap say little of the
+    difference.
+    """
     header, learned = read_rule(file)
     settings = MetaTraining(**(header.get("recipe") or {}))
     trained = load_trained(teams)
@@ -129,10 +133,12 @@ def trial(
         result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
         result[name]["whole"] = float(np.mean(told["curve"]))
         result[name]["curve"] = np.round(told["curve"].mean(axis=0), 3).tolist()
-        if name != PLAIN:
+        for other, word in ((PLAIN, ""), ("rule", "over_rule_")):
+            if name == PLAIN or (other == "rule" and name != FORMULA):
+                continue
             for label, key in (("late", "late"), ("whole", "curve")):
-                gain = told[key] - found[PLAIN][key]
-                result[name][f"gain_{label}"] = interval(gain.reshape(lifetimes, -1).mean(axis=1))
+                gain = (told[key] - found[other][key]).reshape(lifetimes, -1).mean(axis=1)
+                result[name][f"gain_{word}{label}"] = interval(gain)
     return result
 
 
