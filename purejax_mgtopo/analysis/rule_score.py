@@ -47,6 +47,8 @@ from purejax_mgtopo.records.run_names import task_key, word_for
 NONE, CANDIDATES = "none", ("full", "reinforce", "stgs")
 """The methods that make a task's scale, by their words."""
 LEVEL = 0.95
+GAP_LEVEL = 1 - (1 - LEVEL) / len(CANDIDATES)
+"""The level at which talk must pay: any of the candidates could have been the best."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class TalkWorth:
     best: str
     """Which of the candidates is the best."""
     gap: Interval
-    """By how much it stands above none; the interval is at 95 % for all candidates together."""
+    """By how much it stands above none; the interval is at `GAP_LEVEL`, 95 % for all candidates together."""
     scale: ScoreScale | None
     """From none to best; None where the gap is not clearly positive."""
 
@@ -117,8 +119,7 @@ def talk_worth(returns: Mapping[str, ArrayLike]) -> TalkWorth:
     def difference(drawn: Sequence[Floats]) -> Floats:
         return interquartile_mean(drawn[0]) - interquartile_mean(drawn[1])
 
-    level = 1 - (1 - LEVEL) / len(CANDIDATES)
-    gap = stratified_bootstrap([returns[best], returns[NONE]], difference, level=level)
+    gap = stratified_bootstrap([returns[best], returns[NONE]], difference, level=GAP_LEVEL)
     # Where one seed shows no spread the ends are NaN, and not above zero.
     scale = ScoreScale(middle[NONE], middle[best]) if gap.low > 0 else None
     return TalkWorth(best, gap, scale)
@@ -134,7 +135,9 @@ def task_scores(task: str, returns: Mapping[str, ArrayLike]) -> TaskScores:
     if worth.scale is None:
         high, low = (float(interquartile_mean(values[name])) for name in (worth.best, NONE))
         gap = worth.gap
-        ends = f"[{gap.low:+.2f}, {gap.high:+.2f}]" if np.isfinite(gap.low) else "by a single seed"
+        ends = "by a single seed"
+        if np.isfinite(gap.low):
+            ends = f"[{100 * GAP_LEVEL:.1f} %: {gap.low:+.2f}, {gap.high:+.2f}]"
         why = (
             f"the best of {', '.join(CANDIDATES)} does not clearly stand above {NONE}: {worth.best} {high:.2f}, "
             f"{NONE} {low:.2f}, difference {gap.point:+.2f} {ends}"
@@ -266,8 +269,9 @@ def _of_numbers(tasks: Sequence[TaskScores]) -> list[str]:
         lines.append(
             f"tasks with more seeds weigh more where their numbers differ: {', '.join(uneven)}"
         )
-    fewest = min((size for each in sizes.values() for size in each), default=FEW)
-    if 1 < fewest < FEW:
+    # A single seed has no interval that could be too narrow.
+    fewest = min((size for each in sizes.values() for size in each if size > 1), default=FEW)
+    if fewest < FEW:
         lines.append(
             f"intervals are too narrow where seeds are few: one of {fewest} normal scores covers the truth in "
             f"{COVERAGE[fewest]} % of cases, not in 95 %"

@@ -134,14 +134,17 @@ def score_tables(told: RuleScores) -> list[Table]:
 
 def score_lines(told: RuleScores) -> list[str]:
     """What the tables do not say: what talk is worth, which tasks have no score, and what is missing."""
-    lines = []
+    from purejax_mgtopo.analysis.rule_score import GAP_LEVEL
+
+    lines, level = [], f"{100 * GAP_LEVEL:.1f} %"
     for task in told.tasks:
         if task.why:
             lines.append(f"no score: {task.task}: {task.why}")
         elif task.worth is not None:
             gap = task.worth.gap
             lines.append(
-                f"talk is worth {gap.point:.2f} [{gap.low:.2f}, {gap.high:.2f}] on {task.task} ({task.worth.best})"
+                f"talk is worth {gap.point:.2f} [{level}: {gap.low:.2f}, {gap.high:.2f}] on {task.task} "
+                f"({task.worth.best})"
             )
     lines += [f"missing: {line}" for line in told.missing]
     return lines + list(told.caveats)

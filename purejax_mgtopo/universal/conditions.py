@@ -32,9 +32,12 @@ class Misplaced(Universal):
 
 
 def elsewhere(edges: int) -> Int[np.ndarray, " E"]:
-    """Whose correction each edge gets: a fixed order, which is never the edges' own."""
-    order = np.random.default_rng(0).permutation(edges)
-    return np.roll(order, 1) if np.array_equal(order, np.arange(edges)) else order
+    """Whose correction each edge gets, of two or more: a fixed order, in which none keeps its own."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(edges)
+    while np.any(order == np.arange(edges)):
+        order = rng.permutation(edges)
+    return order
 
 
 class Closing(Universal):
@@ -71,6 +74,8 @@ class DrawnState(JudgedState):
 
 class Drawn(Universal):
     """A network with random weights, those of its last layer too, for each seed its own; it learns nothing."""
+
+    eta: ClassVar[PyTree] = ()  # no file's
 
     def init(self, key: Key[Array, ""]) -> DrawnState:
         """Fresh gates and baseline, and the network."""

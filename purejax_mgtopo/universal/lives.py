@@ -124,7 +124,7 @@ class Lives(abc.ABC):
         values = (
             objective,
             jnp.sqrt(jnp.mean(jnp.square(f))),
-            jnp.mean(jnp.sum(fresh.reward, axis=-1)) / life.lot.scale,
+            jnp.mean(jnp.sum(fresh.reward, axis=-1)) / ended.lot.scale,
             jnp.mean(probability),
             jnp.mean(entropy(logits)),
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +30,10 @@ from purejax_mgtopo.algorithm.types import Purpose, PyTree
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.conditions import Closing, Misplaced
+from purejax_mgtopo.universal.formula.asked import Questions, answered
 from purejax_mgtopo.universal.formula.written import Formula, Written, read_formula
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
 from purejax_mgtopo.universal.settings import MetaTraining
@@ -95,7 +96,11 @@ def trial(
     say: Callable[[str], None],
     formula: Formula | None = None,
 ) -> dict[str, Any]:
-    """All conditions for one task's teams: means, and the rule's gain over REINFORCE with its 95 % interval."""
+    """All conditions for one task's teams: means, and gains over REINFORCE with their 95 % intervals.
+
+    A formula's gains over the rule are told as well, lifetime by lifetime: two intervals that overlap say little of the
+    difference.
+    """
     header, learned = read_rule(file)
     settings = MetaTraining(**(header.get("recipe") or {}))
     trained = load_trained(teams)
@@ -129,29 +134,31 @@ def trial(
         result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
         result[name]["whole"] = float(np.mean(told["curve"]))
         result[name]["curve"] = np.round(told["curve"].mean(axis=0), 3).tolist()
-        if name != PLAIN:
+        for other, word in ((PLAIN, ""), ("rule", "over_rule_")):
+            if name == PLAIN or (other == "rule" and name != FORMULA):
+                continue
             for label, key in (("late", "late"), ("whole", "curve")):
-                gain = told[key] - found[PLAIN][key]
-                result[name][f"gain_{label}"] = interval(gain.reshape(lifetimes, -1).mean(axis=1))
+                gain = (told[key] - found[other][key]).reshape(lifetimes, -1).mean(axis=1)
+                result[name][f"gain_{word}{label}"] = interval(gain)
     return result
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Try a rule as it is asked for, and answer with an exit code."""
+    questions = Questions("trial", __doc__, lifetimes=32)
+    questions.add_argument("--formula", type=expanded)
+
+    def tried(asked: argparse.Namespace) -> list[dict[str, Any]]:
+        formula = None if asked.formula is None else read_formula(asked.formula)
+        found = [
+            trial(asked.rule, teams, asked.updates, asked.lifetimes, print, formula)
+            for teams in asked.teams
+        ]
+        print(json.dumps(found, indent=1))
+        return found
+
+    return answered(questions, tried, words)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rule", type=expanded)
-    parser.add_argument("teams", type=expanded, nargs="+")
-    parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--lifetimes", type=int, default=32)
-    parser.add_argument("--out", type=expanded)
-    parser.add_argument("--formula", type=expanded)
-    asked = parser.parse_args()
-    use_cache(True)
-    configure_platform(Means())
-    written = None if asked.formula is None else read_formula(asked.formula)
-    tried = [
-        trial(asked.rule, t, asked.updates, asked.lifetimes, print, written) for t in asked.teams
-    ]
-    text = json.dumps(tried, indent=1)
-    print(text)
-    if asked.out is not None:
-        asked.out.write_text(text + "\n", encoding="utf-8")
+    sys.exit(main())

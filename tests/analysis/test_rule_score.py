@@ -74,6 +74,8 @@ def test_where_talk_pays_nothing_there_is_no_score() -> None:
         assert quiet.scores("rule") is None and loud.scores("rule") is not None
         assert quiet.worth is not None and f"{quiet.worth.gap.point:+.2f}" in quiet.why
         assert "does not clearly stand above none" in quiet.why
+        ends = f"{quiet.worth.gap.low:+.2f}, {quiet.worth.gap.high:+.2f}"
+        assert quiet.why.endswith(f" [98.3 %: {ends}]")
         assert told.over_tasks("rule") == stratified_bootstrap([loud.scores("rule")])
     alone = RuleScores((quiet,))
     assert alone.over_tasks("rule") is None
@@ -160,6 +162,14 @@ def test_lost_seeds_few_seeds_and_unequal_lengths_are_told(tmp_path: Path) -> No
     assert "one of 5 normal scores covers the truth in 90 % of cases" in words
 
 
+def test_a_single_seed_does_not_hide_that_others_are_few(tmp_path: Path) -> None:
+    write_sweep(tmp_path, (TASK,), SCALE, "?", broken=(1, 2, 3))
+    write_run(tmp_path / TASK / "meta", TASK, "meta", seeds=1)
+    told = read_scores([tmp_path])
+    assert [len(x) for x in told.scores("meta")] == [1]
+    assert any("one of 5 normal scores covers the truth in 90 %" in line for line in told.caveats)
+
+
 def test_seeds_of_several_runs_count_together_or_are_refused(results: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "a" / TASK / "meta", TASK, "meta", seeds=4, first_seed=8)
     told = read_scores([results, tmp_path / "a"])
@@ -193,7 +203,10 @@ def test_the_command_prints_scores_and_what_is_missing(
     score = told.over_tasks("meta")
     assert score is not None
     line = f"meta {score.point:.2f} [{score.low:.2f}, {score.high:.2f}] 2 of 2 16"
-    assert line in printed and "talk is worth" in printed and "missing" not in printed
+    assert line in printed and "missing" not in printed
+    gap = told.tasks[0].worth.gap
+    worth = f"talk is worth {gap.point:.2f} [98.3 %: {gap.low:.2f}, {gap.high:.2f}] on {TASK}"
+    assert worth in printed
     again = Path(shutil.copytree(results, tmp_path / "results"))
     shutil.rmtree(again / TASK / "none")
     assert main(["score", str(again)]) == 0

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,12 @@ from purejax_mgtopo.algorithm.topology.edgewise.frozen import Universal
 from purejax_mgtopo.algorithm.topology.edgewise.network import no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
+from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import override
 from purejax_mgtopo.records.fingerprint import files_of
 from purejax_mgtopo.records.record import read_config
+from purejax_mgtopo.report.rule import lived
 from purejax_mgtopo.training.recipe import load_recipe
 from purejax_mgtopo.universal.conditions import (
     Closing,
@@ -95,6 +98,17 @@ def test_misplaced_has_every_correction_on_another_edge(agents: int) -> None:
     assert set(order) == {*range(order.size)} and np.abs(flat - other).max() > 1e-4
 
 
+@pytest.mark.parametrize("agents", range(2, 13))
+def test_no_edge_keeps_its_own_correction(agents: int) -> None:
+    """A draw may leave some edges in place; one that leaves none is taken as it comes."""
+    edges = agents * (agents - 1)
+    order, drawn = elsewhere(edges), np.random.default_rng(0).permutation(edges)
+    assert sorted(order) == [*range(edges)]
+    assert not any(order[edge] == edge for edge in range(edges))
+    kept = sum(drawn[edge] == edge for edge in range(edges))
+    assert np.array_equal(order, drawn) == (kept == 0)
+
+
 def test_closing_is_its_formula_of_the_lifetimes_progress() -> None:
     f, tau, told = corrected(made(Closing), state_of(made(Closing)))
     assert float(told.inputs.progress[0, 0, 1]) == 0.25
@@ -117,6 +131,17 @@ def test_a_drawn_network_is_the_seeds_own_answers_and_learns_nothing() -> None:
     assert not is_same(after.gates, usual.gates)
     after = rule.outer((), one, after, made_up_trajectory(3, 4, 3, 3, lead=(2,)), None).state
     assert is_same(after.eta, one.eta)
+
+
+def test_a_drawn_network_is_what_a_page_asks_and_needs_no_file() -> None:
+    """Not the shipped rule, which the task's own would be."""
+    made = Drawn(small("universal", member__universal__file="/nowhere/rule.npz"), sizes(3, 3))
+    assert made.init_shared(jax.random.key(0)) == ()
+    state = state_of(made)
+    algorithm = SimpleNamespace(team=SimpleNamespace(rule=made))
+    networks = SimpleNamespace(parts=Both(state, ()))
+    asked = lived.network_of(algorithm, networks)  # type: ignore[arg-type]
+    assert_same(asked, state.eta)
 
 
 @pytest.fixture

@@ -102,6 +102,14 @@ def test_a_lifetime_goes_on_and_another_begins_in_the_place_of_one_that_is_over(
     assert mended.age == 2 and np.isfinite(size(mended.moving)) and np.isfinite(size(gradient))
 
 
+def test_who_is_born_is_measured_in_its_own_scale() -> None:
+    """Whatever the scale of the life before, which is over."""
+    step, dead = jit(group().step), life().replace(age=life().lot.length)
+    scales = (dead.lot.scale, 50 * dead.lot.scale)
+    told = [step(eta(), dead.replace(lot=dead.lot.replace(scale=x)))[1][1] for x in scales]
+    assert_same(*told)
+
+
 def test_the_first_generation_is_of_all_ages() -> None:
     lives = jit(lambda keys: jax.lax.map(group().first, keys))(
         jax.random.split(jax.random.key(5), 60)

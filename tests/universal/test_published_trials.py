@@ -85,7 +85,7 @@ def test_scores_on_the_page_are_those_of_the_records() -> None:
     navigation, holder = tasks["navigation_N6_l1"], tasks["toy_follow_holder"]
     rule = stratified_bootstrap([navigation.returns["universal"]])
     gaps = [task.worth.gap for task in (navigation, holder) if task.worth is not None]
-    shown = [rule, *gaps, *(stratified_bootstrap([holder.scores(m)]) for m in METHODS)]
-    for x in shown:
-        assert f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]" in page
+    shown = [("", x) for x in (rule, *(stratified_bootstrap([holder.scores(m)]) for m in METHODS))]
+    for level, x in (*shown, *(("98.3 %: ", gap) for gap in gaps)):
+        assert f"{x.point:.2f} [{level}{x.low:.2f}, {x.high:.2f}]" in page
     assert navigation.scores("universal") is None and navigation.worth.best == "full"

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Key
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.edges import drop_diagonal, fill_diagonal
 from purejax_mgtopo.algorithm.rollout import rollout
-from purejax_mgtopo.algorithm.topology.edgewise.frozen import Universal
 from purejax_mgtopo.algorithm.topology.edgewise.judged import Edgewise, Situation, Told
 from purejax_mgtopo.algorithm.topology.edgewise.network import Memory
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said
@@ -58,9 +57,8 @@ def speaks_of_edges(algorithm: Algorithm) -> bool:
 def network_of(algorithm: Algorithm, networks: Networks) -> PyTree:
     """The parameters by which a seed's rule judges edges. Raises ConfigError where the file that holds them is gone."""
     rule = algorithm.team.rule
-    return jax.tree.map(
-        jnp.asarray, rule.eta if isinstance(rule, Universal) else networks.parts.rule.eta
-    )
+    assert isinstance(rule, Edgewise)
+    return jax.tree.map(jnp.asarray, rule.network_of(networks.parts.rule))
 
 
 @partial(jax.jit, static_argnames=("algorithm", "updates"))

@@ -8,10 +8,10 @@ coefficients and their units. FILE keeps them; ``trial --formula FILE`` puts the
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,8 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
-from purejax_mgtopo.config import Means
-from purejax_mgtopo.errors import ConfigError, RunError
-from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.universal.formula.asked import Questions, answered, count
 from purejax_mgtopo.universal.formula.collected import group_of, question_keys, windows
 from purejax_mgtopo.universal.formula.findings import Findings
 from purejax_mgtopo.universal.formula.regression import Regression, Sums, uncertain
@@ -79,23 +76,20 @@ def findings(
     )
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rule", type=expanded)
-    parser.add_argument("teams", type=expanded, nargs="+")
-    parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--lifetimes", type=int, default=12)
-    parser.add_argument("--terms", type=int, default=3)
-    parser.add_argument("--out", type=expanded)
-    asked = parser.parse_args()
-    use_cache(True)
-    configure_platform(Means())
-    try:
+def main(words: Sequence[str] | None = None) -> int:
+    """Fit formulas as they are asked for, and answer with an exit code."""
+    questions = Questions("formula", __doc__, lifetimes=12)
+    questions.add_argument("--terms", type=count, default=3)
+
+    def fitted(asked: argparse.Namespace) -> dict[str, Any]:
         found = findings(
             asked.rule, asked.teams, asked.updates, asked.lifetimes, asked.terms, print
         )
-    except (ConfigError, RunError) as error:
-        sys.exit(f"formula: {error}")
-    print("\n".join(found.lines()))
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(found.document(), indent=1) + "\n", encoding="utf-8")
+        print("\n".join(found.lines()))
+        return found.document()
+
+    return answered(questions, fitted, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

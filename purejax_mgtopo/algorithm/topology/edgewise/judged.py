@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -94,6 +94,10 @@ class Edgewise(EdgeGates):
         """A network that corrects nothing yet."""
         x = jnp.zeros((1, self.sizes.agents, self.sizes.agents, FEATURES))
         return self._judge.init(key, x, jnp.zeros(1), no_memory())
+
+    def network_of(self, state: Any) -> PyTree:
+        """The parameters by which a seed's edges are judged: those that it has learned itself."""
+        return state.eta
 
     def init_moving(self, key: Key[Array, ""]) -> Moving:
         """Fresh gates, and nothing to remember."""

@@ -41,11 +41,11 @@ def both_present(present: Bool[Array, " N"]) -> Bool[Array, "N N"]:
 
 
 def how_many(agents: int, present: Present) -> tuple[int | Int[Array, ""], int | Int[Array, ""]]:
-    """Agents that are there, and others that each of them has; of a single one 1, so that its mean of none is 0."""
+    """Agents that are there, and others that each of them has; 1 where there are none, whose mean is then 0."""
     if present is None:
         return agents, agents - 1
     count = jnp.sum(present)
-    return count, jnp.maximum(count - 1, 1)
+    return jnp.maximum(count, 1), jnp.maximum(count - 1, 1)
 
 
 class Among(nn.Module):

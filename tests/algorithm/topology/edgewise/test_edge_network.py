@@ -14,6 +14,7 @@ from core_cases import (
     is_zero,
     jit,
     made_up_trajectory,
+    plain,
     scattered,
     sizes,
     small,
@@ -123,6 +124,22 @@ def test_padding_changes_nothing(places) -> None:
     assert all(np.abs(one - other).max() < 1e-6 for one, other in zip(after, same, strict=True))
     missing = [seat for seat in range(5) if seat not in places]
     assert is_zero((g[:, missing], g[:, :, missing]))
+
+
+def test_where_nobody_is_there_a_lifetime_remembers_as_a_single_agent_does() -> None:
+    """A mean over none: zero, and a derivative that is a number."""
+    x, done, memory = inputs(3)
+
+    def told(params, present):
+        f, after = EdgeNetwork().apply(params, x, done, memory, present)
+        return sum(jnp.sum(leaf) for leaf in after), (f, after)
+
+    ask = jit(jax.value_and_grad(told, has_aux=True))
+    (_, (f, nobody)), slope = ask(network(), jnp.zeros(3, bool))
+    (_, (_, single)), _ = ask(network(), jnp.arange(3) == 1)
+    assert is_zero(f) and not is_same(nobody, memory)
+    assert_close(nobody, single, rtol=1e-6)
+    assert all(np.isfinite(leaf).all() for leaf in plain(slope))
 
 
 def test_padding_teaches_nothing() -> None:

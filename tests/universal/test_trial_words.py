@@ -1,0 +1,70 @@
+"""What `trial` and `formula` say where they cannot begin: one line, before anything is lived."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_runs import write_run
+
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED
+from purejax_mgtopo.universal import trial
+from purejax_mgtopo.universal.formula import __main__ as formula
+from purejax_mgtopo.universal.formula import asked
+
+TASK = "toy_follow_holder"
+COMMANDS = {"trial": trial.main, "formula": formula.main}
+
+
+@pytest.fixture
+def teams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run without teams; this process has its devices already."""
+    monkeypatch.setattr(asked, "use_cache", lambda on: None)
+    monkeypatch.setattr(asked, "configure_platform", lambda means: None)
+    changes = {"topology": "random", "updates_per_iteration": 5}
+    return str(write_run(tmp_path / "teams", TASK, "none", seeds=2, **changes))
+
+
+WRONG = [
+    ("trial", ["gone.npz"], 2, "there is no rule file gone.npz; `mgtopo meta-train` and"),
+    ("trial", ["gone.npz", "--formula", "gone.json"], 2, "gone.json cannot be read: No such file"),
+    ("trial", ["shipped"], 1, "has no checkpoint to read networks from"),
+    ("formula", ["gone.npz"], 2, "there is no rule file gone.npz; `mgtopo meta-train` and"),
+    ("formula", ["shipped"], 1, "has no checkpoint to read networks from"),
+    ("formula", ["shipped", "--terms", "0"], 2, "argument --terms: must be at least 1, not 0"),
+    ("formula", ["shipped", "--terms", "many"], 2, "argument --terms: invalid count value: 'many'"),
+]
+for name in COMMANDS:
+    WRONG += [
+        (name, ["shipped", "--lifetimes", "0"], 2, "--lifetimes: must be at least 1, not 0"),
+        (
+            name,
+            ["shipped", "--updates", "4"],
+            2,
+            f"at least the K = 5 gate updates of {TASK}, not 4",
+        ),
+        (name, ["shipped", "--out", "no/such/file"], 2, "--out: there is no folder no/such"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "words", "code", "why"), WRONG)
+def test_what_cannot_be_tried_is_refused_in_one_line(
+    name: str, words: list[str], code: int, why: str, teams: str, monkeypatch, capsys, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [str(SHIPPED) if word == "shipped" else word for word in words]
+    assert COMMANDS[name]([words[0], teams, *words[1:]]) == code
+    told = capsys.readouterr().err
+    assert told.startswith(f"{name}: ") and why in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["trial", "formula"])
+def test_the_commands_themselves_end_with_that_code(module: str) -> None:
+    words = ["-m", f"purejax_mgtopo.universal.{module}", "gone.npz", "nowhere"]
+    done = subprocess.run(
+        [sys.executable, *words, "--lifetimes", "0"], capture_output=True, text=True, timeout=120
+    )
+    why = "argument --lifetimes: must be at least 1, not 0"
+    assert (done.returncode, done.stderr) == (2, f"{module}: {why}\n")
