@@ -154,7 +154,7 @@ class MetaRecord:
         began = time.monotonic()
         with clear_disk_errors(self.folder):
             os.fsync(self._curve.fileno())
-            write_atomically(self.folder / METRICS, as_table(self._lines, self._recipe.told()))
+            write_atomically(self.folder / METRICS, self._table())
             proof = strict_json(prefix_digest(self.folder / CURVE))
             content = io.BytesIO()
             kept: dict[str, Any] = {**arrays, _PROOF: np.array(proof)}
@@ -197,6 +197,11 @@ class MetaRecord:
             if event.get("event") not in ("update", "checkpoint") or event["step"] <= step
         ]
         with clear_disk_errors(self.folder):
+            # First the table, which may be behind the curve and never ahead of it.
+            if step:
+                write_atomically(self.folder / METRICS, self._table())
+            else:
+                (self.folder / METRICS).unlink(missing_ok=True)
             for name, kept in ((CURVE, self._lines), (EVENTS, events)):
                 text = "".join(strict_json(line) + "\n" for line in kept)
                 write_atomically(self.folder / name, text.encode())
@@ -225,6 +230,9 @@ class MetaRecord:
             raise RunError(f"{path} is damaged; choose another folder") from None
         if {name: before.get(name) for name in asked} != asked:
             raise RunError(f"{self.folder} was begun with another recipe; choose another folder")
+
+    def _table(self) -> bytes:
+        return as_table(self._lines, self._recipe.told())
 
     def _appending(self, name: str) -> IO[str]:
         file = open(self.folder / name, "a", encoding="utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.checkpoints.stored import Finding
-from purejax_mgtopo.records.events import EVENTS
+from purejax_mgtopo.records.events import EVENTS, read_events
 from purejax_mgtopo.records.folders import CURVE, METRICS, RECIPE, RULE
 from purejax_mgtopo.records.seal import broken
 from purejax_mgtopo.universal.kept.record import STATE, Line, measures_of, proved, read_state
@@ -23,9 +23,10 @@ def verify_meta_training(folder: Path) -> Iterator[Finding]:
     tasks = _tasks(folder, problems)
     step = _of_state(folder, problems)
     lines = _of_curve(folder, tasks, step, problems)
-    if step:
+    has_table = (folder / METRICS).exists()  # of the first save, from before its state
+    if step or has_table:
         _of_table(folder, lines, len(tasks) * step, problems)
-    if step and not (folder / EVENTS).exists():
+    if (step or has_table) and not (folder / EVENTS).exists():
         problems.setdefault(EVENTS, "it is missing")
     if (folder / RULE).exists():
         try:
@@ -52,7 +53,9 @@ def _tasks(folder: Path, problems: dict[str, str]) -> list[str]:
 def _of_state(folder: Path, problems: dict[str, str]) -> int:
     """The updates that are saved; 0 where none are, or nobody can tell."""
     if not (folder / STATE).exists():
-        if (folder / RULE).exists() or (folder / METRICS).exists():
+        if (folder / RULE).exists() or any(
+            e.get("event") == "checkpoint" for e in read_events(folder)
+        ):
             problems.setdefault(STATE, "it is missing")
         return 0
     try:
