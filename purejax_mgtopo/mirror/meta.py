@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from purejax_mgtopo.config import Means, override
+from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.mirror.access import MirrorMode, Say, import_wandb
@@ -22,8 +22,8 @@ from purejax_mgtopo.mirror.feed import LogEntry
 from purejax_mgtopo.mirror.mirror import mode_for, mode_to_rebuild
 from purejax_mgtopo.mirror.places import LABEL, TAG, cut, group_of, named_project
 from purejax_mgtopo.mirror.wandb_run import Mirror, log_entries
-from purejax_mgtopo.records.events import EVENTS, NewLines
-from purejax_mgtopo.records.folders import CURVE, RECIPE, RULE, Status, status
+from purejax_mgtopo.records.events import EVENTS, NewLines, measures_a_task
+from purejax_mgtopo.records.folders import CURVE, RECIPE, RULE, Status, read_recipe, status
 from purejax_mgtopo.records.glossary import META_LAST
 
 STEP = "update"
@@ -47,17 +47,16 @@ def open_meta_mirror(
 def rebuild_meta(folder: Path, say: Say) -> str:
     """Write the mirror anew from the records of a meta-training, as another W&B run; answers where it is.
 
-    Raises RunError where that is impossible: it is under way, W&B is switched off or fails.
+    Raises RunError where that is impossible: it is under way or its description damaged, W&B is switched off or fails.
     """
     folder = expanded(folder)
     if status(folder) is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; rebuild when it has ended")
     if not (folder / CURVE).exists() or not (folder / EVENTS).exists():
         raise RunError(f"{folder} has no curve yet; there is nothing to mirror")
-    document = json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
-    means = override(Means(), dict(document.get("means") or {}))
-    tasks = [team["task"] for team in document["teams"]]
-    mirror = MetaMirror(folder, means, tasks, say, mode_to_rebuild(means, say), anew=True)
+    asked = read_recipe(folder)
+    mode = mode_to_rebuild(asked.means, say)
+    mirror = MetaMirror(folder, asked.means, asked.tasks, say, mode, anew=True)
     mirror.close(finished=(folder / RULE).exists())
     return mirror.place
 
@@ -123,7 +122,7 @@ class MetaMirror(Mirror):
 
     def _new(self) -> Iterator[LogEntry]:
         """Rows of the updates that are new in the records: an update's event is written after its lines."""
-        for line in self._curve.take():
+        for line in filter(measures_a_task, self._curve.take()):
             row = self._rows.setdefault(int(line["step"]), {})
             for measure, value in line.items():
                 if measure not in ("step", "task") and value is not None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ class NewLines:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def measures_a_task(line: Mapping[str, Any]) -> bool:
+    """Whether a line tells which update and which task it is of, as each of a meta-training's curve does."""
+    return type(line.get("step")) is int and isinstance(line.get("task"), str)
 
 
 def event_line(kind: str, seconds: float, /, **fields: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.plugins.registry import recall
@@ -113,6 +114,35 @@ def read_config(folder: Path) -> Config:
     # ConfigError is a ValueError.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class MetaAsked:
+    """What was asked of a meta-training, of what those need who only read its records."""
+
+    tasks: tuple[str, ...]
+    """In the order in which each update tells of them."""
+    steps: int
+    """Updates of the rule in all."""
+    means: Means
+
+
+def read_recipe(folder: Path) -> MetaAsked:
+    """What was asked of the meta-training in `folder`; means that it did not tell of yet are today's defaults.
+
+    Raises RunError, in one line that names the file, where that is missing or damaged.
+    """
+    path = folder / RECIPE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        tasks = tuple(str(team["task"]) for team in document["teams"])
+        steps = int(document["meta_train"]["steps"])
+        return MetaAsked(tasks, steps, override(Means(), dict(document.get("means") or {})))
+    except KeyError as error:
+        raise RunError(f"{path} cannot be read: it lacks {error}") from None
+    # ConfigError is a ValueError.
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
 
 
 def tables(folder: Path) -> list[Path]:

@@ -108,6 +108,8 @@ def test_status_tells_how_far_it_is_and_how_long_it_takes(
         for name in ("recipe.json", "events.jsonl", "curve.jsonl"):  # edited by a friend of Windows
             file = out / name
             file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        with (out / "curve.jsonl").open("a") as file:  # and nothing of ours
+            file.write('{"x": 1}\n{"step": 9}\n{"step": "9", "task": "a"}\n')
         assert main(["status", str(tmp_path / "results")]) == 0
         assert capsys.readouterr().out == shown
     (first,) = [line for line in shown.splitlines() if "rule " in line]

@@ -32,6 +32,7 @@ from purejax_mgtopo.records.events import (
     EVENTS,
     end_with_a_line,
     event_line,
+    measures_a_task,
     prefix_digest,
     read_events,
     seconds_told,
@@ -243,8 +244,8 @@ class MetaRecord:
 
 
 def read_curve(folder: Path) -> list[Line]:
-    """The lines of the curve; one that a kill has cut is none."""
-    return list(read_events(folder / CURVE))
+    """The lines of the curve; one that a kill has cut is none, nor is one without its update and its task."""
+    return [line for line in read_events(folder / CURVE) if measures_a_task(line)]
 
 
 def read_state(folder: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.checkpoints.stored import Finding
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.events import EVENTS, read_events
-from purejax_mgtopo.records.folders import CURVE, METRICS, RECIPE, RULE
+from purejax_mgtopo.records.folders import CURVE, METRICS, RECIPE, RULE, read_recipe
 from purejax_mgtopo.records.seal import broken
 from purejax_mgtopo.universal.kept.record import STATE, Line, measures_of, proved, read_state
-from purejax_mgtopo.universal.recipe import TABLE
 
 
 def verify_meta_training(folder: Path) -> Iterator[Finding]:
@@ -41,12 +41,9 @@ def verify_meta_training(folder: Path) -> Iterator[Finding]:
 
 def _tasks(folder: Path, problems: dict[str, str]) -> list[str]:
     try:
-        document = json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
-        tasks = [str(team["task"]) for team in document["teams"]]
-        int(document[TABLE]["steps"])
-        return tasks
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.setdefault(RECIPE, f"it cannot be read: {error}")
+        return list(read_recipe(folder).tasks)
+    except RunError as error:
+        problems.setdefault(RECIPE, str(error).removeprefix(f"{folder / RECIPE} "))
         return []
 
 
