@@ -14,6 +14,7 @@ import pytest
 from fake_population import Killed, Notes
 from lessons import TASKS, TEXT, measured, recorded, run
 
+from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule, rule_bytes
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.events import read_events
@@ -233,8 +234,29 @@ def test_damage_is_found(
     assert main(["verify", str(out)]) == int(not tolerated)
     told = capsys.readouterr()
     bad = [line.split()[1] for line in told.out.splitlines() if line.startswith("BAD")]
-    assert (str(out / name) in bad) is not tolerated
+    assert bad == ([] if tolerated else [str(out / name)])  # one damaged file is one problem
     assert "Traceback" not in told.err and told.err.count("\n") == int(not tolerated)
+
+
+def test_another_rule_than_the_state_s_is_found(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rule file that is whole in itself, as of another meta-training; one whose state is lost proves nothing."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    header, rule = read_rule(out / "universal.npz")
+    story = {name: value for name, value in header.items() if name not in ("format", "sha256")}
+    (out / "universal.npz").write_bytes(rule_bytes(rule, story))
+    assert main(["verify", str(out)]) == 0
+    first = rule["params"][next(iter(rule["params"]))]
+    first[next(iter(first))] = first[next(iter(first))] + np.float32(1e-6)
+    (out / "universal.npz").write_bytes(rule_bytes(rule, story))
+    capsys.readouterr()
+    assert main(["verify", str(out)]) == 1
+    bad = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert len(bad) == 1 and bad[0].split()[1:] == [
+        str(out / "universal.npz"), *"it is not the rule of state.npz".split(),
+    ]  # fmt: skip
 
 
 def test_a_meta_training_that_was_killed_is_whole(
