@@ -167,6 +167,24 @@ def test_status_shows_runs_and_meta_trainings_beside_each_other(
     assert "holds no run" in capsys.readouterr().err
 
 
+def test_the_folder_one_stands_in_has_its_name(
+    recipe: Path,
+    quick: type,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On the screen while it is trained, and in the table of `mgtopo status .`."""
+    (tmp_path / "rule").mkdir()
+    monkeypatch.chdir(tmp_path / "rule")
+    stream = io.StringIO()
+    run(recipe, Path("."), LineReporter(stream))
+    assert all(line.startswith("meta-train/rule: ") for line in stream.getvalue().splitlines())
+    assert main(["status", "."]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "6/6" in x]
+    assert line.split()[:2] == ["rule", "finished"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_narrow_terminal_gets_whole_numbers(width: int, recipe: Path, tmp_path: Path) -> None:
     with recorded(recipe, tmp_path / "out", steps=5, saved=4):
