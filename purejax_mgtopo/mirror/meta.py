@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import RunError
@@ -22,9 +19,15 @@ from purejax_mgtopo.mirror.feed import LogEntry
 from purejax_mgtopo.mirror.mirror import mode_for, mode_to_rebuild
 from purejax_mgtopo.mirror.places import LABEL, TAG, cut, group_of, named_project
 from purejax_mgtopo.mirror.wandb_run import Mirror, log_entries
-from purejax_mgtopo.records.events import EVENTS, NewLines, measures_a_task
-from purejax_mgtopo.records.folders import CURVE, RECIPE, RULE, Status, read_recipe, status
-from purejax_mgtopo.records.glossary import META_LAST
+from purejax_mgtopo.records.events import (
+    CURVE,
+    EVENTS,
+    NewLines,
+    figures_of,
+    measures_a_task,
+    read_curve,
+)
+from purejax_mgtopo.records.folders import RECIPE, RULE, Status, read_recipe, status
 
 STEP = "update"
 """What everything is drawn against: updates of the rule."""
@@ -82,7 +85,6 @@ class MetaMirror(Mirror):
         self._curve, self._events = NewLines(folder / CURVE), NewLines(folder / EVENTS)
         self._rows: dict[int, dict[str, float]] = {}
         """What was measured in updates that are not logged yet."""
-        self._latest: deque[dict[str, float]] = deque(maxlen=META_LAST)
         self._step = 0
         super().__init__(folder, means, say, mode, anew)
 
@@ -139,15 +141,18 @@ class MetaMirror(Mirror):
 
     def _taken(self, step: int) -> Iterator[LogEntry]:
         row, self._step = self._rows.pop(step), step
-        self._latest.append(row)
         if step > self._since:
             yield LogEntry(step, {STEP: step, **row})
 
     def _log_results(self) -> None:
         """What there is at the end: means over the last updates, and where the rule is."""
         wandb = import_wandb()
-        known = {key: [x[key] for x in self._latest if key in x] for key in self._leading()}
-        means = {_final(key): float(np.mean(values)) for key, values in known.items() if values}
+        means = {
+            _final(_key(measure, task)): own[measure]
+            for task, own in figures_of(read_curve(self._folder)).items()
+            for measure in _GROUPS
+            if measure in own
+        }
         self._run.log({STEP: self._step} | means, step=self._step + 1, commit=True)
         rule = (self._folder / RULE).resolve()
         if rule.exists():

@@ -12,7 +12,7 @@ from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.plugins.registry import recall
-from purejax_mgtopo.records.events import EVENTS, read_events
+from purejax_mgtopo.records.events import CURVE, EVENTS, read_events
 from purejax_mgtopo.records.locks import in_use
 from purejax_mgtopo.settings import completed
 
@@ -20,8 +20,8 @@ CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
-RECIPE, CURVE, RULE = "recipe.json", "curve.jsonl", "universal.npz"
-"""What a meta-training has beside events, table and lock: what was asked, what was measured, and in the end the rule.
+RECIPE, RULE = "recipe.json", "universal.npz"
+"""What a meta-training has beside curve, events, table and lock: what was asked, and in the end the rule.
 
 See `universal.kept.record`."""
 

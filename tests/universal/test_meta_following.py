@@ -20,12 +20,12 @@ from rich.console import Console
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.cli.status import meta_table
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records.events import read_events
+from purejax_mgtopo.records.events import read_curve, read_events
 from purejax_mgtopo.records.record import RunRecord
 from purejax_mgtopo.training.progress import BarReporter, LineReporter
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.universal import training
-from purejax_mgtopo.universal.kept.record import read_curve, read_state
+from purejax_mgtopo.universal.kept.record import read_state
 from purejax_mgtopo.universal.kept.standing import read_standing
 
 NUMBER = r"-?\d+\.\d\d"

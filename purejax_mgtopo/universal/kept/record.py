@@ -29,11 +29,14 @@ from numpy.typing import NDArray
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.events import (
+    CURVE,
     EVENTS,
+    Line,
     end_with_a_line,
     event_line,
-    measures_a_task,
+    figures_of,
     prefix_digest,
+    read_curve,
     read_events,
     seconds_told,
 )
@@ -46,8 +49,8 @@ from purejax_mgtopo.records.files import (
     write_atomically,
 )
 from purejax_mgtopo.records.fingerprint import changed, recorded, unfit
-from purejax_mgtopo.records.folders import CURVE, LOCK, METRICS, RECIPE, RULE, holds_something
-from purejax_mgtopo.records.glossary import META_LAST, META_TABLE, UNKNOWN
+from purejax_mgtopo.records.folders import LOCK, METRICS, RECIPE, RULE, holds_something
+from purejax_mgtopo.records.glossary import META_TABLE, UNKNOWN
 from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.metrics import parquet_bytes
 from purejax_mgtopo.records.provenance import provenance
@@ -59,8 +62,6 @@ SEALED = (RECIPE, EVENTS, CURVE, METRICS)
 """What has no digests of its own."""
 _PROOF = "records"
 """The array of a saved state that proves the curve, JSON as text; in those of older versions there is none."""
-
-Line = Mapping[str, Any]
 
 
 class MetaRecord:
@@ -243,11 +244,6 @@ class MetaRecord:
         seal(self.folder, [name for name in SEALED if (self.folder / name).exists()])
 
 
-def read_curve(folder: Path) -> list[Line]:
-    """The lines of the curve; one that a kill has cut is none, nor is one without its update and its task."""
-    return [line for line in read_events(folder / CURVE) if measures_a_task(line)]
-
-
 def read_state(folder: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     """The arrays of a saved state, and its proof of the curve, empty where it has none.
 
@@ -262,21 +258,6 @@ def read_state(folder: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 def proved(folder: Path, proof: Mapping[str, Any]) -> bool:
     """Whether the curve begins as it did when a state with this proof was saved."""
     return not proof or prefix_digest(folder / CURVE, proof["events_bytes"]) == proof
-
-
-def figures_of(lines: Sequence[Line], count: int = META_LAST) -> dict[str, dict[str, float]]:
-    """Means of each task's measures over the last `count` updates, of what is known of them."""
-    last = max((line["step"] for line in lines), default=0) - count
-    known: dict[str, dict[str, list[float]]] = {}
-    for line in lines:
-        if line["step"] > last:
-            for name, value in line.items():
-                if name not in ("step", "task") and value is not None:
-                    known.setdefault(line["task"], {}).setdefault(name, []).append(value)
-    return {
-        task: {name: float(np.mean(values)) for name, values in own.items()}
-        for task, own in known.items()
-    }
 
 
 def measures_of(lines: Sequence[Line]) -> list[str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.records.events import read_events
+from purejax_mgtopo.records.events import figures_of, read_curve, read_events
 from purejax_mgtopo.records.folders import RULE, read_recipe
-from purejax_mgtopo.universal.kept.record import figures_of, read_curve
 
 RECENT = 20
 """Updates whose means are told."""

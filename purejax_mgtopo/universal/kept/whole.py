@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.checkpoints.stored import Finding
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records.events import EVENTS, read_events
-from purejax_mgtopo.records.folders import CURVE, METRICS, RECIPE, RULE, read_recipe
+from purejax_mgtopo.records.events import CURVE, EVENTS, Line, read_events
+from purejax_mgtopo.records.folders import METRICS, RECIPE, RULE, read_recipe
 from purejax_mgtopo.records.seal import broken
-from purejax_mgtopo.universal.kept.record import STATE, Line, measures_of, proved, read_state
+from purejax_mgtopo.universal.kept.record import STATE, measures_of, proved, read_state
 
 _ETA = "eta."
 """Begins the names of the rule's arrays in a saved state."""
