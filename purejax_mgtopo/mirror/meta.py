@@ -6,7 +6,6 @@ Like a run's it is written from the records alone, its step is the number of upd
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.mirror.access import MirrorMode, Say, import_wandb
 from purejax_mgtopo.mirror.feed import LogEntry
 from purejax_mgtopo.mirror.mirror import mode_for, mode_to_rebuild
-from purejax_mgtopo.mirror.places import LABEL, TAG, cut, group_of, named_project
+from purejax_mgtopo.mirror.places import LABEL, cut, group_of, kind_and_tags, named_project, titled
 from purejax_mgtopo.mirror.wandb_run import Mirror, log_entries
 from purejax_mgtopo.records.events import (
     CURVE,
@@ -93,14 +92,10 @@ class MetaMirror(Mirror):
         return document | (document.get("provenance") or {})
 
     def _labels(self, document: Mapping[str, Any], name: str, seed: int | None) -> dict[str, Any]:
-        said = os.environ.get
         asked = ("meta_train", "teams", "versions", "device", "git", "started", "command")
-        tags = [*said("WANDB_TAGS", "").split(","), WORD, *self._tasks]
-        return {
+        return kind_and_tags(WORD, [WORD, *self._tasks]) | {
             "group": group_of(self._folder) or None,
-            "job_type": cut(said("WANDB_JOB_TYPE") or WORD, TAG),
-            "name": cut(said("WANDB_NAME") or f"{WORD}/{self._folder.resolve().name}", LABEL),
-            "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
+            "name": cut(titled(f"{WORD}/{self._folder.resolve().name}"), LABEL),
             "config": {key: document.get(key) for key in asked} | {"tasks": list(self._tasks)},
         }
 

@@ -82,6 +82,18 @@ def test_every_update_is_mirrored_task_by_task(mirrored: Path, tmp_path: Path) -
     assert rule is not None and reference == rule.resolve().as_uri()
 
 
+def test_the_environment_s_names_win(
+    mirrored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do for runs."""
+    for name, value in (("NAME", "the first"), ("TAGS", "mine,meta-train"), ("JOB_TYPE", "ours")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run(mirrored, tmp_path / "out")
+    written = check(tmp_path / "out")
+    assert (written.name, written.job_type) == ("the first", "ours")
+    assert sorted(written.tags) == sorted(["mine", "meta-train", *TASKS])
+
+
 def test_killed_resumed_and_rebuilt_it_is_one_run(
     mirrored: Path, quick: type, tmp_path: Path
 ) -> None:
