@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.record import find_runs, read_events
 
 RUNS = Path(__file__).resolve().parent
@@ -49,24 +50,32 @@ class RunCost:
 
 
 def read_costs(runs: Path = RUNS) -> list[RunCost]:
-    """Every finished run below `runs` whose records are published; of a run and its continuation the longer one."""
+    """Every finished run below `runs` whose records are published; of a run and its continuation the longer one.
+
+    Raises RunError for one that has ended and tells of no training.
+    """
     found: dict[tuple[str, str], RunCost] = {}
     for folder in find_runs([runs]):
         parts = folder.relative_to(runs).parts
         if "results" in parts:  # a reader's own
             continue
-        config, events = json.loads((folder / "config.json").read_text()), list(read_events(folder))
-        chunks = [event["wall"] for event in events if event["event"] == "chunk"]
+        events = list(read_events(folder))
+        if not any(event["event"] == "end" for event in events):
+            continue
+        chunks = [event for event in events if event["event"] == "chunk"]
+        if not chunks:
+            raise RunError(f"{folder} has an end and no chunk: put its events.jsonl right")
         # As it stands: reading it whole would import the plug-ins of a run.
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
         settings, device = config["settings"], config["device"]
-        last = max(event["episode"] for event in events if event["event"] == "chunk")
+        walls = [chunk["wall"] for chunk in chunks]
         one = RunCost(
             home=parts[0],
             task=f"`{settings['task']}`",
             origin=(parts[-1], config["started"]),
-            episodes=last * settings["seeds"],
+            episodes=max(chunk["episode"] for chunk in chunks) * settings["seeds"],
             seconds=max(event["seconds"] for event in events),
-            steady=len(chunks) * statistics.median(chunks),
+            steady=len(walls) * statistics.median(walls),
             machine=f"{device['cores']} ({device['vector_bits']})",
         )
         if one.origin not in found or found[one.origin].seconds < one.seconds:

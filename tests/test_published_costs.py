@@ -11,6 +11,7 @@ import pytest
 
 from purejax_mgtopo import load_run
 from purejax_mgtopo.analysis.groups import in_words
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.methods import TOPOLOGIES
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +25,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RUNS)
 
 
-def record(place: Path, walls: list[float], end: float, started: str = "2026-01-01") -> None:
-    """A run with chunks and an end of these seconds."""
+def record(place: Path, walls: list[float], end: float | None, started: str = "2026-01-01") -> None:
+    """A run with chunks and an end of these seconds; without an end if that is None."""
     shutil.copytree(ONE, place)
     config = json.loads((place / "config.json").read_text()) | {"started": started}
     (place / "config.json").write_text(json.dumps(config))
@@ -33,7 +34,8 @@ def record(place: Path, walls: list[float], end: float, started: str = "2026-01-
         {"event": "chunk", "seconds": sum(walls[: n + 1]), "wall": wall, "episode": 50 * (n + 1)}
         for n, wall in enumerate(walls)
     ]
-    events.append({"event": "end", "seconds": end, "episode": 50 * len(walls)})
+    if end is not None:
+        events.append({"event": "end", "seconds": end, "episode": 50 * len(walls)})
     (place / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
@@ -57,6 +59,20 @@ def test_a_run_and_its_continuation_count_once_and_a_readers_own_not_at_all(tmp_
     )
     assert lines[3].startswith("| `toy` | `toy_crossed_goals` | 2 | 0.00 | 0.28 | 0.03 | 2 (512) |")
     assert lines[4].startswith("| all |  | 3 | 0.00 | 2.28 | 1.52 |")
+
+
+def test_what_is_unfinished_costs_nothing_yet(tmp_path: Path) -> None:
+    """One that has just begun, and one that was killed; and what ended without training is named."""
+    import costs
+
+    record(tmp_path / "toy/records/task/none", [], end=None)
+    record(tmp_path / "toy/records/task/full", [10.0], end=None, started="2026-01-02")
+    record(tmp_path / "toy/records/task/meta", [10.0], end=15, started="2026-01-03")
+    assert [(one.origin[0], one.seconds) for one in costs.read_costs(tmp_path)] == [("meta", 15)]
+    record(tmp_path / "toy/records/task/stgs", [], end=15, started="2026-01-04")
+    with pytest.raises(RunError, match="toy/records/task/stgs has an end and no chunk") as error:
+        costs.read_costs(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_the_table_on_the_page_is_what_the_records_tell(capsys: pytest.CaptureFixture[str]) -> None:

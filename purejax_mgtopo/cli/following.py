@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +14,7 @@ from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
 
 if TYPE_CHECKING:
+    from purejax_mgtopo.mirror.access import Say
     from purejax_mgtopo.records.run_data import RunData
 
 
@@ -228,14 +229,22 @@ class WandbRebuildCommand(Command):
         from purejax_mgtopo.cli.tables import note, say
         from purejax_mgtopo.mirror.meta import rebuild_meta
         from purejax_mgtopo.mirror.mirror import rebuild
-        from purejax_mgtopo.records.folders import find_trainings
+        from purejax_mgtopo.records.folders import find_trainings, read_config, read_recipe
 
         runs, meta = find_trainings(self.runs)
-        for run in runs:
-            say(f"{run}: {rebuild(run, note)}")
-        for folder in meta:
-            say(f"{folder}: {rebuild_meta(folder, note)}")
-        return 0
+        found: list[tuple[Path, Callable[[Path], object], Callable[[Path, Say], str]]]
+        found = [(folder, read_config, rebuild) for folder in runs]
+        found += [(folder, read_recipe, rebuild_meta) for folder in meta]
+        left_out = 0
+        for folder, read, again in found:
+            try:
+                read(folder)
+            except RunError as error:  # a damaged one must not cost the others their mirrors
+                note(f"left out: {error}")
+                left_out += 1
+            else:
+                say(f"{folder}: {again(folder, note)}")
+        return 1 if left_out else 0
 
 
 @dataclass(frozen=True)

@@ -311,7 +311,11 @@ def _of_all_tasks(one: MetaStanding, now: float) -> tuple[list[str], list[str]]:
     rate = len(warm) / sum(event["wall"] for event in warm) if warm else math.nan
     left = (one.steps - one.step) / rate if state.startswith("running") else math.nan
     saved = "-" if one.saved is None else f"{one.saved:,}"
-    before = [one.folder.name, _in_words(state, error, silence), f"{one.step:,}/{one.steps:,}"]
+    before = [
+        one.folder.resolve().name,
+        _in_words(state, error, silence),
+        f"{one.step:,}/{one.steps:,}",
+    ]
     return before, ["-" if math.isnan(rate) else significant(rate), duration(left), saved]
 
 

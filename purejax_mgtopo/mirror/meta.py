@@ -6,25 +6,27 @@ Like a run's it is written from the records alone, its step is the number of upd
 from __future__ import annotations
 
 import json
-import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from purejax_mgtopo.config import Means, override
+from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.mirror.access import MirrorMode, Say, import_wandb
 from purejax_mgtopo.mirror.feed import LogEntry
 from purejax_mgtopo.mirror.mirror import mode_for, mode_to_rebuild
-from purejax_mgtopo.mirror.places import LABEL, TAG, cut, group_of, named_project
+from purejax_mgtopo.mirror.places import LABEL, cut, group_of, kind_and_tags, named_project, titled
 from purejax_mgtopo.mirror.wandb_run import Mirror, log_entries
-from purejax_mgtopo.records.events import EVENTS, NewLines
-from purejax_mgtopo.records.folders import CURVE, RECIPE, RULE, Status, status
-from purejax_mgtopo.records.glossary import META_LAST
+from purejax_mgtopo.records.events import (
+    CURVE,
+    EVENTS,
+    NewLines,
+    figures_of,
+    measures_a_task,
+    read_curve,
+)
+from purejax_mgtopo.records.folders import RECIPE, RULE, Status, read_recipe, status
 
 STEP = "update"
 """What everything is drawn against: updates of the rule."""
@@ -47,17 +49,16 @@ def open_meta_mirror(
 def rebuild_meta(folder: Path, say: Say) -> str:
     """Write the mirror anew from the records of a meta-training, as another W&B run; answers where it is.
 
-    Raises RunError where that is impossible: it is under way, W&B is switched off or fails.
+    Raises RunError where that is impossible: it is under way or its description damaged, W&B is switched off or fails.
     """
     folder = expanded(folder)
     if status(folder) is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; rebuild when it has ended")
     if not (folder / CURVE).exists() or not (folder / EVENTS).exists():
         raise RunError(f"{folder} has no curve yet; there is nothing to mirror")
-    document = json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
-    means = override(Means(), dict(document.get("means") or {}))
-    tasks = [team["task"] for team in document["teams"]]
-    mirror = MetaMirror(folder, means, tasks, say, mode_to_rebuild(means, say), anew=True)
+    asked = read_recipe(folder)
+    mode = mode_to_rebuild(asked.means, say)
+    mirror = MetaMirror(folder, asked.means, asked.tasks, say, mode, anew=True)
     mirror.close(finished=(folder / RULE).exists())
     return mirror.place
 
@@ -83,7 +84,6 @@ class MetaMirror(Mirror):
         self._curve, self._events = NewLines(folder / CURVE), NewLines(folder / EVENTS)
         self._rows: dict[int, dict[str, float]] = {}
         """What was measured in updates that are not logged yet."""
-        self._latest: deque[dict[str, float]] = deque(maxlen=META_LAST)
         self._step = 0
         super().__init__(folder, means, say, mode, anew)
 
@@ -92,14 +92,10 @@ class MetaMirror(Mirror):
         return document | (document.get("provenance") or {})
 
     def _labels(self, document: Mapping[str, Any], name: str, seed: int | None) -> dict[str, Any]:
-        said = os.environ.get
         asked = ("meta_train", "teams", "versions", "device", "git", "started", "command")
-        tags = [*said("WANDB_TAGS", "").split(","), WORD, *self._tasks]
-        return {
+        return kind_and_tags(WORD, [WORD, *self._tasks]) | {
             "group": group_of(self._folder) or None,
-            "job_type": cut(said("WANDB_JOB_TYPE") or WORD, TAG),
-            "name": cut(said("WANDB_NAME") or f"{WORD}/{self._folder.resolve().name}", LABEL),
-            "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
+            "name": cut(titled(f"{WORD}/{self._folder.resolve().name}"), LABEL),
             "config": {key: document.get(key) for key in asked} | {"tasks": list(self._tasks)},
         }
 
@@ -123,7 +119,7 @@ class MetaMirror(Mirror):
 
     def _new(self) -> Iterator[LogEntry]:
         """Rows of the updates that are new in the records: an update's event is written after its lines."""
-        for line in self._curve.take():
+        for line in filter(measures_a_task, self._curve.take()):
             row = self._rows.setdefault(int(line["step"]), {})
             for measure, value in line.items():
                 if measure not in ("step", "task") and value is not None:
@@ -140,15 +136,18 @@ class MetaMirror(Mirror):
 
     def _taken(self, step: int) -> Iterator[LogEntry]:
         row, self._step = self._rows.pop(step), step
-        self._latest.append(row)
         if step > self._since:
             yield LogEntry(step, {STEP: step, **row})
 
     def _log_results(self) -> None:
         """What there is at the end: means over the last updates, and where the rule is."""
         wandb = import_wandb()
-        known = {key: [x[key] for x in self._latest if key in x] for key in self._leading()}
-        means = {_final(key): float(np.mean(values)) for key, values in known.items() if values}
+        means = {
+            _final(_key(measure, task)): own[measure]
+            for task, own in figures_of(read_curve(self._folder)).items()
+            for measure in _GROUPS
+            if measure in own
+        }
         self._run.log({STEP: self._step} | means, step=self._step + 1, commit=True)
         rule = (self._folder / RULE).resolve()
         if rule.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,21 +41,32 @@ def labels(
         document: the run's config.json.
         name: the id of the program's W&B run.
     """
-    experiment, said, word = config.experiment, os.environ.get, run_word(folder, config)
-    title = said("WANDB_NAME") or f"{experiment.task}/{word}"
-    tags = [*said("WANDB_TAGS", "").split(","), experiment.task, experiment.topology]
-    tags += [experiment.messages] if seed is None else [experiment.messages, "seed"]
+    experiment, word = config.experiment, run_word(folder, config)
+    title = titled(f"{experiment.task}/{word}")
+    tags = [experiment.task, experiment.topology, experiment.messages]
     origin = {key: document.get(key) for key in ("versions", "device", "git", "started", "command")}
     settings = {**asdict(experiment), **asdict(config.means), **origin}
     settings |= {"method": word, "sweep_id": sweep_id(folder)}
-    return {
+    return kind_and_tags(experiment.method, tags if seed is None else [*tags, "seed"]) | {
         "group": group_of(folder) or None
         if seed is None
         else cut(title, LABEL, f" by seed {name}"),
-        "job_type": cut(said("WANDB_JOB_TYPE") or experiment.method, TAG),
         "name": cut(title, LABEL, "" if seed is None else f"/{seed}"),
-        "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
         "config": settings | ({} if seed is None else {"seed": seed}),
+    }
+
+
+def titled(title: str) -> str:
+    """The name of a W&B run, at whatever length: what the environment says, or else this title."""
+    return os.environ.get("WANDB_NAME") or title
+
+
+def kind_and_tags(kind: str, tags: Sequence[str]) -> dict[str, Any]:
+    """Job type and tags of a W&B run, as W&B takes them: the environment's beat `kind` and stand before `tags`."""
+    tags = [*os.environ.get("WANDB_TAGS", "").split(","), *tags]
+    return {
+        "job_type": cut(os.environ.get("WANDB_JOB_TYPE") or kind, TAG),
+        "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
     }
 
 

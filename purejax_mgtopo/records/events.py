@@ -6,14 +6,19 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from purejax_mgtopo.machine.alive import identity
 from purejax_mgtopo.records.files import strict_json, write_atomically
+from purejax_mgtopo.records.glossary import META_LAST
 
-EVENTS = "events.jsonl"
+EVENTS, CURVE = "events.jsonl", "curve.jsonl"
+Line = Mapping[str, Any]
+"""What a curve tells of one update and task: ``step``, ``task``, and measures, None where nothing is known."""
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
@@ -45,6 +50,31 @@ class NewLines:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def measures_a_task(line: Mapping[str, Any]) -> bool:
+    """Whether a line tells which update and which task it is of, as each of a meta-training's curve does."""
+    return type(line.get("step")) is int and isinstance(line.get("task"), str)
+
+
+def read_curve(folder: Path) -> list[Line]:
+    """The lines of the curve; one that a kill has cut is none, nor is one without its update and its task."""
+    return [line for line in read_events(folder / CURVE) if measures_a_task(line)]
+
+
+def figures_of(lines: Sequence[Line], count: int = META_LAST) -> dict[str, dict[str, float]]:
+    """Means of each task's measures over the last `count` updates, of what is known of them."""
+    last = max((line["step"] for line in lines), default=0) - count
+    known: dict[str, dict[str, list[float]]] = {}
+    for line in lines:
+        if line["step"] > last:
+            for name, value in line.items():
+                if name not in ("step", "task") and value is not None:
+                    known.setdefault(line["task"], {}).setdefault(name, []).append(value)
+    return {
+        task: {name: float(np.mean(values)) for name, values in own.items()}
+        for task, own in known.items()
+    }
 
 
 def event_line(kind: str, seconds: float, /, **fields: Any) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from purejax_mgtopo.config import Config, override
+from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.plugins.registry import recall
-from purejax_mgtopo.records.events import EVENTS, read_events
+from purejax_mgtopo.records.events import CURVE, EVENTS, read_events
 from purejax_mgtopo.records.locks import in_use
 from purejax_mgtopo.settings import completed
 
@@ -19,8 +20,8 @@ CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
 SWEEP = "sweep.json"
 """Stands above the runs of a sweep, and describes it."""
-RECIPE, CURVE, RULE = "recipe.json", "curve.jsonl", "universal.npz"
-"""What a meta-training has beside events, table and lock: what was asked, what was measured, and in the end the rule.
+RECIPE, RULE = "recipe.json", "universal.npz"
+"""What a meta-training has beside curve, events, table and lock: what was asked, and in the end the rule.
 
 See `universal.kept.record`."""
 
@@ -113,6 +114,35 @@ def read_config(folder: Path) -> Config:
     # ConfigError is a ValueError.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class MetaAsked:
+    """What was asked of a meta-training, of what those need who only read its records."""
+
+    tasks: tuple[str, ...]
+    """In the order in which each update tells of them."""
+    steps: int
+    """Updates of the rule in all."""
+    means: Means
+
+
+def read_recipe(folder: Path) -> MetaAsked:
+    """What was asked of the meta-training in `folder`; means that it did not tell of yet are today's defaults.
+
+    Raises RunError, in one line that names the file, where that is missing or damaged.
+    """
+    path = folder / RECIPE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        tasks = tuple(str(team["task"]) for team in document["teams"])
+        steps = int(document["meta_train"]["steps"])
+        return MetaAsked(tasks, steps, override(Means(), dict(document.get("means") or {})))
+    except KeyError as error:
+        raise RunError(f"{path} cannot be read: it lacks {error}") from None
+    # ConfigError is a ValueError.
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
 
 
 def tables(folder: Path) -> list[Path]:

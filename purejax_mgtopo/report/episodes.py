@@ -44,7 +44,7 @@ def watch(run: Run, data: RunData, say: Callable[[str], None] = lambda _: None) 
     try:
         return _watch(run, seeds)
     except Exception as error:  # whatever is wrong with a checkpoint must not cost the report
-        return _nothing(run, " ".join(f"{type(error).__name__}: {error}".split()))
+        return _nothing(run, _in_one_line(error))
 
 
 def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
@@ -61,9 +61,15 @@ def _watch(run: Run, seeds: list[tuple[int, str]]) -> Watched:
     if speaks_of_edges(trained.algorithm):
         try:
             said = rule_said(trained.algorithm, trained.of(middle), middle, trained.means.precision)
-        except ConfigError as error:  # a file that is gone must not cost the episodes
+        except ConfigError as error:  # its file is gone
             unsaid = str(error)
+        except Exception as error:  # whatever is wrong with a rule must not cost the episodes
+            unsaid = _in_one_line(error)
     return Watched(run.task, run.method, playbacks, learned, said, unsaid)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def _nothing(run: Run, reason: str) -> Watched:

@@ -83,7 +83,7 @@ class MetaLoop:
         lane = "pair" if self._settings.estimator == "evolution" else "lifetime"
         self._terms = Terms("update", lane, "update", "priced return")
         self._lanes = self._settings.lifetimes * len(self._names)
-        self._name = f"meta-train/{record.folder.name}"
+        self._name = f"meta-train/{record.folder.resolve().name}"
         self._step, self._speed, self._began = 0, Speed(), time.monotonic()
         self._compiled = self._under_way = False
 

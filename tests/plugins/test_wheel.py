@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def mgtopo(home: Path, folder: Path, *words: object) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_sources_hold_what_their_tests_read_of_the_one_rule() -> None:
+    """Recipes of meta-training and of the protocol, and the trials that were published."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = document["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    home = ROOT / "runs" / "universal"
+    needed = [*home.glob("*.toml"), *home.glob("*.json")]
+    assert {"meta_train.toml", "protocol.toml", "trial_N6.json"} <= {path.name for path in needed}
+    for path in needed:
+        assert any(path.relative_to(ROOT).match(pattern) for pattern in included), path
 
 
 @pytest.mark.slow

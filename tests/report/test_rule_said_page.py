@@ -137,15 +137,30 @@ def test_other_rules_have_no_such_section(method, edge, tmp_path: Path, monkeypa
     assert "What the rule says of each edge" not in render(content)
 
 
-def test_a_rule_whose_file_is_gone_is_told_and_costs_nothing_else(
-    tmp_path: Path, monkeypatch
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ConfigError("there is no rule file gone.npz; find it"),
+            "there is no rule file gone.npz; find it",
+        ),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED:\n  out of memory"),
+            "RuntimeError: RESOURCE_EXHAUSTED: out of memory",
+        ),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_a_rule_that_cannot_be_asked_is_told_and_costs_nothing_else(
+    error: Exception, told: str, tmp_path: Path, monkeypatch
 ) -> None:
+    """Its file is gone, or whatever else is wrong."""
     folder = recorded(tmp_path / "run", "universal", monkeypatch)
 
-    def gone(*_):
-        raise ConfigError("there is no rule file gone.npz; find it")
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(episodes, "rule_said", gone)
+    monkeypatch.setattr(episodes, "rule_said", fail)
     content = build_report([folder])
     assert content.watched[0].playbacks and content.watched[0].said is None
-    assert "<p>there is no rule file gone.npz; find it.</p>" in render(content)
+    assert f"<p>{told}.</p>" in render(content)

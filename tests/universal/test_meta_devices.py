@@ -21,8 +21,9 @@ from resume_cases import ROOT, environment, finished, mgtopo
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.config import Means
+from purejax_mgtopo.records.events import read_curve
 from purejax_mgtopo.universal.evolution import Evolution
-from purejax_mgtopo.universal.kept.record import read_curve, read_state
+from purejax_mgtopo.universal.kept.record import read_state
 from purejax_mgtopo.universal.learning import Learning
 from purejax_mgtopo.universal.settings import MetaTraining
 

@@ -20,12 +20,12 @@ from rich.console import Console
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.cli.status import meta_table
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records.events import read_events
+from purejax_mgtopo.records.events import read_curve, read_events
 from purejax_mgtopo.records.record import RunRecord
 from purejax_mgtopo.training.progress import BarReporter, LineReporter
 from purejax_mgtopo.training.stop import StopRequest
 from purejax_mgtopo.universal import training
-from purejax_mgtopo.universal.kept.record import read_curve, read_state
+from purejax_mgtopo.universal.kept.record import read_state
 from purejax_mgtopo.universal.kept.standing import read_standing
 
 NUMBER = r"-?\d+\.\d\d"
@@ -108,6 +108,8 @@ def test_status_tells_how_far_it_is_and_how_long_it_takes(
         for name in ("recipe.json", "events.jsonl", "curve.jsonl"):  # edited by a friend of Windows
             file = out / name
             file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        with (out / "curve.jsonl").open("a") as file:  # and nothing of ours
+            file.write('{"x": 1}\n{"step": 9}\n{"step": "9", "task": "a"}\n')
         assert main(["status", str(tmp_path / "results")]) == 0
         assert capsys.readouterr().out == shown
     (first,) = [line for line in shown.splitlines() if "rule " in line]
@@ -163,6 +165,24 @@ def test_status_shows_runs_and_meta_trainings_beside_each_other(
     (tmp_path / "none").mkdir()
     assert main(["status", str(tmp_path / "none")]) == 1
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_the_folder_one_stands_in_has_its_name(
+    recipe: Path,
+    quick: type,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On the screen while it is trained, and in the table of `mgtopo status .`."""
+    (tmp_path / "rule").mkdir()
+    monkeypatch.chdir(tmp_path / "rule")
+    stream = io.StringIO()
+    run(recipe, Path("."), LineReporter(stream))
+    assert all(line.startswith("meta-train/rule: ") for line in stream.getvalue().splitlines())
+    assert main(["status", "."]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "6/6" in x]
+    assert line.split()[:2] == ["rule", "finished"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -82,6 +82,18 @@ def test_every_update_is_mirrored_task_by_task(mirrored: Path, tmp_path: Path) -
     assert rule is not None and reference == rule.resolve().as_uri()
 
 
+def test_the_environment_s_names_win(
+    mirrored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do for runs."""
+    for name, value in (("NAME", "the first"), ("TAGS", "mine,meta-train"), ("JOB_TYPE", "ours")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run(mirrored, tmp_path / "out")
+    written = check(tmp_path / "out")
+    assert (written.name, written.job_type) == ("the first", "ours")
+    assert sorted(written.tags) == sorted(["mine", "meta-train", *TASKS])
+
+
 def test_killed_resumed_and_rebuilt_it_is_one_run(
     mirrored: Path, quick: type, tmp_path: Path
 ) -> None:
@@ -194,3 +206,28 @@ def test_one_that_is_under_way_or_has_nothing_is_not_rebuilt(
     (tmp_path / "out" / "curve.jsonl").unlink()
     assert main(["wandb-rebuild", str(tmp_path / "out")]) == 1
     assert "has no curve yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", '{"meta_train": 1, "teams": []}', '{"meta_train": {}}'])
+def test_a_damaged_description_is_named_and_costs_the_others_nothing(
+    content: str, mirrored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("broken", "whole"):
+        run(mirrored, tmp_path / "all" / name)
+    described = tmp_path / "all" / "broken" / "recipe.json"
+    described.write_text(content)
+    capsys.readouterr()
+    assert main(["wandb-rebuild", str(tmp_path / "all")]) == 1
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if "broken" in line]
+    assert f"left out: {described} cannot be read: " in line
+    assert f"{tmp_path / 'all' / 'whole'}: " in shown.out
+    check(tmp_path / "all" / "whole")
+
+
+def test_a_line_that_is_none_of_the_curve_is_left_out(mirrored: Path, tmp_path: Path) -> None:
+    run(mirrored, tmp_path / "out")
+    with (tmp_path / "out" / "curve.jsonl").open("a") as file:
+        file.write('{"x": 1}\n{"step": 3}\n{"step": "3", "task": "a"}\n{"task": "a"}\n')
+    assert main(["wandb-rebuild", str(tmp_path / "out")]) == 0
+    check(tmp_path / "out")

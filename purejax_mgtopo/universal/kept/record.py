@@ -29,10 +29,14 @@ from numpy.typing import NDArray
 from purejax_mgtopo.config import flatten
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.events import (
+    CURVE,
     EVENTS,
+    Line,
     end_with_a_line,
     event_line,
+    figures_of,
     prefix_digest,
+    read_curve,
     read_events,
     seconds_told,
 )
@@ -45,8 +49,8 @@ from purejax_mgtopo.records.files import (
     write_atomically,
 )
 from purejax_mgtopo.records.fingerprint import changed, recorded, unfit
-from purejax_mgtopo.records.folders import CURVE, LOCK, METRICS, RECIPE, RULE, holds_something
-from purejax_mgtopo.records.glossary import META_LAST, META_TABLE, UNKNOWN
+from purejax_mgtopo.records.folders import LOCK, METRICS, RECIPE, RULE, holds_something
+from purejax_mgtopo.records.glossary import META_TABLE, UNKNOWN
 from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.metrics import parquet_bytes
 from purejax_mgtopo.records.provenance import provenance
@@ -58,8 +62,6 @@ SEALED = (RECIPE, EVENTS, CURVE, METRICS)
 """What has no digests of its own."""
 _PROOF = "records"
 """The array of a saved state that proves the curve, JSON as text; in those of older versions there is none."""
-
-Line = Mapping[str, Any]
 
 
 class MetaRecord:
@@ -154,7 +156,7 @@ class MetaRecord:
         began = time.monotonic()
         with clear_disk_errors(self.folder):
             os.fsync(self._curve.fileno())
-            write_atomically(self.folder / METRICS, as_table(self._lines, self._recipe.told()))
+            write_atomically(self.folder / METRICS, self._table())
             proof = strict_json(prefix_digest(self.folder / CURVE))
             content = io.BytesIO()
             kept: dict[str, Any] = {**arrays, _PROOF: np.array(proof)}
@@ -197,6 +199,11 @@ class MetaRecord:
             if event.get("event") not in ("update", "checkpoint") or event["step"] <= step
         ]
         with clear_disk_errors(self.folder):
+            # First the table, which may be behind the curve and never ahead of it.
+            if step:
+                write_atomically(self.folder / METRICS, self._table())
+            else:
+                (self.folder / METRICS).unlink(missing_ok=True)
             for name, kept in ((CURVE, self._lines), (EVENTS, events)):
                 text = "".join(strict_json(line) + "\n" for line in kept)
                 write_atomically(self.folder / name, text.encode())
@@ -226,17 +233,15 @@ class MetaRecord:
         if {name: before.get(name) for name in asked} != asked:
             raise RunError(f"{self.folder} was begun with another recipe; choose another folder")
 
+    def _table(self) -> bytes:
+        return as_table(self._lines, self._recipe.told())
+
     def _appending(self, name: str) -> IO[str]:
         file = open(self.folder / name, "a", encoding="utf-8")
         return self._open.enter_context(file)
 
     def _seal(self) -> None:
         seal(self.folder, [name for name in SEALED if (self.folder / name).exists()])
-
-
-def read_curve(folder: Path) -> list[Line]:
-    """The lines of the curve; one that a kill has cut is none."""
-    return list(read_events(folder / CURVE))
 
 
 def read_state(folder: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -253,21 +258,6 @@ def read_state(folder: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 def proved(folder: Path, proof: Mapping[str, Any]) -> bool:
     """Whether the curve begins as it did when a state with this proof was saved."""
     return not proof or prefix_digest(folder / CURVE, proof["events_bytes"]) == proof
-
-
-def figures_of(lines: Sequence[Line], count: int = META_LAST) -> dict[str, dict[str, float]]:
-    """Means of each task's measures over the last `count` updates, of what is known of them."""
-    last = max((line["step"] for line in lines), default=0) - count
-    known: dict[str, dict[str, list[float]]] = {}
-    for line in lines:
-        if line["step"] > last:
-            for name, value in line.items():
-                if name not in ("step", "task") and value is not None:
-                    known.setdefault(line["task"], {}).setdefault(name, []).append(value)
-    return {
-        task: {name: float(np.mean(values)) for name, values in own.items()}
-        for task, own in known.items()
-    }
 
 
 def measures_of(lines: Sequence[Line]) -> list[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.records.events import read_events
-from purejax_mgtopo.records.folders import RECIPE, RULE
-from purejax_mgtopo.universal.kept.record import figures_of, read_curve
-from purejax_mgtopo.universal.recipe import TABLE
+from purejax_mgtopo.records.events import figures_of, read_curve, read_events
+from purejax_mgtopo.records.folders import RULE, read_recipe
 
 RECENT = 20
 """Updates whose means are told."""
@@ -38,20 +34,15 @@ class MetaStanding:
 
 def read_standing(folder: Path) -> MetaStanding:
     """How far the meta-training in `folder` is. Raises RunError where its description cannot be read."""
-    try:
-        document = json.loads((folder / RECIPE).read_text(encoding="utf-8-sig"))
-        tasks = tuple(str(team["task"]) for team in document["teams"])
-        steps = int(document[TABLE]["steps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / RECIPE} cannot be read: {error}") from None
+    asked = read_recipe(folder)
     lines, events = read_curve(folder), list(read_events(folder))
     saved = [int(event["step"]) for event in events if event.get("event") == "checkpoint"]
     return MetaStanding(
         folder=folder,
         finished=(folder / RULE).exists(),
-        tasks=tasks,
+        tasks=asked.tasks,
         step=max((int(line["step"]) for line in lines), default=0),
-        steps=steps,
+        steps=asked.steps,
         saved=saved[-1] if saved else None,
         measures=figures_of(lines, RECENT),
         events=events,
