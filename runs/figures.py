@@ -54,23 +54,23 @@ class Kept:
     """How it was made."""
 
 
-def curves(name: str, records: str, recipe: str = "", methods: Sequence[str] = ()) -> Drawn:
+def curves(name: str, *records: str, recipe: str = "", methods: Sequence[str] = ()) -> Drawn:
     """Learning curves as a sweep draws them, with its question above them and methods in its order.
 
     Args:
-        records: the folder that holds the runs, all of one task.
+        records: the folders that hold the runs, all of one task.
         recipe: the recipe's file; that of the picture's folder where none is named.
         methods: which to show; all of the recipe where none are named. Those without records are passed over.
     """
 
     def draw(path: Path) -> Path | None:
         told = load_recipe(RUNS / (recipe or Path(name).parent))
-        runs = [load_run(folder) for folder in find_runs([RUNS / records])]
+        runs = [load_run(folder) for folder in find_runs([RUNS / each for each in records])]
         found = {word_for(run.folder, run.experiment): run for run in runs}
         shown = [(word, found[word]) for word in methods or told.methods if word in found]
         return draw_curves(shown, path, title=told.question or None)
 
-    return Drawn(name, (records,), draw)
+    return Drawn(name, records, draw)
 
 
 def _scaling(path: Path) -> None:
@@ -108,6 +108,13 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         "reference_right/priced.png",
         "reference_right/records",
         methods=("none", "right", "full", "priced_reinforce", "priced_edge", "priced_steady"),
+    ),
+    curves(
+        "reference_right/entropy.png",
+        "reference_right/entropy",
+        "reference_right/records",
+        recipe="reference_right/entropy.toml",
+        methods=("none", "random", "right", "full", "priced_reinforce", "e003", "e01"),
     ),
     curves("learner/curves.png", "learner/records/push_N3", recipe="learner/ablation.toml"),
     curves(
