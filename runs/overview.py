@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ DATA = (
     "reference/records",
     "reference_meta/longer",
     "reference_right/records",
+    "reference_right/entropy",
     "learner/records",
     "paper/base_learner.json",
 )
@@ -103,7 +104,13 @@ def panels(
         Panel(
             "Does it matter who talks to whom?\nreference_N3, 10,000 episodes",
             "return of an episode",
-            _finals(runs / "reference_right/records/reference_N3", right_methods),
+            (
+                *_finals(runs / "reference_right/records/reference_N3", right_methods),
+                *(
+                    replace(group, row="reinforce, held open")
+                    for group in _finals(runs / "reference_right/entropy/reference_N3", ("e003",))
+                ),
+            ),
             (("best silent team", SILENT_OF_THREE),),
         ),
         Panel(
