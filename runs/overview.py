@@ -109,6 +109,7 @@ def panels(
                 *(
                     replace(group, row="reinforce, held open")
                     for group in _finals(runs / "reference_right/entropy/reference_N3", ("e003",))
+                    if "reinforce" in right_methods
                 ),
             ),
             (("best silent team", SILENT_OF_THREE),),

@@ -112,6 +112,8 @@ def test_the_first_pages_picture_shows_what_the_pages_say() -> None:
     assert "**-4.06 [-4.19, -3.95]**" in (RUNS / page).read_text(encoding="utf-8")
     two["steady"] = [-4.06, -4.19, -3.95]
     right = numbers(page, "## Does it matter who talks to whom?", 1)
+    assert "**-12.04 [-12.28, -11.74]**" in (RUNS / page).read_text(encoding="utf-8")
+    right["reinforce, held open"] = [-12.04, -12.28, -11.74]
     scores = numbers("paper/README.md", "and the score on that scale.", 4)
     before, after = overview.TASK_COLOURS
     eight = [group for group in tasks.groups if group.series == before]
