@@ -40,14 +40,13 @@ from purejax_mgtopo.analysis.verdicts import (
 )
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.methods import SILENT, YARDSTICKS
 from purejax_mgtopo.records.record import find_runs, read_config
 from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.records.run_names import task_key, word_for
 
-NONE, CANDIDATES = "none", ("full", "reinforce", "stgs")
-"""The methods that make a task's scale, by their words."""
 LEVEL = 0.95
-GAP_LEVEL = 1 - (1 - LEVEL) / len(CANDIDATES)
+GAP_LEVEL = 1 - (1 - LEVEL) / len(YARDSTICKS)
 """The level at which talk must pay: any of the candidates could have been the best."""
 
 
@@ -109,38 +108,38 @@ class RuleScores:
 
 
 def talk_worth(returns: Mapping[str, ArrayLike]) -> TalkWorth:
-    """What talk is worth on a task, by final returns [S] of `NONE` and all `CANDIDATES`.
+    """What talk is worth on a task, by final returns [S] of `SILENT` and all `YARDSTICKS`.
 
     Raises ValueError for returns that are empty, not finite or not 1-D, and KeyError for a method that is not there.
     """
-    middle = {name: float(interquartile_mean(returns[name])) for name in (NONE, *CANDIDATES)}
-    best = max(CANDIDATES, key=lambda name: middle[name])
+    middle = {name: float(interquartile_mean(returns[name])) for name in (SILENT, *YARDSTICKS)}
+    best = max(YARDSTICKS, key=lambda name: middle[name])
 
     def difference(drawn: Sequence[Floats]) -> Floats:
         return interquartile_mean(drawn[0]) - interquartile_mean(drawn[1])
 
-    gap = stratified_bootstrap([returns[best], returns[NONE]], difference, level=GAP_LEVEL)
+    gap = stratified_bootstrap([returns[best], returns[SILENT]], difference, level=GAP_LEVEL)
     # Where one seed shows no spread the ends are NaN, and not above zero.
-    scale = ScoreScale(middle[NONE], middle[best]) if gap.low > 0 else None
+    scale = ScoreScale(middle[SILENT], middle[best]) if gap.low > 0 else None
     return TalkWorth(best, gap, scale)
 
 
 def task_scores(task: str, returns: Mapping[str, ArrayLike]) -> TaskScores:
     """All methods on one task, by their final returns [S]. Raises ValueError as `talk_worth` does."""
     values = {name: one_dimensional(x, f"{task}/{name}") for name, x in returns.items()}
-    absent = [name for name in (NONE, *CANDIDATES) if name not in values]
+    absent = [name for name in (SILENT, *YARDSTICKS) if name not in values]
     if absent:
         return TaskScores(task, values, None, f"its scale needs {', '.join(absent)} as well")
     worth, why = talk_worth(values), ""
     if worth.scale is None:
-        high, low = (float(interquartile_mean(values[name])) for name in (worth.best, NONE))
+        high, low = (float(interquartile_mean(values[name])) for name in (worth.best, SILENT))
         gap = worth.gap
         ends = "by a single seed"
         if np.isfinite(gap.low):
             ends = f"[{100 * GAP_LEVEL:.1f} %: {gap.low:+.2f}, {gap.high:+.2f}]"
         why = (
-            f"the best of {', '.join(CANDIDATES)} does not clearly stand above {NONE}: {worth.best} {high:.2f}, "
-            f"{NONE} {low:.2f}, difference {gap.point:+.2f} {ends}"
+            f"the best of {', '.join(YARDSTICKS)} does not clearly stand above {SILENT}: {worth.best} {high:.2f}, "
+            f"{SILENT} {low:.2f}, difference {gap.point:+.2f} {ends}"
         )
     return TaskScores(task, values, worth, why)
 
