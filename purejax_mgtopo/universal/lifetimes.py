@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import flax.struct
 import jax
@@ -18,6 +19,9 @@ from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.plugins import tasks
 from purejax_mgtopo.universal.lives import Lives, Lot, priced
 from purejax_mgtopo.universal.settings import MetaTraining
+
+if TYPE_CHECKING:
+    from purejax_mgtopo.trained.load import TrainedRun
 
 
 @flax.struct.dataclass
@@ -108,3 +112,15 @@ class Group(Lives):
         )
         baseline, _ = self.rule.fitted(life.baseline, latest)
         return replace(life, baseline=baseline), (taus, told)
+
+    def lasting(self, updates: int, key: Key[Array, ""]) -> Lifetime:
+        """A newborn of so many gate updates, whatever its lot says."""
+        life = self.born(key)
+        return replace(life, lot=replace(life.lot, length=jnp.asarray(float(updates))))
+
+
+def group_of(trained: TrainedRun, settings: MetaTraining) -> Group:
+    """The lifetimes among all teams of a run of the method random."""
+    networks = jax.tree.map(jnp.asarray, trained.networks)
+    acting = trained.algorithm.parts.acting(networks.parts).interpreter
+    return Group(trained.experiment, settings, networks.learner.policy, acting)

@@ -38,7 +38,7 @@ from purejax_mgtopo.universal.evolution import Evolution
 from purejax_mgtopo.universal.kept.record import POLICIES, MetaRecord
 from purejax_mgtopo.universal.learners import LearningGroup
 from purejax_mgtopo.universal.learning import Learning, LearningState, devices_sharing
-from purejax_mgtopo.universal.lifetimes import Group
+from purejax_mgtopo.universal.lifetimes import group_of
 from purejax_mgtopo.universal.lives import Lives
 from purejax_mgtopo.universal.recipe import TABLE, MetaRecipe
 
@@ -274,15 +274,8 @@ def _groups(recipe: MetaRecipe, folder: Path, reporter: Reporter) -> Sequence[Li
         return None
     if teams.lost or teams.unsaved:
         raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
-    groups = []
-    for run in recipe.teams.runs(recipe.changes):
-        trained = load_trained(folder / run.folder)
-        networks = jax.tree.map(jax.numpy.asarray, trained.networks)
-        acting = trained.algorithm.parts.acting(networks.parts).interpreter
-        groups.append(
-            Group(run.config.experiment, recipe.settings, networks.learner.policy, acting)
-        )
-    return groups
+    runs = recipe.teams.runs(recipe.changes)
+    return [group_of(load_trained(folder / run.folder), recipe.settings) for run in runs]
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import copy
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.conditions import Closing, Misplaced
 from purejax_mgtopo.universal.formula.asked import Questions, answered
 from purejax_mgtopo.universal.formula.written import Formula, Written, read_formula
-from purejax_mgtopo.universal.lifetimes import Group, Lifetime
+from purejax_mgtopo.universal.lifetimes import Group, Lifetime, group_of
 from purejax_mgtopo.universal.settings import MetaTraining
 
 PLAIN = "plain"
@@ -47,13 +46,12 @@ def whole_life(
     group: Group, eta: PyTree, updates: int, key: Key[Array, ""]
 ) -> dict[str, Float[Array, "..."]]:
     """A lifetime's priced return in each K updates' episodes, and in fresh ones at its end, in the task's scale."""
-    life = group.born(key)
-    life = replace(life, lot=replace(life.lot, length=jnp.asarray(float(updates))))
 
     def window(life: Lifetime, _: None) -> tuple[Lifetime, Array]:
         life, (taus, _told) = group.lived(eta, life)
         return life, jnp.mean(jnp.sum(taus.reward, axis=-1)) / life.lot.scale
 
+    life = group.lasting(updates, key)
     life, curve = jax.lax.scan(window, life, length=updates // group.updates)
     fresh, _ = group.judged(life, life.key)
     right = group.env.right_edges_seen(fresh.observation[:, :-1])
@@ -104,10 +102,8 @@ def trial(
     header, learned = read_rule(file)
     settings = MetaTraining(**(header.get("recipe") or {}))
     trained = load_trained(teams)
-    networks = jax.tree.map(jnp.asarray, trained.networks)
-    acting = trained.algorithm.parts.acting(networks.parts).interpreter
     keys = lifetime_keys(settings.seed, lifetimes)
-    plain = Group(trained.experiment, settings, networks.learner.policy, acting)
+    plain = group_of(trained, settings)
 
     def all_of(rule: Callable[..., Edgewise]) -> Callable[[PyTree, Array], Any]:
         group = copy.copy(plain)

@@ -16,7 +16,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.network import no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.universal.conditions import Closing
-from purejax_mgtopo.universal.formula.collected import begun, question_keys, windows
+from purejax_mgtopo.universal.formula.collected import question_keys, windows
 from purejax_mgtopo.universal.formula.findings import Findings
 from purejax_mgtopo.universal.formula.regression import Regression, Sums, uncertain
 from purejax_mgtopo.universal.formula.terms import TERMS
@@ -205,7 +205,7 @@ def test_whole_lifetimes_are_collected_as_they_are_lived() -> None:
     told = collected()
     assert len(told) == 2 and told[0].f.shape[:2] == (2, 2)
     for lane, key in enumerate(question_keys(0, 2)):
-        life, age = begun(group(), 5, key), 0
+        life, age = group().lasting(5, key), 0
         memory = no_memory()
         for one in told:
             life, (taus, what) = jit(group().lived)(eta(), life)
@@ -226,7 +226,7 @@ def test_whole_lifetimes_are_collected_as_they_are_lived() -> None:
 
 
 def test_a_formula_stands_in_the_rule_s_place() -> None:
-    life = begun(group(), 5, jax.random.key(3))
+    life = group().lasting(5, jax.random.key(3))
     _, (taus, told) = jit(group().lived)(eta(), life)
     tau, own = jax.tree.map(lambda x: x[1], (taus, told))
     formula = Formula(0.5, {"side * (1 - progress)": -0.25, "probability": 2.0, "advantage": 3.0})
@@ -239,7 +239,7 @@ def test_a_formula_stands_in_the_rule_s_place() -> None:
 
 
 def test_closing_is_a_formula_of_one_term() -> None:
-    _, (taus, told) = jit(group().lived)(eta(), begun(group(), 5, jax.random.key(4)))
+    _, (taus, told) = jit(group().lived)(eta(), group().lasting(5, jax.random.key(4)))
     tau, own = jax.tree.map(lambda x: x[1], (taus, told))
     closing = Closing(group().rule.experiment, group().rule.sizes)
     term = Formula(0.0, {"side * (1 - progress)": -0.2})

@@ -21,10 +21,11 @@ from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.formula.asked import Questions, answered, count
-from purejax_mgtopo.universal.formula.collected import group_of, question_keys, windows
+from purejax_mgtopo.universal.formula.collected import question_keys, windows
 from purejax_mgtopo.universal.formula.findings import Findings
 from purejax_mgtopo.universal.formula.regression import Regression, Sums, uncertain
 from purejax_mgtopo.universal.formula.terms import TERMS
+from purejax_mgtopo.universal.lifetimes import group_of
 from purejax_mgtopo.universal.settings import MetaTraining
 
 

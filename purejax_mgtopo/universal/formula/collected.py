@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -16,27 +14,12 @@ from purejax_mgtopo.algorithm.types import Purpose, PyTree
 from purejax_mgtopo.config import Means
 from purejax_mgtopo.machine.compiler import compiler_options
 from purejax_mgtopo.population.lanes import lanes_together, over_lanes
-from purejax_mgtopo.trained.load import TrainedRun
 from purejax_mgtopo.universal.lifetimes import Group, Lifetime
-from purejax_mgtopo.universal.settings import MetaTraining
-
-
-def group_of(trained: TrainedRun, settings: MetaTraining) -> Group:
-    """The lifetimes among all teams of a run of the method random."""
-    networks = jax.tree.map(jnp.asarray, trained.networks)
-    acting = trained.algorithm.parts.acting(networks.parts).interpreter
-    return Group(trained.experiment, settings, networks.learner.policy, acting)
 
 
 def question_keys(seed: int, lifetimes: int) -> Key[Array, " lifetimes"]:
     """One key for each lifetime; none of them is a lifetime of a trial."""
     return jax.random.split(Purpose.QUESTIONING.key(seed), lifetimes)
-
-
-def begun(group: Group, updates: int, key: Key[Array, ""]) -> Lifetime:
-    """A lifetime of so many gate updates."""
-    life = group.born(key)
-    return replace(life, lot=replace(life.lot, length=jnp.asarray(float(updates))))
 
 
 def window(group: Group, eta: PyTree, life: Lifetime) -> tuple[Lifetime, Said]:
@@ -58,7 +41,7 @@ def windows(
         return over_lanes(lambda life: window(group, eta, life), batch)(lives)
 
     live = jax.jit(lived, donate_argnums=(1,), compiler_options=options)
-    lives = jax.jit(over_lanes(lambda key: begun(group, updates, key), batch))(keys)
+    lives = jax.jit(over_lanes(lambda key: group.lasting(updates, key), batch))(keys)
     for _ in range(updates // group.updates):
         lives, told = live(eta, lives)
         yield jax.tree.map(np.asarray, told)
