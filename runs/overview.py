@@ -7,8 +7,8 @@ bootstrap interval, and each small dot a seed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,14 @@ TASK_COLOURS = {
     "the paper's settings": ("#7f7f7f", "s"),
     "three changed, twice the updates": ("#E69F00", "D"),
 }
-RIGHT_METHODS = (
-    "none", "random", "full", "commnet", "stgs", "reinforce", "meta", "steady", "edge", "right",
-)  # fmt: skip
-"""What is shown of `reference_N3`, as far as its records are there."""
+_THREE = "reference_right/records/reference_N3"
+RIGHT_RUNS = {
+    name: f"{_THREE}/{name}"
+    for name in (
+        "none", "random", "full", "commnet", "stgs", "reinforce", "meta", "steady", "edge", "right",
+    )
+} | {"reinforce, held open*": "reference_right/entropy/reference_N3/e003"}  # fmt: skip
+"""What is shown of `reference_N3`, as far as its records are there: rows, and folders below this one."""
 SILENT, KNOWING = -11.88, -3.17
 """Best returns of `reference_N2` for teams that know nothing of each other and that know all (runs/reference)."""
 SILENT_OF_THREE = -15.32
@@ -79,7 +83,7 @@ class Panel:
 
 
 def panels(
-    runs: Path = RUNS, right_methods: Sequence[str] = RIGHT_METHODS
+    runs: Path = RUNS, right_runs: Mapping[str, str] = RIGHT_RUNS
 ) -> tuple[Panel, Panel, Panel, Panel]:
     """What the picture says, from the records below `runs`. Raises RunError and OSError where they are not there."""
     return (
@@ -102,15 +106,12 @@ def panels(
             (("best silent team", SILENT), ("best of all", KNOWING)),
         ),
         Panel(
-            "Does it matter who talks to whom?\nreference_N3, 10,000 episodes",
+            "Does it matter who talks to whom?\nreference_N3, 10,000 episodes; * tuned by hand",
             "return of an episode",
-            (
-                *_finals(runs / "reference_right/records/reference_N3", right_methods),
-                *(
-                    replace(group, row="reinforce, held open")
-                    for group in _finals(runs / "reference_right/entropy/reference_N3", ("e003",))
-                    if "reinforce" in right_methods
-                ),
+            tuple(
+                _final(row, runs / place)
+                for row, place in right_runs.items()
+                if (runs / place).is_dir()
             ),
             (("best silent team", SILENT_OF_THREE),),
         ),
@@ -124,13 +125,14 @@ def panels(
 
 
 def _finals(folder: Path, methods: Sequence[str]) -> tuple[Group, ...]:
-    """Final returns of the finite seeds of those methods whose records are in `folder`."""
-    found = [load_run(folder / name) for name in methods if (folder / name).is_dir()]
-    names = [name for name in methods if (folder / name).is_dir()]
-    return tuple(
-        Group(name, run.final.return_sampled[run.healthy].astype(np.float64))
-        for name, run in zip(names, found, strict=True)
-    )
+    """Those methods whose records are in `folder`."""
+    return tuple(_final(name, folder / name) for name in methods if (folder / name).is_dir())
+
+
+def _final(row: str, folder: Path) -> Group:
+    """Final returns of a run's finite seeds."""
+    run = load_run(folder)
+    return Group(row, run.final.return_sampled[run.healthy].astype(np.float64))
 
 
 def _evaluated(table: Path, methods: Sequence[str]) -> tuple[Group, ...]:

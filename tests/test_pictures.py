@@ -113,7 +113,7 @@ def test_the_first_pages_picture_shows_what_the_pages_say() -> None:
     two["steady"] = [-4.06, -4.19, -3.95]
     right = numbers(page, "## Does it matter who talks to whom?", 1)
     assert "**-12.04 [-12.28, -11.74]**" in (RUNS / page).read_text(encoding="utf-8")
-    right["reinforce, held open"] = [-12.04, -12.28, -11.74]
+    right["reinforce, held open*"] = [-12.04, -12.28, -11.74]
     scores = numbers("paper/README.md", "and the score on that scale.", 4)
     before, after = overview.TASK_COLOURS
     eight = [group for group in tasks.groups if group.series == before]
@@ -170,7 +170,8 @@ def test_marks_are_where_seeds_lie_on_average_and_bars_where_their_intervals_do(
 def test_rules_without_records_are_left_out_of_the_first_pages_picture() -> None:
     import overview
 
-    shown = overview.panels(right_methods=("right", "not_run", "none"))[2]
+    chosen = {name: overview.RIGHT_RUNS[name] for name in ("right", "none")}
+    shown = overview.panels(right_runs={**chosen, "not run": "reference_right/not_run"})[2]
     assert [group.row for group in shown.groups] == ["right", "none"]
 
 
