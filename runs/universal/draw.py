@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-LABELS = {"plain": "REINFORCE (f = 0)", "closing": "formula"}
+LABELS = {"plain": "REINFORCE (f = 0)", "closing": "closing (one term)"}
 
 
 def draw(path: Path) -> None:
