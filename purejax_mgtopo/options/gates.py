@@ -25,7 +25,7 @@ class GateConfig:
     """Price of an open edge for one step, taken off the reward from which gates learn, and off no other.
     (ours, because the paper charges nothing: 0)"""
     entropy: float = 0.0
-    """Weight of the entropy bonus of the REINFORCE rule (the meta rule has its own, meta.entropy).
+    """Weight of the gates' entropy in what REINFORCE and meta-learned rules ascend; eta has its own, meta.entropy.
     (ours, because the paper names a bonus for eta alone)"""
     temperature: float = 1.0
     """Temperature of the straight-through Gumbel-softmax gates.

@@ -81,8 +81,13 @@ def credit(eta: Any, gates: list[Any], tau: Any, discount: float, cost: float) -
     return np.stack(said)
 
 
-def score_gradient(gates: list[Any], weight: np.ndarray, tau: dict[str, Any]) -> list[Any]:
-    """Of ``(1/T) sum_t sum_ij log c(I_t^ij | o_t^i) weight_t^ij``, by backpropagation by hand."""
+def score_gradient(
+    gates: list[Any], weight: np.ndarray, tau: dict[str, Any], bonus: float = 0.0
+) -> list[Any]:
+    """Of ``(1/T) sum_t sum_ij log c(I_t^ij | o_t^i) weight_t^ij``, by backpropagation by hand.
+
+    With `bonus` times the entropy of every edge: its slope in a logit is -logit p (1 - p).
+    """
     steps, agents = tau["decision"].shape[:2]
     gradient = []
     for i in range(agents):
@@ -92,9 +97,11 @@ def score_gradient(gates: list[Any], weight: np.ndarray, tau: dict[str, Any]) ->
             inputs = [tau["observation"][t, i]]
             for layer in layers[:-1]:
                 inputs.append(np.maximum(dense(layer, inputs[-1]), 0))
-            p = sigmoid(dense(layers[-1], inputs[-1]))
+            logit = dense(layers[-1], inputs[-1])
+            p = sigmoid(logit)
             edges = slice(i * (agents - 1), (i + 1) * (agents - 1))
             delta = (tau["decision"][t, i] - p) * weight[t, edges] / steps
+            delta = delta - bonus * logit * p * (1 - p) / steps
             for at in reversed(range(len(layers))):
                 total[at]["kernel"] += np.outer(inputs[at], delta)
                 total[at]["bias"] += delta
@@ -129,12 +136,13 @@ def meta_objective(
     beta: float,
     cost: float,
     blend: bool,
+    bonus: float = 0.0,
 ) -> float:
     """J(eta), Eqs. 5 to 9; `gates` and `nu` hold one tree for each agent."""
     values = []
     for k in range(1, len(taus)):
         said = credit(eta, gates, taus[k - 1], discount, cost)
-        gradient = score_gradient(gates, said, taus[k - 1])
+        gradient = score_gradient(gates, said, taus[k - 1], bonus)
         gates, nu = rmsprop(gates, nu, gradient, rate, decay, epsilon)
         steps, agents, senders = taus[k]["decision"].shape
         total = 0.0

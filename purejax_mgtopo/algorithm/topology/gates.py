@@ -101,6 +101,20 @@ class EdgeGates(Rule):
 
         return jax.grad(score)(gates)
 
+    def asked(
+        self, gates: PyTree, trajectory: Trajectory, weight: Float[Array, "T N N-1"]
+    ) -> PyTree:
+        """What the gates ascend: the score's gradient, and their own entropy's where `gates.entropy` gives it weight.
+
+        The bonus is ours, the usual one of policy gradients (Mnih et al. 2016): without it a price shuts edges before
+        messages mean anything.
+        """
+        gradient = self.score_gradient(gates, trajectory, weight)
+        if not self.settings.entropy:
+            return gradient
+        bonus = jax.grad(self.mean_entropy)(gates, trajectory)
+        return jax.tree.map(lambda g, b: g + self.settings.entropy * b, gradient, bonus)
+
     def cosine(
         self,
         gates: PyTree,

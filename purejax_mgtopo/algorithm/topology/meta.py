@@ -145,7 +145,7 @@ class MetaGradient(EdgeGates):
     ) -> tuple[PyTree, PyTree, Float[Array, "T N N-1"], PyTree]:
         """``theta_c(k-1) -> theta_c(k)`` by Eq. 5: new gates and nu, and the A-hat and gradient that moved them."""
         advantage = self.advantage(eta, gates, trajectory, states)
-        gradient = self.score_gradient(gates, trajectory, advantage)
+        gradient = self.asked(gates, trajectory, advantage)
         gates, nu = self.ascend(gates, nu, gradient, self.meta.stop_denominator)
         return gates, nu, advantage, gradient
 

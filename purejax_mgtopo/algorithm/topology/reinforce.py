@@ -58,10 +58,7 @@ class Reinforce(EdgeGates):
         reward = self.priced_reward(trajectory)
         advantage, baseline = self.baseline.advantage(state.baseline, trajectory, reward)
         weight = jnp.broadcast_to(advantage[:, None, None], trajectory.gates.decision.shape)
-        gradient = self.score_gradient(state.gates, trajectory, weight)
-        if self.settings.entropy:
-            bonus = jax.grad(self.mean_entropy)(state.gates, trajectory)
-            gradient = jax.tree.map(lambda g, b: g + self.settings.entropy * b, gradient, bonus)
+        gradient = self.asked(state.gates, trajectory, weight)
         gates, nu = self.ascend(state.gates, state.nu, gradient)
         measures = step_measures(advantage, gradient, state.gates, gates)
         return Learned(ReinforceState(gates, nu, baseline), measures)

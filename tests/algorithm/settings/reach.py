@@ -81,7 +81,7 @@ REACH = {
     "gates.rms_decay": reach(0.5, "learn, outer, iteration", idle="none full"),
     "gates.rms_epsilon": reach(0.5, "learn, outer, iteration", idle="none full"),
     "gates.edge_cost": reach(0.5, "learn, outer, iteration", idle="none full stgs"),
-    "gates.entropy": reach(0.5, "learn, iteration", "reinforce", idle="meta stgs none"),
+    "gates.entropy": reach(0.5, "learn, outer, iteration", idle="none full stgs"),
     "gates.temperature": reach(
         0.5,
         "warm-up, play, quiet play, critic, policy, iteration, evaluation",

@@ -29,6 +29,7 @@ AGENTS, WIDTH, STEPS, K = 2, 3, 4, 2
 CASES = {
     "entropy and edge cost": {"meta__entropy": 0.3, "gates__edge_cost": 0.2},
     "last update only": {"meta__blend_intermediate": False},
+    "a bonus in the gates": {"gates__entropy": 0.7},
 }
 
 
@@ -115,6 +116,7 @@ def test_the_objective_equals_an_explicit_loop(case, zero_nu):
             beta=rule.meta.entropy,
             cost=rule.settings.edge_cost,
             blend=rule.meta.blend_intermediate,
+            bonus=rule.settings.entropy,
         )
         np.testing.assert_allclose(actual, expected, rtol=1e-10)
 

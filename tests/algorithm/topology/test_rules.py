@@ -46,9 +46,10 @@ def reinforce(**changes):
     return rule, state.replace(gates=scattered(state.gates, 1), nu=scattered(state.nu, 2, 0.0))
 
 
-def test_reinforce_equals_the_score_function_gradient_by_hand():
-    """Eq. 4: wrong sign, a sum for a mean, the price of edges forgotten or added."""
-    rule, state = reinforce(baseline__normalise=False)
+@pytest.mark.parametrize("bonus", [0.0, 0.7])
+def test_reinforce_equals_the_score_function_gradient_by_hand(bonus):
+    """Eq. 4: wrong sign, a sum for a mean, the price of edges forgotten or added, a bonus for what is certain."""
+    rule, state = reinforce(baseline__normalise=False, gates__entropy=bonus)
     tau = made_up_trajectory(3, STEPS)
     new, *_ = jit(partial(learn, rule))(state, tau, state.gates)
     priced = np.asarray(tau.reward) - 0.1 * np.asarray(tau.gates.decision).sum((1, 2))
@@ -57,7 +58,7 @@ def test_reinforce_equals_the_score_function_gradient_by_hand():
     advantage = learning.n_step_return(priced, values, 0.95, 25) - values[:-1]
     weight = np.repeat(advantage[:, None], AGENTS * (AGENTS - 1), axis=1)
     data = {"observation": np.asarray(tau.observation), "decision": np.asarray(tau.gates.decision)}
-    slopes = learning.score_gradient(by_agent(state.gates), weight, data)
+    slopes = learning.score_gradient(by_agent(state.gates), weight, data, bonus)
     gates, nu = learning.rmsprop(by_agent(state.gates), by_agent(state.nu), slopes, 0.05, 0.9, 1e-8)
     assert_close(by_agent(new.nu), nu, rtol=1e-3)
     assert_close(by_agent(new.gates), gates, rtol=1e-3, atol=1e-4)

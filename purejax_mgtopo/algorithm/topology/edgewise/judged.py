@@ -169,7 +169,7 @@ class Edgewise(EdgeGates):
     ) -> tuple[Moving, Float[Array, "T N N-1"], PyTree]:
         """``theta_c(k-1) -> theta_c(k)`` by Eq. 5: what it moves, and the f and the gradient that moved it."""
         f, memory = self.correction(eta, moving.memory, trajectory, told)
-        gradient = self.score_gradient(moving.gates, trajectory, told.advantage[:, None, None] + f)
+        gradient = self.asked(moving.gates, trajectory, told.advantage[:, None, None] + f)
         gates, nu = self.ascend(moving.gates, moving.nu, gradient, stop_denominator)
         return Moving(gates, nu, memory), f, gradient
 

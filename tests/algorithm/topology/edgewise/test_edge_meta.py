@@ -22,6 +22,7 @@ from core_cases import (
     sizes,
     small,
 )
+from oracles import learning
 
 from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
 
@@ -29,6 +30,7 @@ AGENTS, WIDTH, STEPS, K = 2, 3, 4, 2
 CASES = {
     "cost and penalty": {"gates__edge_cost": 0.2, "meta__output_l2": 0.3, "meta__entropy": 0.3},
     "last update only": {"meta__blend_intermediate": False},
+    "a bonus in the gates": {"gates__entropy": 0.7},
 }
 
 
@@ -126,6 +128,26 @@ def test_the_replayed_window_equals_the_online_one():
         moving, f = jit(lambda *a: jax.lax.scan(replay, *a))(state.moving, (before, told))
         assert_close(moving, online.moving, rtol=1e-9, atol=1e-12)
         assert size(f) > 1e-2 and not is_same(moving.memory, state.moving.memory)
+
+
+def test_gates_ascend_score_and_bonus():
+    """A bonus that this rule's gates never get, or get with another weight."""
+    with jax.enable_x64(True):
+        made = make(gates__entropy=0.7)
+        state, taus, told, _ = problem(made)
+        tau, first = (jax.tree.map(lambda x: x[0], x) for x in (taus, told))
+        _, f, gradient = jit(made.inner_step)(state.eta, state.moving, tau, first)
+        weight = np.asarray(first.advantage[:, None, None] + f).reshape(STEPS, -1)
+        gates, asked = (
+            [jax.tree.map(lambda x, i=i: np.asarray(x[i]), tree)["params"] for i in range(AGENTS)]
+            for tree in (state.gates, gradient)
+        )
+        data = {
+            "observation": np.asarray(tau.observation),
+            "decision": np.asarray(tau.gates.decision),
+        }
+        expected = learning.score_gradient(gates, weight, data, 0.7)
+        assert_close(asked, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_an_outer_update_ascends_the_objective_of_the_window_it_closes():

@@ -31,7 +31,7 @@ from purejax_mgtopo.algorithm.topology.edgewise.online import EdgeMeta
 from purejax_mgtopo.algorithm.topology.reinforce import Reinforce
 
 STEPS = 5
-PRICED = {"gates__edge_cost": 0.1, "gates__learning_rate": 0.05}
+PRICED = {"gates__edge_cost": 0.1, "gates__learning_rate": 0.05, "gates__entropy": 0.3}
 
 
 @functools.cache
