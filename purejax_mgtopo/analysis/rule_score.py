@@ -37,8 +37,9 @@ from purejax_mgtopo.analysis.verdicts import (
     read_sweeps,
     seed_finals,
     unequal_lengths,
+    unequal_settings,
 )
-from purejax_mgtopo.config import Experiment
+from purejax_mgtopo.config import Experiment, flatten
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.methods import SILENT, YARDSTICKS
 from purejax_mgtopo.records.record import find_runs, read_config
@@ -210,7 +211,9 @@ class _Found:
         own = [
             f"{task}/{name}: {x}" for name, done in self.done.items() for x in done.final.caveats
         ]
-        return own + unequal_lengths(task, {name: x.final.episode for name, x in self.done.items()})
+        own += unequal_lengths(task, {name: x.final.episode for name, x in self.done.items()})
+        settings = {name: flatten(x.experiment) for name, x in self.done.items()}
+        return own + unequal_settings(task, settings)
 
 
 def _places(folders: Sequence[Path], say: Callable[[str], None]) -> dict[Path, _Asked]:

@@ -19,6 +19,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.record import SWEEP, Status, status
 from purejax_mgtopo.records.run_data import RunData, load_run
+from purejax_mgtopo.records.run_names import setting_text
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,25 @@ def unequal_lengths(task: str, episodes: Mapping[str, int]) -> list[str]:
         return []
     each = ", ".join(f"{method} {episode:,}" for method, episode in episodes.items())
     return [f"{task}: compared after different numbers of episodes: {each}"]
+
+
+OWN = frozenset({"task", "topology", "messages", "critic", "seeds", "first_seed", "episodes"})
+"""Settings that make a method, a task or a number of seeds, or that a sentence of their own tells of."""
+
+
+def unequal_settings(task: str, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence where methods, by name, have not the same flat settings, besides those that make a method."""
+    names = dict.fromkeys(name for each in settings.values() for name in each if name not in OWN)
+    told = []
+    for name in names:
+        methods: dict[str, list[str]] = {}
+        for method, each in settings.items():
+            methods.setdefault(setting_text(each.get(name)), []).append(method)
+        if len(methods) > 1:
+            few_first = sorted(methods.items(), key=lambda item: len(item[1]))
+            values = [f"{value} ({', '.join(who)})" for value, who in few_first[:-1]]
+            told.append(f"{name} {', '.join(values)}, others {few_first[-1][0]}")
+    return [f"{task}: compared at different settings: {'; '.join(told)}"] if told else []
 
 
 @dataclass(frozen=True)

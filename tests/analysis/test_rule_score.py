@@ -13,6 +13,7 @@ from synthetic_runs import write_run, write_sweep
 from purejax_mgtopo.analysis.rule_score import RuleScores, read_scores, talk_worth, task_scores
 from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.config import GateConfig, MetaConfig
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.run_data import load_run
 
@@ -160,6 +161,20 @@ def test_lost_seeds_few_seeds_and_unequal_lengths_are_told(tmp_path: Path) -> No
     assert "3 of 8 seeds did not stay finite" in words
     assert f"{TASK}: compared after different numbers of episodes: full 6,000, meta 7,000" in words
     assert "one of 5 normal scores covers the truth in 90 % of cases" in words
+
+
+def test_unequal_settings_are_told(tmp_path: Path) -> None:
+    """By whom, and what the others have; a method's own parts and its seeds are no difference."""
+    write_sweep(tmp_path, (TASK,), SCALE, "?")
+    write_run(tmp_path / TASK / "meta", TASK, "meta", seeds=6)
+    assert not [line for line in read_scores([tmp_path]).caveats if "settings" in line]
+    changes = {"gates": GateConfig(learning_rate=3e-4), "meta": MetaConfig(entropy=0.5)}
+    write_run(tmp_path / TASK / "steady", TASK, "meta", level=-20.0, seeds=6, **changes)
+    (told,) = [line for line in read_scores([tmp_path]).caveats if "settings" in line]
+    assert told == (
+        f"{TASK}: compared at different settings: gates.learning_rate 0.0003 (steady), others 0.001; "
+        "meta.entropy 0.5 (steady), others 0.01"
+    )
 
 
 def test_a_single_seed_does_not_hide_that_others_are_few(tmp_path: Path) -> None:
