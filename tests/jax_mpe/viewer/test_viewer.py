@@ -250,11 +250,13 @@ class Wide(jax_mpe.FollowHolder):
 
 
 def test_agents_without_a_place_stand_in_a_circle_that_the_arena_holds():
-    """Clockwise from the top, at 0.7 of the half-width; discs are 0.05 of it."""
+    """Clockwise from the top, at 0.7 of the half-width; discs are 0.05 of it, numbered, and leave a trail."""
     discs = jax_mpe.Scenario.scene(Wide(4), record(Wide(4)).checked(Wide(4)).states).discs
     places = [disc.track[0] for disc in discs]
     np.testing.assert_allclose(places, [[0, 2.1], [2.1, 0], [0, -2.1], [-2.1, 0]], atol=1e-6)
     assert [disc.radius for disc in discs] == pytest.approx([0.15] * 4)
+    assert [disc.label for disc in discs] == ["0", "1", "2", "3"]
+    assert all(disc.trail for disc in discs)
 
 
 @pytest.mark.parametrize(("agents", "far"), [(3, 0.3), (6, 0.3), (9, 0.45), (12, 0.6)])
