@@ -51,6 +51,7 @@ def configure_platform(means: Means) -> bool:
     A number of devices that is asked for beats JAX's variable, which beats our default.
     """
     refuse_strict_modes()
+    _refuse_float64()
     check_limits()
     if not any(name in os.environ for name in _SHARES):
         os.environ[_SHARES[0]] = str(ALLOCATED)
@@ -88,6 +89,18 @@ def refuse_strict_modes() -> None:
                 f"{name.upper()}={refused} forbids promotions that the tasks and networks rely on; "
                 f"unset it (JAX_DEBUG_NANS=1 works)"
             )
+
+
+def _refuse_float64() -> None:
+    """Raise ConfigError where tasks would compute in float64 beside networks whose parameters are float32."""
+    with IMPORTING:
+        import jax
+
+    if jax.config.jax_enable_x64:
+        raise ConfigError(
+            "JAX_ENABLE_X64=1 would have tasks compute in float64 beside networks in float32, which not all methods "
+            "can be trained with; unset it"
+        )
 
 
 FILES, SPACE, SPACE_PER_CORE = 64, 3.5e9, 0.25e9

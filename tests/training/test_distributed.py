@@ -280,7 +280,11 @@ OTHER: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"seeds": SEEDS + 1}, {}, "seeds is 6 in process 0 and 7 in"),
     ({"learner.hidden": 8}, {}, "learner.hidden is 4 in process 0 and 8 in"),
     ({"episodes": 400}, {}, "episodes is 12 in process 0 and 400 in"),
-    ({}, {"JAX_ENABLE_X64": "1"}, "JAX_ENABLE_X64 is False in process 0 and True in"),
+    (
+        {},
+        {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+        "JAX_DEFAULT_PRNG_IMPL is threefry2x32 in process 0 and rbg in",
+    ),
     ({}, {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}, "XLA_FLAGS is"),
     ({}, {"JAX_NUM_PROCESSES": "4"}, "counts 4 processes"),
 ]
