@@ -96,7 +96,7 @@ def _refuse_float64() -> None:
     with IMPORTING:
         import jax
 
-    if jax.config.jax_enable_x64:
+    if jax.config.read("jax_enable_x64"):
         raise ConfigError(
             "JAX_ENABLE_X64=1 would have tasks compute in float64 beside networks in float32, which not all methods "
             "can be trained with; unset it"

@@ -1,4 +1,4 @@
-"""What the words around a task promise: sizes by default, states that stay as they are, edges told from observations."""
+"""What the words around a task promise: sizes by default, states that stay, edges told from observations."""
 
 import dataclasses
 
