@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import jax
 import jax_mpe.__main__ as command
 import numpy as np
 import pytest
+from jax_mpe import Scenario
 from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
+from jumanji.environments import Cleaner
 from matplotlib.figure import Figure
 from PIL import Image
 from viewer_cases import circles, make, record
@@ -64,6 +67,20 @@ def test_jumanji_users_find_what_they_expect(tmp_path):
     np.testing.assert_array_equal(
         [c.center for c in circles(one)], [c.center for c in circles(other)]
     )
+
+
+@pytest.mark.parametrize("method", ["render", "animate"])
+def test_what_jumanjis_own_tasks_take_ours_take_alike(method):
+    """By the same names, in the same order, by place or by name, and left out where it may be."""
+    ours, theirs = (
+        list(inspect.signature(getattr(task, method)).parameters.values())
+        for task in (Scenario, Cleaner)
+    )
+    for mine, its in zip(ours, theirs, strict=False):
+        assert (mine.name, mine.kind, mine.default) == (its.name, its.kind, its.default)
+    assert len(ours) > len(theirs)
+    save_path = inspect.signature(getattr(Scenario, method)).parameters["save_path"]
+    assert save_path.kind is save_path.POSITIONAL_OR_KEYWORD
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, monkeypatch):
