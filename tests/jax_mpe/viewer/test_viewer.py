@@ -264,3 +264,12 @@ def test_the_more_agents_of_a_toy_there_are_the_wider_they_stand(agents, far):
     toy = jax_mpe.FollowHolder(agents)
     discs = toy.scene(record(toy).checked(toy).states).discs[:agents]
     np.testing.assert_allclose([np.hypot(*disc.track[0]) for disc in discs], far)
+
+
+def test_a_claim_has_the_colour_of_its_agent_however_many_there_are():
+    toy = jax_mpe.FollowHolder(5)
+    states = record(toy).checked(toy).states
+    actions = np.zeros((len(states.step_count) - 1, 5, 2))
+    scene = toy.scene(states, actions)
+    assert [claim.colour for claim in scene.claims] == [disc.colour for disc in scene.discs[:5]]
+    assert len({disc.colour for disc in scene.discs[:5]}) == 3
