@@ -81,7 +81,7 @@ def expect_states(task: str, states: Any, shapes: Mapping[str, Shape]) -> None:
     Raises:
         ValueError: in one line, as from `expect_state`, or for a single state.
     """
-    clock = jnp.shape(getattr(states, "step_count", (0,)))
+    clock = jnp.shape(states.step_count) if hasattr(states, "step_count") else (0,)
     if not clock:
         raise ValueError(f"{task}: this is a single state; pass many in one, with a leading axis")
     expect_state(task, states, shapes, clock[:1])

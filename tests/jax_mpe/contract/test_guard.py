@@ -178,6 +178,7 @@ def test_both_ends_of_the_reference_task_want_first_states_of_many_episodes():
 class Nested:
     key: jax.Array
     step_count: jax.Array
+    turn: jax.Array
     within: jax_mpe.GoalsState
 
 
@@ -218,7 +219,7 @@ class Around(jax_mpe.CrossedGoals):
 
     def initial_state(self, key):
         within = super().initial_state(key)
-        return Nested(within.key, within.step_count, within)
+        return Nested(within.key, within.step_count, jnp.zeros(3), within)
 
     def observe(self, state):
         return super().observe(state.within)
@@ -257,6 +258,8 @@ def test_what_is_handed_on_to_a_parent_is_the_childs_affair():
     assert env.reward(state, action, state) == parent.reward(state.within, action, state.within)
     with refused((2,), ()):
         env.observe(stacked(state, 2))
+    with refused((1,), (3,), "turn"):
+        env.observe(state.replace(turn=state.turn[:1]))
 
 
 def test_a_first_state_that_cannot_be_made_leaves_the_guard_in_place():
