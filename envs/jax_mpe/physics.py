@@ -7,6 +7,7 @@ a body that cannot move or cannot collide costs nothing in the compiled program.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .contract.shapes import expect_shape
+from .contract.shapes import expect_ending, expect_shape
 
 TIME_STEP = 0.1  # seconds
 DAMPING = 0.25  # share of the velocity that is lost in one step
@@ -37,7 +38,8 @@ class Bodies:
         collides: whether the body takes part in contacts.
 
     Raises:
-        ValueError: if the tuples differ in length, or a radius or a mass is not positive.
+        ValueError: in one line, if the tuples differ in length or are empty, if a radius or a mass is not a
+            positive number, or a largest speed is a negative one or none at all.
     """
 
     radius: tuple[float, ...]
@@ -50,8 +52,19 @@ class Bodies:
         columns = (self.radius, self.mass, self.max_speed, self.movable, self.collides)
         if len({len(column) for column in columns}) != 1:
             raise ValueError("every property of Bodies needs one entry for each body")
-        if min(self.radius) <= 0 or min(self.mass) <= 0:
-            raise ValueError("every radius and mass of Bodies must be positive")
+        if not self.radius:
+            raise ValueError("there are no Bodies; a world needs at least one")
+        for what, values in (("radius", self.radius), ("mass", self.mass)):
+            for value in values:
+                if not 0 < value < math.inf:
+                    raise ValueError(
+                        f"every {what} of Bodies must be positive and finite, not {value}"
+                    )
+        for limit in self.max_speed:
+            if limit is not None and not limit >= 0:  # NaN is refused as well
+                raise ValueError(
+                    f"every max_speed of Bodies must be 0 or more, or None for no limit, not {limit}"
+                )
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -91,13 +104,21 @@ def squared_norm(vector: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
     """Square of the Euclidean length.
 
     Written out, because a sum over an axis of size 2 keeps XLA from fusing it on a CPU.
+
+    Raises:
+        ValueError: in one line, for vectors that have not two numbers.
     """
+    expect_ending("the vector", vector, (2,))
     x, y = vector[..., 0], vector[..., 1]
     return x * x + y * y
 
 
 def norm(vector: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
-    """Euclidean length whose gradient at the zero vector is zero rather than NaN."""
+    """Euclidean length whose gradient at the zero vector is zero rather than NaN.
+
+    Raises:
+        ValueError: in one line, for vectors that have not two numbers.
+    """
     return safe_sqrt(squared_norm(vector))
 
 

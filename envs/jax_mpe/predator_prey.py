@@ -275,7 +275,12 @@ class PredatorPrey(Scenario[PredatorPreyState]):
         )
 
     def observe_prey(self, state: PredatorPreyState) -> Float[Array, "M P"]:
-        """What each prey sees in `state`; see the class."""
+        """What each prey sees in `state`; see the class.
+
+        Raises:
+            ValueError: in one line, for a state of another task.
+        """
+        expect_state(self.name, state, self.state_shapes)
         position, velocity = state.prey_position, state.prey_velocity
         rows = self.num_prey, -1
         # Relative velocities plus one's own: the others' velocities, without a gather.

@@ -18,6 +18,7 @@ from jumanji.env import Environment
 from jumanji.types import StepType, TimeStep, restart
 from numpy.typing import NDArray
 
+from .contract.guard import Guarded, shapes_of
 from .contract.shapes import checked, expect_shape, expect_state
 from .drawables import BLUE, Fill, Scene, bodies
 
@@ -66,13 +67,15 @@ def arena_half_width(num_agents: int) -> float:
     return _PAPER_HALF_WIDTH.get(num_agents, math.sqrt(num_agents / 3))
 
 
-class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[StateT]):
+class Scenario(Guarded, Environment[StateT, specs.BoundedArray, Observation], Generic[StateT]):
     """A cooperative task for N agents with continuous actions and one team reward.
 
     A task is a frozen dataclass of hyper-parameters that derives from this class and fills in
     `initial_state`, `advance`, `observe` and `reward`, and lists in `moving_fields` and
     `fixed_fields` the fields of its state that observations depend on. Equal hyper-parameters make
     equal tasks, with equal hashes, so a task may be a static argument of `jax.jit`.
+
+    Its methods see only what fits: another shape raises a ValueError in one line before (`Guarded`).
     """
 
     action_size: ClassVar[int] = 2
@@ -228,7 +231,6 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
         Raises:
             ValueError: in one line, for a state of another task.
         """
-        expect_state(self.name, state, self.state_shapes)
         return Snapshot(
             moving=_flatten([getattr(state, field) for field in self.moving_fields]),
             fixed=_flatten([getattr(state, field) for field in self.fixed_fields]),
@@ -320,10 +322,7 @@ class Scenario(Environment[StateT, specs.BoundedArray, Observation], Generic[Sta
     @functools.cached_property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array of a state but its key."""
-        with jax.ensure_compile_time_eval():
-            shapes = jax.eval_shape(self.initial_state, jax.random.key(0))
-        leaves = {name: leaf for name, leaf in vars(shapes).items() if hasattr(leaf, "shape")}
-        return {name: leaf.shape for name, leaf in leaves.items() if name != "key"}
+        return shapes_of(self.initial_state)
 
     @functools.cached_property
     def observation_spec(self) -> specs.Spec[Observation]:

@@ -179,6 +179,17 @@ def test_wrong_bodies_are_refused():
         Bodies.alike(2, radius=0.0)
     with pytest.raises(ValueError, match="must be positive"):
         Bodies.alike(2, radius=0.1, mass=0.0)
+    for wrong in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match=rf"\Aevery radius [^\n]* not {wrong}\Z"):
+            Bodies.alike(2, radius=wrong)
+        with pytest.raises(ValueError, match=rf"\Aevery mass [^\n]* not {wrong}\Z"):
+            Bodies.alike(2, radius=0.1, mass=wrong)
+    for wrong in (float("nan"), -1.0):
+        with pytest.raises(ValueError, match=rf"\Aevery max_speed [^\n]* not {wrong}\Z"):
+            Bodies.alike(2, radius=0.1, max_speed=wrong)
+    with pytest.raises(ValueError, match=r"\Athere are no Bodies; [^\n]*\Z"):
+        Bodies.alike(0, radius=0.1)
+    assert Bodies.alike(2, radius=0.1, max_speed=0.0).max_speed == (0.0, 0.0)
 
 
 def test_one_that_takes_no_part_in_contacts_feels_none_between_two_that_do():

@@ -110,6 +110,10 @@ def broken(**changes: object) -> type:
         ({"reward": lambda s, a, b, c: jnp.zeros(3)}, r"reward has shape \(3,\)"),
         ({"reward": lambda s, a, b, c: jnp.nan}, "is not a finite number"),
         (
+            {"advance": lambda s, state, a: state.replace(agent_velocity=jnp.zeros((3, 3)))},
+            "^advance changes the shape or type of a field",
+        ),
+        (
             {"moving_fields": ("agent_velocity",)},
             "which neither moving_fields nor fixed_fields name",
         ),

@@ -92,10 +92,11 @@ def _episode(task: Scenario[Any], key: jax.Array) -> Iterator[str]:
         return
     for t in range(task.horizon):
         action = jax.random.uniform(jax.random.fold_in(key, t), (n, 2), minval=-1.0, maxval=1.0)
-        state, step = task.step(state, action)
-        if jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), state) != shapes:
+        advanced = jax.eval_shape(task.advance, state, action)  # before `reward` refuses it
+        if jax.tree.map(lambda x: (x.shape, x.dtype), advanced) != shapes:
             yield "advance changes the shape or type of a field of its state"
             return
+        state, step = task.step(state, action)
         if jnp.shape(step.reward) != ():
             yield f"reward has shape {jnp.shape(step.reward)}; a team has one reward, a scalar"
             return

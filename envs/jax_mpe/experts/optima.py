@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..contract.shapes import expect_states
 from ..physics import norm
 from ..reference import Reference, ReferenceState
 
@@ -70,4 +71,5 @@ def _open_loop(
         actions = jax.lax.fori_loop(0, _ROUNDS, improve, (still, still, still))[0]
         return -total(actions, start)
 
+    expect_states(task.name, states, task.state_shapes)
     return jax.jit(jax.vmap(one))(states)

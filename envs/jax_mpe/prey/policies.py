@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
+from ..contract.shapes import expect_shape
 from ..paths import expanded
 from .files import LAYERS, PreySizes, read, shipped_file
 
@@ -30,17 +31,24 @@ class PreyPolicy(Protocol):
     random: ClassVar[bool]
 
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
-        """Actions in [-1, 1]; `key` must not be used unless `random` says so."""
+        """Actions in [-1, 1]; `key` must not be used unless `random` says so.
+
+        Raises:
+            ValueError: in one line, for what is not one row for each prey, or of another width.
+        """
         ...
 
 
+@dataclass(frozen=True)
 class RandomPrey:
     """Draws every action uniformly: for comparisons."""
 
+    sizes: PreySizes
     random: ClassVar[bool] = True
 
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
         """Actions drawn uniformly from [-1, 1]."""
+        _expect(observation, (self.sizes.prey, self.sizes.observation))
         return jax.random.uniform(key, (len(observation), 2), minval=-1.0)
 
 
@@ -59,6 +67,7 @@ class ScriptedPrey:
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
         """Actions that lead away from predators and walls."""
         del key
+        _expect(observation, (self.sizes.prey, self.sizes.observation))
         position = observation[:, 2:4] / self.sizes.half_width
         first = 4 + 2 * self.sizes.landmarks
         seen = observation[:, first : first + 2 * self.sizes.predators]
@@ -87,11 +96,17 @@ class TrainedPrey:
     def act(self, observation: Float[Array, "M P"], key: Array) -> Float[Array, "M 2"]:
         """Actions of the networks."""
         del key
+        _expect(observation, self.layers[0][0].shape[:2])
         x = observation
         for i, (kernel, bias) in enumerate(self.layers):
             x = jnp.einsum("mi,mio->mo", x, jnp.asarray(kernel, x.dtype)) + bias
             x = jnp.tanh(x) if i == LAYERS - 1 else jax.nn.relu(x)
         return x
+
+
+def _expect(observation: Array, wanted: tuple[int, ...]) -> None:
+    """A single row would be given to all prey, and a wider one read in the wrong places."""
+    expect_shape("what all prey observe", observation, wanted)
 
 
 @functools.cache  # tasks are values: the policy behind one must not change within a process
@@ -107,7 +122,7 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
         ValueError: in one line, if there is no such policy or file, or it does not fit.
     """
     if prey == RANDOM:
-        return RandomPrey()
+        return RandomPrey(sizes)
     path = shipped_file(sizes) if prey == SHIPPED else expanded(prey)
     if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
         return ScriptedPrey(sizes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -18,7 +19,16 @@ _HOME, _GOAL_RADIUS = 0.3, 0.1  # where agents stand: nowhere, in truth
 
 
 def corner(index: Int[Array, "*batch"]) -> Float[Array, "*batch 2"]:
-    """Place of the corner with this index, in action units."""
+    """Place of the corner with this index, in action units.
+
+    Raises:
+        ValueError: in one line, for an index that is known and of no corner; one that a program computes is moved
+            to the nearest, as JAX does.
+    """
+    if not isinstance(index, jax.core.Tracer):
+        for one in np.ravel(index):
+            if not 0 <= one < len(CORNERS):
+                raise ValueError(f"there are corners 0 to {len(CORNERS) - 1}, not {one}")
     return jnp.asarray(CORNERS, float)[index]
 
 

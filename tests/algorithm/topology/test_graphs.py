@@ -102,6 +102,7 @@ def test_the_control_of_right_edges_opens_what_the_task_says_and_all_where_it_do
     square = np.asarray(fill_diagonal(gates.decision))
     np.testing.assert_array_equal(square.sum((1, 2)), 1.0)
     np.testing.assert_array_equal(np.argmax(square[:, 0], axis=-1), states.holder)
-    rule = make_rule(small("right+lstm", "toy_crossed_goals"), 2, WIDTH)
-    gates, _ = rule.gate((), sight(jnp.zeros((2, WIDTH))), Moment((), jnp.zeros(0), mode))
+    width = jax_mpe.make("toy_crossed_goals").observation_size
+    rule = make_rule(small("right+lstm", "toy_crossed_goals"), 2, width)
+    gates, _ = rule.gate((), sight(jnp.zeros((2, width))), Moment((), jnp.zeros(0), mode))
     assert np.all(gates.decision == 1)

@@ -1,7 +1,6 @@
 """What does not fit a task is refused in one line that names the shape it has and the one it should
 have, rather than broadcast."""
 
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import flax.struct
@@ -14,24 +13,9 @@ import pytest
 from jax_mpe.predator_prey import PredatorPrey
 from jax_mpe.prey import PreySizes, digest, prey_policy, write
 from jax_mpe.viewer import Recording, draw
+from refusals import refused, saying
 
 TASKS = (*jax_mpe.registered_tasks(), "navigation_N2_l1", "predator_prey_N4_l2", "push_N10")
-
-
-@contextmanager
-def saying(*words):
-    """One line must hold these words."""
-    with pytest.raises(ValueError) as error:
-        yield
-    line = str(error.value)  # without the notes that JAX adds
-    assert "\n" not in line
-    for word in words:
-        assert word in line, line
-
-
-def refused(found, wanted, name=""):
-    """One line must name both shapes."""
-    return saying(str(found), str(wanted), name)
 
 
 @pytest.fixture
