@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -117,8 +118,8 @@ def zeros_for_auto(argv: Sequence[str]) -> list[str]:
 def plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
     """The words as tyro knows them, whose switches take no value: ``--x.y false`` and ``--no-x.y`` are ``--x.no-y``.
 
-    Raises ConfigError for a value that is neither true nor false. Where a command takes words of its own, only
-    ``--debug=false`` is a value.
+    Raises ConfigError for a value that is neither true nor false. Where a command takes words of its own, ``true`` or
+    ``false`` behind a switch is a value too, unless a folder is called so.
     """
     opposites = _switches(kind)
     back = {no: yes for yes, no in opposites.items() if no} | {
@@ -135,7 +136,7 @@ def plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
         if flag not in opposites:
             plain.append(f"{word}{equals}{value}")
             continue
-        if not equals and not own_words and rest and not rest[0].startswith("-"):
+        if not equals and rest and (_is_value(rest[0]) if own_words else rest[0][:1] != "-"):
             equals, value = "=", rest.pop(0)
         if equals and value.lower() not in ("true", "false"):
             raise ConfigError(f"{word} is true or false, not {value!r}")
@@ -143,6 +144,21 @@ def plain_switches(kind: Any, words: Sequence[str]) -> list[str]:
         chosen = flag if on else opposites[flag]
         plain += [] if chosen is None else [chosen]
     return plain
+
+
+def _is_value(word: str) -> bool:
+    """Whether a word behind a switch is its value, in a command that takes words of its own."""
+    return word.lower() in ("true", "false") and not Path(word).exists()
+
+
+def debug_asked(argv: Sequence[str], commands: Mapping[str, Any]) -> bool:
+    """Whether the words ask for the whole traceback, in any form of that flag; what is refused asks for nothing."""
+    words = hyphens(argv)
+    if not words or words[0] not in commands:
+        return "--debug" in words
+    with contextlib.suppress(ConfigError):
+        return "--debug" in plain_switches(commands[words[0]], words[1:])
+    return "--debug" in words
 
 
 def _switches(kind: Any) -> dict[str, str | None]:

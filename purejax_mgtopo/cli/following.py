@@ -113,6 +113,11 @@ class FiguresCommand(Command):
             raise ConfigError("say which runs to draw, for example `mgtopo figures results`")
         if self.advantages < 0 or self.agent < 0:
             raise ConfigError("--advantages and --agent count from 0")
+        if self.advantages:
+            from purejax_mgtopo.machine.startup import refuse_strict_modes, use_cache
+
+            use_cache(True)
+            refuse_strict_modes()  # before curves are drawn: this starts JAX
         from purejax_mgtopo.analysis.curves import draw_curves
         from purejax_mgtopo.cli.tables import note, say
         from purejax_mgtopo.records.files import spared
@@ -141,18 +146,16 @@ class FiguresCommand(Command):
     def _draw_advantages(self, runs: Sequence[tuple[str, RunData]], home: Path) -> None:
         from purejax_mgtopo.analysis.drawing import save_figure
         from purejax_mgtopo.cli.tables import note, say
-        from purejax_mgtopo.machine.startup import use_cache
         from purejax_mgtopo.records.files import spared
+        from purejax_mgtopo.report.analyses import draw_run
 
-        use_cache(True)
-        from purejax_mgtopo.report.analyses import draw_run  # starts JAX
-
-        drawn, problems = False, []
+        drawn, problems, why = False, [], ""
         for method, data in runs:
             try:
                 figure = draw_run(data, method, self.advantages, self.agent)
             except (ConfigError, RunError) as error:
                 problems.append(f"{data.experiment.task}/{method} is left out: {error}")
+                why = why or f"no advantages are drawn: {error}"
                 continue
             if figure is None:
                 continue
@@ -165,7 +168,8 @@ class FiguresCommand(Command):
             note(problem)
         if not drawn:
             raise RunError(
-                "none of these runs has checkpoints of a rule that judges every edge, as meta's does"
+                why
+                or "none of these runs has checkpoints of a rule that judges every edge, as meta's does"
             )
 
 

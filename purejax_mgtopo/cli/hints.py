@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -170,13 +170,27 @@ def plainly(line: str) -> str:
     return line
 
 
-_PLAIN = (
+def _choices(names: str) -> str:
+    """The choices of a flag, in the parser's order; where it may be left out, that is a set's, with None among them."""
+    found = names.split(", ")
+    return ", ".join(sorted({*found} - {"'None'"}) if "'None'" in found else found)
+
+
+_PLAIN: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^Unrecognized options: (--?[^,;\s]+)(?:, [^;]*?| Available.*)?(;.*)?$", r"unknown flag \1\2"),
     (r"^(unknown flag [^;]*)$", r"\1; --help lists all"),
     (r"^Missing argument Missing value for argument '([^']+)'.*$", r"\1 needs a value"),
     (
-        r"^Invalid choice invalid choice '([^']*)' for argument '([^']+)'\. Expected one of \((.*)\)\.?$",
-        r"\2 must be one of \3, not '\1'",
+        r"^Invalid choice invalid choice '([^']*)' for argument '([^']+)'\. Expected one of \((.*)\) ?\.?$",
+        lambda found: f"{found[2]} must be one of {_choices(found[3])}, not '{found[1]}'",
+    ),
+    (
+        r"^Value error Error parsing (\S+): no type matching \S*INT\S* could be instantiated from \[(.*?)\]\..*$",
+        r"\1 takes a whole number, not \2",
+    ),
+    (
+        r"^Value error Error parsing (\S+): no type matching \S*FLOAT\S* could be instantiated from \[(.*?)\]\..*$",
+        r"\1 takes a number, not \2",
     ),
     (
         r"^Value error Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",

@@ -20,6 +20,7 @@ from tyro.conf import subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.flags import (
+    debug_asked,
     flag_value,
     hyphens,
     plain_switches,
@@ -107,8 +108,8 @@ def _main(argv: list[str]) -> int:
         if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    asked = not {"--debug", "--debug=true"}.isdisjoint(argv)
-    debug = asked or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
+    said = os.environ.get("MGTOPO_DEBUG", "").strip().lower()
+    debug = said not in ("", "0", "false", "no", "off") or debug_asked(argv, COMMANDS)
     try:
         return _dispatch(argv)
     except ConfigError as error:
@@ -267,7 +268,7 @@ def _condense(text: str) -> str:
     the hook that hears of them unframed is private and may go with any release.
     """
     bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    bare = re.sub(r"^[\u256d\u2570].*$|[\u2500-\u257f]", " ", bare, flags=re.MULTILINE)
+    bare = re.sub(r"[\u2500-\u257f]", " ", bare)  # of which the first line holds the title
     bare = re.sub(r"^.*-{8,}.*$", " ", bare, flags=re.MULTILINE)  # the frame in ASCII
     # What follows is the help that --help shows.
     line = " ".join(re.split(r"Argument helptext|For full helptext", bare)[0].split())

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from purejax_mgtopo.mirror.environment import check_environment, mend_environment
+from purejax_mgtopo.mirror.places import project_name
+
 MirrorMode = Literal["online", "offline"]
 Say = Callable[[str], None]
 
@@ -20,8 +23,8 @@ _CLOUD = {"api.wandb.ai", "api.forge.coreweave.com"}
 
 def disabled() -> bool:
     """Whether the environment switches W&B off; W&B need not be imported to know."""
-    off = os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes")
-    return off or os.environ.get("WANDB_MODE", "").lower() == "disabled"
+    off = os.environ.get("WANDB_DISABLED", "").strip().lower() in ("1", "true", "yes")
+    return off or mode_of_environment() == "disabled"
 
 
 def choose_mode(setting: str, say: Say) -> MirrorMode | None:
@@ -29,10 +32,12 @@ def choose_mode(setting: str, say: Say) -> MirrorMode | None:
 
     A setting beats the environment, which beats what we would choose; W&B's `disabled` alone wins over everything. It
     is never asked to go online without credentials: it would prompt for them.
+
+    Raises ConfigError for a variable of the environment that W&B cannot use.
     """
     if setting == "off":
         return None
-    settings = import_wandb().setup().settings
+    settings = settings_of_wandb()
     # What W&B read from the environment when it was set up may be out of date.
     said = mode_of_environment()
     mode = said or str(settings.mode or "")
@@ -49,7 +54,7 @@ def choose_mode(setting: str, say: Say) -> MirrorMode | None:
 
 def mode_of_environment() -> str:
     """What WANDB_MODE says, in today's words; empty where it says nothing."""
-    mode = os.environ.get("WANDB_MODE", "").lower()
+    mode = os.environ.get("WANDB_MODE", "").strip().lower()
     return {"dryrun": "offline", "run": "online"}.get(mode, mode)
 
 
@@ -79,8 +84,8 @@ def heeding_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def project_of_environment() -> str:
-    """The project where no setting names one."""
-    return os.environ.get("WANDB_PROJECT") or PROJECT
+    """The project where no setting names one, as W&B takes it."""
+    return project_name(os.environ.get("WANDB_PROJECT", "")) or PROJECT
 
 
 def has_credentials(base_url: str) -> bool:
@@ -96,6 +101,14 @@ def has_credentials(base_url: str) -> bool:
                 if any(kept.authenticators(h) for h in (_CLOUD if host in _CLOUD else {host})):
                     return True
     return False
+
+
+def settings_of_wandb() -> Any:
+    """W&B's own settings. Raises ConfigError for a variable of the environment that it cannot use."""
+    mend_environment()
+    wandb = import_wandb()
+    check_environment(wandb.Settings())
+    return wandb.setup().settings
 
 
 def import_wandb() -> Any:

@@ -14,7 +14,9 @@ from purejax_mgtopo.mirror.access import (
     has_credentials,
     import_wandb,
     project_of_environment,
+    settings_of_wandb,
 )
+from purejax_mgtopo.mirror.places import project_name
 from purejax_mgtopo.mirror.rows import AXIS, HEAT_MAP, PROGRESS_AXIS, SEED_TABLE, shown_name
 from purejax_mgtopo.plugins.meanings import all_meanings
 
@@ -134,12 +136,11 @@ def workspace(entity: str, project: str, sweep: str = "", key: str = "") -> Any:
 
 def save_dashboard(entity: str | None, project: str, sweep: str = "", key: str = "") -> str:
     """Save the view and answer with its address. Raises RunError, in one line, where that fails."""
-    wandb = import_wandb()
-    if not has_credentials(str(wandb.setup().settings.base_url)):
+    if not has_credentials(str(settings_of_wandb().base_url)):
         raise RunError("no W&B credentials; get some by `wandb login`")
     try:
-        who = entity or os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
-        view = workspace(who, project or project_of_environment(), sweep, key)
+        who = entity or os.environ.get("WANDB_ENTITY") or import_wandb().Api().default_entity
+        view = workspace(who, project_name(project) or project_of_environment(), sweep, key)
         view.save()
     except RunError:
         raise

@@ -18,12 +18,22 @@ from purejax_mgtopo.records.record import SWEEP, find_runs
 STATE = "wandb.json"
 """Stands in the run's folder, and says which W&B run it has."""
 TAG, LABEL = 64, 128
-"""Letters that W&B takes of a tag or a job type, and of a name or a group. The whole stands in the config."""
+"""Letters that W&B takes of a tag or a job type, and of a name, a group or a project. The whole stands in the
+config."""
+
+
+_NOT_IN_PROJECTS = "/\\#?%:"
 
 
 def named_project(folder: Path, means: Means) -> str:
-    """The project that the user or the recipe names; empty where neither does."""
-    return means.wandb_project or os.environ.get("WANDB_PROJECT") or recipe_name(folder) or ""
+    """The project that the user or the recipe names, as W&B takes it; empty where neither does."""
+    names = (means.wandb_project, os.environ.get("WANDB_PROJECT"), recipe_name(folder))
+    return next((found for name in names if (found := project_name(name or ""))), "")
+
+
+def project_name(text: str) -> str:
+    """What a project is called, as W&B takes it: without the letters that it refuses, and no longer than it allows."""
+    return cut("".join("_" if x in _NOT_IN_PROJECTS else x for x in text.strip()), LABEL)
 
 
 def cut(text: str, limit: int, ending: str = "") -> str:
@@ -63,11 +73,17 @@ def titled(title: str) -> str:
 
 def kind_and_tags(kind: str, tags: Sequence[str]) -> dict[str, Any]:
     """Job type and tags of a W&B run, as W&B takes them: the environment's beat `kind` and stand before `tags`."""
-    tags = [*os.environ.get("WANDB_TAGS", "").split(","), *tags]
+    own = (cut(tag, TAG) for tag in tags if tag)
     return {
         "job_type": cut(os.environ.get("WANDB_JOB_TYPE") or kind, TAG),
-        "tags": list(dict.fromkeys(cut(tag, TAG) for tag in tags if tag)),
+        "tags": list(dict.fromkeys([*tags_of_environment(), *own])),
     }
+
+
+def tags_of_environment() -> list[str]:
+    """The tags that the environment asks for, as W&B takes them."""
+    told = (tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(","))
+    return [cut(tag, TAG) for tag in told if tag]
 
 
 def sent_to(sweep: Path) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_mgtopo.config import Means
-from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.mirror.access import (
     MirrorMode,
     Say,
@@ -28,9 +28,10 @@ from purejax_mgtopo.mirror.access import (
     heeding_environment,
     import_wandb,
     project_of_environment,
+    settings_of_wandb,
 )
 from purejax_mgtopo.mirror.feed import LogEntry
-from purejax_mgtopo.mirror.places import STATE, home, named_project
+from purejax_mgtopo.mirror.places import STATE, home, named_project, project_name
 from purejax_mgtopo.mirror.rows import HeatMap, Histogram, pixels, shown_name
 from purejax_mgtopo.records.files import strict_json, write_atomically
 
@@ -132,9 +133,9 @@ class Mirror(abc.ABC):
             project = kept.get("project", "")
         online = self._mode == "online"
         ours = named_project(self._folder, self._means) if online else ""
-        self._project = project or ours or project_of_environment()
+        self._project = project_name(project or ours or project_of_environment())
         if online:
-            where = str(import_wandb().setup().settings.base_url)
+            where = str(settings_of_wandb().base_url)
             self._say(
                 f"W&B: sends measurements, settings, command line and commit to the project {self._project} at "
                 f'{where}; --wandb off, in Python Means(wandb="off"), keeps them here'
@@ -246,4 +247,6 @@ def _for_wandb(value: Any) -> Any:
 def line_of(error: BaseException) -> str:
     """What failed, in one line."""
     text = " ".join(str(error).split())
+    if isinstance(error, ConfigError):  # which speaks for itself
+        return text
     return f"{type(error).__name__}: {text[:300]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +71,14 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
                 "give a run's folder or a sweep's results"
             )
         found |= {run: None for run in runs}
+    return each_once(found)
+
+
+def each_once(folders: Iterable[Path]) -> list[Path]:
+    """The folders in the order given, each by the first of its spellings: what counts twice makes intervals narrow."""
     unique: dict[Path, Path] = {}
-    for run in found:
-        unique.setdefault(run.resolve(), run)
+    for folder in folders:
+        unique.setdefault(folder.resolve(), folder)
     return list(unique.values())
 
 

@@ -83,8 +83,11 @@ def told_apart(runs: Sequence[NamedRun]) -> list[str]:
 
 
 def setting_text(value: Any) -> str:
-    """A setting's value in the name of a run."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A setting's value in the name of a run: short where that is the very value, so that no two are called alike."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _by_settings(run: NamedRun, alike: Sequence[NamedRun]) -> NamedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,10 +84,10 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
 
     A seed that is asked for twice is loaded once: twice the same is no second sample. Only the networks of those seeds
     are read from disk. Raises RunError where there is no sound checkpoint, and ConfigError for seeds that the run does
-    not have.
+    not have or that are no whole numbers.
     """
     folder = expanded(folder)
-    seeds = None if seeds is None else tuple(dict.fromkeys(int(seed) for seed in seeds))
+    seeds = None if seeds is None else tuple(dict.fromkeys(_whole(seed) for seed in seeds))
     if seeds == ():
         raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
@@ -129,6 +130,14 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         episode=min(found[seed].episode for seed in chosen),
         frozen=frozenset(seed for seed in chosen if not found[seed].alive),
     )
+
+
+def _whole(seed: Any) -> int:
+    """A seed's number. Raises ConfigError for what is no whole number, which another seed would be loaded for."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ConfigError(f"seeds are whole numbers, not {seed!r}") from None
 
 
 def as_trained(experiment: Experiment) -> Experiment:

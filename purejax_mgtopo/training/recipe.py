@@ -217,7 +217,7 @@ def _presets(document: Mapping[str, Any], methods: tuple[str, ...], path: Path) 
             if not isinstance(table[_PRESET], str):
                 raise ConfigError(f"{path}: [method.{name}]: {_PRESET} must be a method's name")
             found[name] = table[_PRESET]
-        if "/" in name or name.startswith("."):
+        if not name or "/" in name or name.startswith("."):
             raise ConfigError(f"{path}: methods: {name!r} cannot name a folder")
     return found
 

@@ -13,13 +13,16 @@ from purejax_mgtopo.analysis.claims import StatedClaim, check_runs
 from purejax_mgtopo.config import (
     Config,
     Experiment,
+    differences,
     flatten,
     override,
     with_learner,
     with_method,
 )
 from purejax_mgtopo.errors import ConfigError, unknown_name
-from purejax_mgtopo.records.run_names import task_key
+from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES
+from purejax_mgtopo.records.run_names import setting_text, task_key
 from purejax_mgtopo.settings import unknown_setting
 
 MOST_RUNS = 10_000
@@ -135,15 +138,10 @@ class Recipe:
                     raise ConfigError(
                         f"{self.path}: these are more than {MOST_RUNS:,} runs; split the recipe"
                     )
-        known: dict[tuple[Experiment, str], RecipeRun] = {}
-        for run in runs:
-            experiment = run.config.experiment
-            one = replace(experiment, task=task_key(experiment.task))
-            told = known.setdefault((one, run.config.means.precision), run)
-            if told is not run:  # its seeds would count twice
-                raise ConfigError(
-                    f"{self.path}: {told.name} and {run.name} are the same run; leave one out"
-                )
+        try:
+            check_apart(runs)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from None
         return tuple(runs)
 
     def check_claims(self) -> None:
@@ -191,6 +189,58 @@ class Recipe:
             yield RecipeRun(task, label, config, method)
 
 
+def check_apart(runs: Sequence[RecipeRun]) -> None:
+    """Raise ConfigError where a seed of the same settings would count twice, or a folder be two runs'."""
+    alike: dict[tuple[Experiment, str], list[RecipeRun]] = {}
+    for run in runs:
+        alike.setdefault(_computed(run.config), []).append(run)
+    for group in alike.values():
+        _check_seeds_apart(sorted(group, key=lambda run: run.config.experiment.first_seed))
+    known: dict[Path, RecipeRun] = {}
+    for run in runs:
+        told = known.setdefault(run.folder, run)
+        if told is not run:
+            between = differences(flatten(told.config), flatten(run.config))
+            raise ConfigError(
+                f"{told.name} and {run.name} ({', '.join(between)}) would share the folder "
+                f"{run.folder}; call one of them otherwise"
+            )
+
+
+def _computed(config: Config) -> tuple[Experiment, str]:
+    """What two runs have in common that compute the same for a seed, however task and files are spelt."""
+    experiment = config.experiment
+    tables = (TOPOLOGIES, MESSAGES, CRITICS)
+    files = {name for table in tables for entry in table.values() for name in entry.files}
+    settings = flatten(experiment)
+    places = {name: str(expanded(settings[name]).resolve()) for name in files if settings.get(name)}
+    experiment = override(experiment, places) if places else experiment
+    one = replace(experiment, task=task_key(experiment.task), first_seed=0, seeds=1)
+    return one, config.means.precision
+
+
+def _check_seeds_apart(runs: Sequence[RecipeRun]) -> None:
+    """Raise ConfigError where two runs of the same settings, in the order of their first seeds, share a seed."""
+    widest = runs[0]
+    for run in runs[1:]:
+        before, own = _seeds(widest), _seeds(run)
+        first, last = own[0], min(before[-1], own[-1])
+        if before == own:
+            raise ConfigError(f"{widest.name} and {run.name} are the same run; leave one out")
+        if first <= last:
+            shared = f"seeds {first} to {last}" if first < last else f"seed {first}"
+            raise ConfigError(
+                f"{widest.name} and {run.name} are the same run for {shared}, which would count twice; leave one "
+                "out, or let first_seed and seeds keep them apart"
+            )
+        widest = run
+
+
+def _seeds(run: RecipeRun) -> range:
+    experiment = run.config.experiment
+    return range(experiment.first_seed, experiment.first_seed + experiment.seeds)
+
+
 def check_name(name: str, where: str) -> None:
     """Raise ConfigError for a setting that does not exist, or that `tasks` and `methods` say."""
     known = flatten(Config())
@@ -214,7 +264,7 @@ def check_once(settings: Iterable[Setting], where: str) -> None:
 
 def shown(value: Any) -> str:
     """A setting's value in the name of a run, and of its folder."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = setting_text(value)
     return (text.lower() if isinstance(value, bool) else text).replace("/", "_")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -81,7 +82,35 @@ def test_yes_and_no_in_any_words(words: str, blend: bool, share: bool) -> None:
     assert command.experiment.meta.blend_intermediate is blend
     assert command.experiment.learner.share_parameters is share
     assert command.debug == words.endswith("--debug") and not command.distributed
-    assert cli.parse(["watch", "--greedy", "true"]).run == Path("true")  # a folder's name
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_switch_of_every_command_is_true_or_false(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kind = cli.COMMANDS[command]
+    own = any(name in kind.__dataclass_fields__ for name in ("run", "runs", "recipe"))
+    words = ["base"] * own + ["--seed", "0"] * (command == "export")
+    for item in dataclasses.fields(kind):
+        if item.default is not False:
+            continue
+        flag = f"--{item.name}".replace("_", "-")
+        for value in ("true", "false", "True", "FALSE"):
+            for given in ([flag, value], [f"{flag}={value}"]):
+                parsed = cli.parse([command, *words, *given])
+                assert getattr(parsed, item.name) is (value.lower() == "true"), (flag, value)
+                assert parsed == cli.parse([command, *given, *words])
+
+
+def test_a_folder_that_is_called_true_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "true").mkdir()
+    report = cli.parse(["report", "--no-episodes", "true", "base"])
+    assert report.runs == (Path("true"), Path("base")) and report.no_episodes
+    assert cli.parse(["watch", "--greedy", "true"]).run == Path("true")
 
 
 def test_our_own_checks_speak_without_the_parsers_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +180,15 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(
     assert cli.main(["methods"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "mgtopo: error: RuntimeError: first second (MGTOPO_DEBUG=1 shows the traceback)"
-    monkeypatch.setenv("MGTOPO_DEBUG", "1")
-    assert cli.main(["methods"]) == 1
-    assert "Traceback" in capsys.readouterr().err
+
+    def shows_a_traceback(*words: str) -> bool:
+        assert cli.main(["methods", *words]) == 1
+        return "Traceback" in capsys.readouterr().err
+
+    for words in ("--debug", "--debug True", "--debug=True", "--debug true", "--debug=true"):
+        assert shows_a_traceback(*words.split()), words
+    for words in ("", "--debug false", "--debug=false", "--debug=FALSE"):
+        assert not shows_a_traceback(*words.split()), words
+    for said, shown in {"1": 1, "true": 1, "": 0, "0": 0, "false": 0, "False": 0, "no": 0}.items():
+        monkeypatch.setenv("MGTOPO_DEBUG", said)
+        assert shows_a_traceback() == bool(shown), said

@@ -45,6 +45,9 @@ def test_seeds_come_in_the_order_in_which_they_were_asked_for(run: Path) -> None
     assert load_trained(run, [6, 4, 6, np.int64(4)]).seeds == (6, 4)
     with pytest.raises(ConfigError, match="none at all"):
         load_trained(run, [])
+    for wrong in (0.9, 4.0, "4", None):
+        with pytest.raises(ConfigError, match=f"seeds are whole numbers, not {wrong!r}"):
+            load_trained(run, [4, wrong])
     with pytest.raises(ConfigError, match="no trained seed 9; it has seeds 4 to 6"):
         load_trained(run, [9])
     with pytest.raises(ConfigError, match="seed 5 is not among"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,8 +15,10 @@ from core_cases import Algorithm, is_same, jit, scattered, small
 from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES, EdgeInputs
 from purejax_mgtopo.algorithm.topology.edgewise.network import no_memory
 from purejax_mgtopo.algorithm.topology.edgewise.said import Said
+from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.universal.conditions import Closing
+from purejax_mgtopo.universal.formula import __main__ as formula
 from purejax_mgtopo.universal.formula.collected import question_keys, windows
 from purejax_mgtopo.universal.formula.findings import Findings
 from purejax_mgtopo.universal.formula.regression import Regression, Sums, uncertain
@@ -251,3 +254,20 @@ def test_closing_is_a_formula_of_one_term() -> None:
 
 def written(formula: Formula) -> Written:
     return Written(formula, group().rule.experiment, group().rule.sizes)
+
+
+def test_a_run_under_two_spellings_counts_once(tmp_path: Path, monkeypatch) -> None:
+    """Its lifetimes would count twice, and the intervals come out narrower than what was lived allows."""
+    (tmp_path / "teams").mkdir()
+    one = SimpleNamespace(experiment=SimpleNamespace(task="toy_follow_holder"))
+    monkeypatch.setattr(formula, "load_trained", lambda _: one)
+    monkeypatch.setattr(formula, "group_of", lambda *_: None)
+    monkeypatch.setattr(formula, "windows", lambda *_: [made_up()])
+
+    def found(*folders: Path) -> Findings:
+        return formula.findings(SHIPPED, folders, 5, SHAPE[0], 1, lambda _: None)
+
+    teams = tmp_path / "teams"
+    twice = found(teams, teams / ".." / "teams")
+    assert twice.tasks == ("toy_follow_holder",)
+    assert twice.document() == found(teams).document()

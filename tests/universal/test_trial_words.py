@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from synthetic_runs import write_run
@@ -58,6 +59,24 @@ def test_what_cannot_be_tried_is_refused_in_one_line(
     assert COMMANDS[name]([words[0], teams, *words[1:]]) == code
     told = capsys.readouterr().err
     assert told.startswith(f"{name}: ") and why in told and told.count("\n") == 1
+
+
+def test_a_run_under_two_spellings_is_tried_once(teams: str, monkeypatch, capsys) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr(trial, "trial", lambda rule, team, *_: tried.append(team) or {})
+    link = Path(teams).with_name("link")
+    link.symlink_to(teams)
+    assert trial.main([str(SHIPPED), teams, f"{teams}/../teams", str(link)]) == 0
+    assert tried == [Path(teams)]
+
+
+def test_a_run_under_two_spellings_is_asked_about_once(teams: str, monkeypatch, capsys) -> None:
+    """Its lifetimes would count twice, and the formula's intervals come out narrower."""
+    heard: list[Path] = []
+    told = SimpleNamespace(lines=list, document=dict)
+    monkeypatch.setattr(formula, "findings", lambda rule, teams, *_: heard.extend(teams) or told)
+    assert formula.main([str(SHIPPED), teams, f"{teams}/../teams"]) == 0
+    assert heard == [Path(teams)]
 
 
 @pytest.mark.parametrize("module", ["trial", "formula"])

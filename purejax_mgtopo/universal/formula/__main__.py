@@ -19,6 +19,7 @@ import numpy as np
 
 from purejax_mgtopo.algorithm.topology.edgewise.inputs import NAMES
 from purejax_mgtopo.algorithm.topology.edgewise.weights import read_rule
+from purejax_mgtopo.records.record import each_once
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.universal.formula.asked import Questions, answered, count
 from purejax_mgtopo.universal.formula.collected import question_keys, windows
@@ -37,7 +38,7 @@ def findings(
     most: int,
     say: Callable[[str], None],
 ) -> Findings:
-    """What a rule says as formulas of 1 to `most` terms, over so many lifetimes among each task's teams.
+    """What a rule says as formulas of 1 to `most` terms, over so many lifetimes among each run's teams, each run once.
 
     Raises ConfigError and RunError, each in one line.
     """
@@ -45,7 +46,7 @@ def findings(
     settings = MetaTraining(**(header.get("recipe") or {}))
     eta = jax.tree.map(jnp.asarray, learned)
     tasks, asked = [], []
-    for folder in teams:
+    for folder in each_once(teams):
         trained = load_trained(folder)
         tasks.append(trained.experiment.task)
         say(f"{tasks[-1]}: {lifetimes} lifetimes of {updates} gate updates")

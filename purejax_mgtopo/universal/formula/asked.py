@@ -13,7 +13,7 @@ from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, RunError, require
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
-from purejax_mgtopo.records.record import read_config
+from purejax_mgtopo.records.record import each_once, read_config
 
 USAGE, FAILURE = 2, 1
 
@@ -71,6 +71,7 @@ def answered(
     input."""
     try:
         asked = questions.parse_args(words)
+        asked.teams = each_once(asked.teams)
         check_updates(asked.teams, asked.updates)
         use_cache(True)
         configure_platform(Means())
