@@ -10,8 +10,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """`path`, with the home folder for a leading ``~``, which no shell expands within quotes or behind a ``=``.
 
     Raises:
-        ValueError: in one line, for the home of a user that there is not, or of one who has none.
+        ValueError: in one line, for the home of a user that there is not, or of one who has none, and for an empty
+            string, which Python would take for the current folder.
     """
+    if not os.fspath(path):
+        raise ValueError("an empty path names nothing; write . for the current folder")
     try:
         return Path(path).expanduser()
     except RuntimeError:
