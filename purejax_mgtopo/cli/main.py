@@ -20,6 +20,8 @@ from tyro.conf import subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.flags import (
+    NOWHERE,
+    PATHS,
     flag_value,
     hyphens,
     plain_switches,
@@ -184,7 +186,8 @@ def parse(argv: Sequence[str]) -> Any:
             experiment = with_method(experiment, method) if method else experiment
             default["default"] = kind(experiment=experiment)
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
-        command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
+        with PATHS:
+            command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
         refuse_repeated(kind, argv[1:])
         return _at_home(command)
 
@@ -212,10 +215,12 @@ def _import_plugins(argv: Sequence[str], kind: Any) -> None:
 
 
 def _at_home(command: Any) -> Any:
-    """`command` with every path expanded."""
+    """`command` with every path expanded. Raises ConfigError for an empty one."""
     changes: dict[str, Any] = {}
     for item in dataclasses.fields(command):
         value = getattr(command, item.name)
+        if value == NOWHERE or (isinstance(value, tuple) and NOWHERE in value):
+            raise ConfigError(f"{item.name} is an empty path; write . for the current folder")
         if isinstance(value, Path):
             changes[item.name] = expanded(value)
         elif isinstance(value, tuple):
