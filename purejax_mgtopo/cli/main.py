@@ -56,7 +56,7 @@ from purejax_mgtopo.cli.universal import MetaTrainCommand, ScoreCommand
 from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.streams import enduring_streams, leave_within
+from purejax_mgtopo.machine.streams import enduring_streams, leave_within, show_any_name
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -105,10 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
-        if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
-            with contextlib.suppress(AttributeError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    show_any_name()
     asked = not {"--debug", "--debug=true"}.isdisjoint(argv)
     debug = asked or os.environ.get("MGTOPO_DEBUG", "") not in ("", "0")
     try:

@@ -37,3 +37,8 @@ def can_be_said(path: Path) -> bool:
 def straight(path: Path) -> Path:
     """`path`, absolute and without ``..``, which libraries take away from the name although a link leads elsewhere."""
     return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def written_out(path: Path) -> str:
+    """`path` as text that any file can hold: what was not understood of it, as UTF-8 has it."""
+    return str(path) if can_be_said(path) else os.fsencode(path).decode(errors="backslashreplace")

@@ -12,7 +12,7 @@ import numpy as np
 
 from purejax_mgtopo.analysis.normalised import normalised_score
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.paths import expanded, written_out
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.run_names import word_for
 
@@ -79,7 +79,7 @@ def _rows(assessment: Assessment) -> list[dict[str, Any]]:
     score = normalised_score(experiment.task, outcome.episodic_return)
     return [
         {
-            "run": str(assessment.folder),
+            "run": written_out(assessment.folder),
             "task": experiment.task,
             "method": word_for(assessment.folder, experiment),
             "topology": experiment.topology,
