@@ -71,7 +71,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     path = expanded(path)
     if not _is_table(path):
         raise RunError(f"{path} is not a table of `mgtopo evaluate`")
-    return parquet.read_table(path).to_pylist()
+    with path.open("rb") as file:  # Arrow cannot be told every name
+        return parquet.read_table(file).to_pylist()
 
 
 def _rows(assessment: Assessment) -> list[dict[str, Any]]:
@@ -111,6 +112,7 @@ def _is_table(path: Path) -> bool:
     import pyarrow.parquet as parquet
 
     try:
-        return _KIND in (parquet.read_schema(path).metadata or {})
+        with path.open("rb") as file:
+            return _KIND in (parquet.read_schema(file).metadata or {})
     except (OSError, ValueError):
         return False
