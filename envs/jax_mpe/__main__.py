@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import jax_mpe
-from jax_mpe.paths import expanded
+from jax_mpe.paths import expanded, show_any_name
 from jax_mpe.scenario import Scenario
 from jax_mpe.viewer import Recording, animate, draw, save_animation, save_picture
 
@@ -22,9 +21,10 @@ FAILURE, USAGE = 1, 2
 
 def main(argv: list[str] | None = None) -> int:
     """Write the two files and print their paths; answers with an exit code."""
+    show_any_name()
     parser = argparse.ArgumentParser(prog="python -m jax_mpe", description=__doc__)
     parser.add_argument("task", metavar="TASK", help=", ".join(jax_mpe.registered_tasks()))
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="default: here")
+    parser.add_argument("--out", default=".", metavar="DIR", help="default: here")
     parser.add_argument("--seed", type=int, default=0, help="another one, another episode")
     given = parser.parse_args(argv)
     try:

@@ -61,9 +61,11 @@ from purejax_mgtopo.checkpoints.stored import (
     set_aside,
 )
 from purejax_mgtopo.machine import processes
+from purejax_mgtopo.machine.paths import straight
 from purejax_mgtopo.population.population import LANES, Population, PopulationState
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.files import clear_disk_errors, disk_says, make_folder
+from purejax_mgtopo.records.folders import refuse_unfit
 
 CHUNK_BYTES = 16 * 2**20  # small enough to read one seed of thousands in milliseconds
 silence_orbax()
@@ -108,6 +110,7 @@ class Checkpoints:
         self._saved = False
         self._noting: list[tuple[int, concurrent.futures.Future]] = []
         self._keep = LatestAndBest(folder, keep)
+        refuse_unfit(folder)
         with clear_disk_errors(folder):
             make_folder(folder)
             self._manager = self._open()
@@ -117,7 +120,7 @@ class Checkpoints:
         at_once = {"create_directories_asynchronously": False}
         known = {field.name for field in fields(ocp.AsyncOptions)}
         return checkpoint_managers.CheckpointManager(
-            self.folder.absolute(),
+            straight(self.folder),
             options=checkpoint_managers.CheckpointManagerOptions(
                 cleanup_tmp_directories=True,
                 create=True,

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purejax_mgtopo.checkpoints.digests import digest_array, digest_files
+from purejax_mgtopo.machine.paths import can_be_said, straight
 from purejax_mgtopo.records.files import sync_tree, write_atomically
 
 FORMAT = 3
@@ -95,15 +97,16 @@ def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     import tensorstore as ts
 
     shapes = {}
-    try:
-        store = ts.KvStore.open(_kvstore(path)).result()
-        for key in store.list().result():
-            name, _, file = key.decode().rpartition("/")
-            if file == ".zarray":
-                layout = json.loads(store.read(key).result().value)
-                shapes[name] = tuple(layout["shape"]), str(np.dtype(layout["dtype"]))
-    except Exception as error:  # the damage decides which
-        raise BadCheckpoint(f"its list of arrays cannot be read: {one_line(error)}") from error
+    with _kvstore(path) as kvstore:
+        try:
+            store = ts.KvStore.open(kvstore).result()
+            for key in store.list().result():
+                name, _, file = key.decode().rpartition("/")
+                if file == ".zarray":
+                    layout = json.loads(store.read(key).result().value)
+                    shapes[name] = tuple(layout["shape"]), str(np.dtype(layout["dtype"]))
+        except Exception as error:  # the damage decides which
+            raise BadCheckpoint(f"its list of arrays cannot be read: {one_line(error)}") from error
     if not shapes:
         raise BadCheckpoint("it holds no arrays")
     return shapes
@@ -215,18 +218,31 @@ def files_note(path: Path) -> Path:
 def _read(path: Path, name: str, lanes: Sequence[int] | None) -> NDArray:
     import tensorstore as ts
 
-    try:
-        spec = {"driver": "zarr", "kvstore": _kvstore(path) | {"path": f"{name}/"}}
-        array = ts.open(spec, read=True, open=True).result()
-        part = array if lanes is None else array[np.asarray(lanes)]
-        return np.asarray(part.read().result())
-    except Exception as error:
-        raise BadCheckpoint(f"{name} cannot be read: {one_line(error)}") from error
+    with _kvstore(path) as kvstore:
+        try:
+            spec = {"driver": "zarr", "kvstore": kvstore | {"path": f"{name}/"}}
+            array = ts.open(spec, read=True, open=True).result()
+            part = array if lanes is None else array[np.asarray(lanes)]
+            return np.asarray(part.read().result())
+        except Exception as error:
+            raise BadCheckpoint(f"{name} cannot be read: {one_line(error)}") from error
 
 
-def _kvstore(path: Path) -> dict[str, str]:
-    """Orbax's documented format: Zarr arrays in an OCDBT database."""
-    return {"driver": "ocdbt", "base": f"file://{(path / 'state').absolute()}/"}
+@contextlib.contextmanager
+def _kvstore(path: Path) -> Iterator[dict[str, Any]]:
+    """Orbax's documented format: Zarr arrays in an OCDBT database.
+
+    Its place is said as a path: in a URL a ``%`` or a ``?`` of a folder's name would lead elsewhere. What TensorStore
+    cannot be told at all, it reaches by a link of another name.
+    """
+    place = straight(path / "state")
+    with contextlib.ExitStack() as stack:
+        if "\\" in str(place) or not can_be_said(place):  # it takes a backslash for a slash
+            home = stack.enter_context(tempfile.TemporaryDirectory(prefix="mgtopo-"))
+            link = Path(home) / "state"
+            link.symlink_to(place, target_is_directory=True)
+            place = link
+        yield {"driver": "ocdbt", "base": {"driver": "file", "path": f"{place}/"}}
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.options.learner import LearnerPresetName
@@ -18,6 +19,26 @@ from purejax_mgtopo.settings import flatten
 
 REPEATABLE = ("--import", "--set")
 """The flags that add to what was given before them."""
+
+
+NOWHERE = Path("\0")
+"""What an empty word is read as where a path is asked for; no word of a command line holds such a character."""
+PATHS = ConstructorRegistry()
+"""How words become paths."""
+
+
+@PATHS.primitive_rule
+def _path(asked: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """Python would take an empty word, as of a variable that is not set, for the current folder."""
+    if asked.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: Path(words[0]) if words[0] else NOWHERE,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
 
 
 class Command(abc.ABC):

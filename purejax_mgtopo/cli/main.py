@@ -20,6 +20,8 @@ from tyro.conf import subcommand
 
 from purejax_mgtopo.cli.fitting import FitCommand
 from purejax_mgtopo.cli.flags import (
+    NOWHERE,
+    PATHS,
     debug_asked,
     flag_value,
     hyphens,
@@ -55,7 +57,7 @@ from purejax_mgtopo.cli.universal import MetaTrainCommand, ScoreCommand
 from purejax_mgtopo.config import Experiment, Means, with_learner, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.machine.streams import enduring_streams, leave_within
+from purejax_mgtopo.machine.streams import enduring_streams, leave_within, show_any_name
 
 PROG = "mgtopo"
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -104,10 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
-        if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
-            with contextlib.suppress(AttributeError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    show_any_name()
     said = os.environ.get("MGTOPO_DEBUG", "").strip().lower()
     debug = said not in ("", "0", "false", "no", "off") or debug_asked(argv, COMMANDS)
     try:
@@ -185,7 +184,8 @@ def parse(argv: Sequence[str]) -> Any:
             experiment = with_method(experiment, method) if method else experiment
             default["default"] = kind(experiment=experiment)
         # On its own: a misspelt flag is compared with this command's flags, not with those of all.
-        command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
+        with PATHS:
+            command = tyro.cli(kind, prog=f"{PROG} {name}", args=argv[1:], **default)
         refuse_repeated(kind, argv[1:])
         return _at_home(command)
 
@@ -213,10 +213,12 @@ def _import_plugins(argv: Sequence[str], kind: Any) -> None:
 
 
 def _at_home(command: Any) -> Any:
-    """`command` with every path expanded."""
+    """`command` with every path expanded. Raises ConfigError for an empty one."""
     changes: dict[str, Any] = {}
     for item in dataclasses.fields(command):
         value = getattr(command, item.name)
+        if value == NOWHERE or (isinstance(value, tuple) and NOWHERE in value):
+            raise ConfigError(f"{item.name} is an empty path; write . for the current folder")
         if isinstance(value, Path):
             changes[item.name] = expanded(value)
         elif isinstance(value, tuple):

@@ -82,6 +82,14 @@ def enduring_streams(*names: str) -> Iterator[None]:
                 setattr(sys, name, stream)
 
 
+def show_any_name() -> None:
+    """Let no name end a command because the terminal cannot show it."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
+            with contextlib.suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def fill_standard_descriptors() -> None:
     """Open those that were closed onto nowhere, lest a checkpoint get the number to which libraries print."""
     for descriptor in (0, 1, 2):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from purejax_mgtopo.config import Config, Means, override
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.paths import can_be_said, expanded, straight
 from purejax_mgtopo.plugins.registry import recall
 from purejax_mgtopo.records.events import CURVE, EVENTS, read_events
 from purejax_mgtopo.records.locks import in_use
@@ -35,8 +35,31 @@ class Status(enum.Enum):
     RUNNING = "a run in progress"
 
 
+UNFIT = frozenset("*?[\\")
+"""Orbax looks for its files by patterns, folder and all, and TensorStore takes a backslash for a slash."""
+
+
+def refuse_unfit(folder: Path) -> None:
+    """Raise RunError if checkpoints would not be written to `folder`, or not as a whole, because of its name."""
+    place = straight(folder)
+    found = [character for character in sorted(UNFIT) if character in str(place)]
+    if found:
+        raise RunError(
+            f"checkpoints cannot be written to {place}: with {' '.join(found)} in its path some would land elsewhere; "
+            "choose or rename a folder so that its path has none of these"
+        )
+    if not can_be_said(place):
+        raise RunError(
+            f"checkpoints cannot be written to {place}: its name cannot be said in this locale; choose one such as "
+            "LC_ALL=C.UTF-8, or another folder"
+        )
+
+
 def refuse_existing(folder: Path) -> None:
-    """Raise RunError if anything of ours is in `folder` already; results are never overwritten."""
+    """Raise RunError if anything of ours is in `folder` already, for results are never overwritten, or if its name is
+    unfit for checkpoints.
+    """
+    refuse_unfit(folder)
     if not holds_something(folder):
         return
     found = status(folder)

@@ -41,7 +41,8 @@ def write_report(
     from purejax_mgtopo.report.page import render
 
     places = [expanded(folder) for folder in folders]
-    target = expanded(out) if out else (places[0] if len(places) == 1 else Path()) / FILE_NAME
+    home = places[0] if len(places) == 1 else Path()
+    target = home / FILE_NAME if out is None else expanded(out)
     if is_foreign(target):  # before episodes are played
         raise RunError(f"{target} holds something else already; choose another file")
     content = build_report(places, episodes=episodes, say=say)

@@ -12,7 +12,7 @@ import numpy as np
 
 from purejax_mgtopo.analysis.normalised import normalised_score
 from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.paths import expanded, written_out
 from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
 from purejax_mgtopo.records.run_names import word_for
 
@@ -71,7 +71,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     path = expanded(path)
     if not _is_table(path):
         raise RunError(f"{path} is not a table of `mgtopo evaluate`")
-    return parquet.read_table(path).to_pylist()
+    with path.open("rb") as file:  # Arrow cannot be told every name
+        return parquet.read_table(file).to_pylist()
 
 
 def _rows(assessment: Assessment) -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ def _rows(assessment: Assessment) -> list[dict[str, Any]]:
     score = normalised_score(experiment.task, outcome.episodic_return)
     return [
         {
-            "run": str(assessment.folder),
+            "run": written_out(assessment.folder),
             "task": experiment.task,
             "method": word_for(assessment.folder, experiment),
             "topology": experiment.topology,
@@ -111,6 +112,7 @@ def _is_table(path: Path) -> bool:
     import pyarrow.parquet as parquet
 
     try:
-        return _KIND in (parquet.read_schema(path).metadata or {})
+        with path.open("rb") as file:
+            return _KIND in (parquet.read_schema(file).metadata or {})
     except (OSError, ValueError):
         return False

@@ -119,7 +119,8 @@ def watch_expert(
         return states, jnp.zeros((env.horizon, env.num_agents, env.num_agents)), actions, rewards
 
     episode = Episode(*jax.tree.map(np.asarray, play(start)))
-    stem = expanded(out or ".") / (name or f"{Path(task).name}_expert_episode{episode_seed}")
+    home = Path() if out is None else expanded(out)
+    stem = home / (name or f"{Path(task).name}_expert_episode{episode_seed}")
     _refuse_foreign(stem)
     return draw_episode(env, episode, stem, f"{task}, scripted expert")
 

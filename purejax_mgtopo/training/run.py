@@ -20,6 +20,7 @@ from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import ends_unsaved
 from purejax_mgtopo.records.fingerprint import in_common
+from purejax_mgtopo.records.folders import refuse_unfit
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
@@ -253,6 +254,7 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
     with IMPORTING:
         from purejax_mgtopo.checkpoints.stored import lacks_its_end
 
+    refuse_unfit(folder)
     found = status(folder)
     lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)
     if found is Status.FINISHED and not lacking:

@@ -20,6 +20,7 @@ from purejax_mgtopo.machine.startup import configure_platform
 from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.records.files import clear_disk_errors, strict_json, write_atomically
 from purejax_mgtopo.records.fingerprint import rule_files_of
+from purejax_mgtopo.records.folders import refuse_unfit
 from purejax_mgtopo.records.provenance import command_line
 from purejax_mgtopo.records.record import FIGURES, SWEEP, Status, all_lost, read_config, status
 from purejax_mgtopo.records.run_data import load_run
@@ -208,6 +209,8 @@ def _state(run: RecipeRun, folder: Path) -> Status:
     """What stands in the way of `run`; raises RunError where nothing but the user can decide."""
     place = folder / run.folder
     found = status(place)
+    if found is not Status.FINISHED:
+        refuse_unfit(place)
     if found is Status.RUNNING:
         raise RunError(
             f"{place} is in use by another mgtopo; wait for it, or choose another folder"

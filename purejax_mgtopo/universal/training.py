@@ -25,7 +25,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import unused_cores
 from purejax_mgtopo.mirror.meta import MetaMirror, open_meta_mirror
 from purejax_mgtopo.records.fingerprint import fingerprint, to_rounding
-from purejax_mgtopo.records.folders import RULE
+from purejax_mgtopo.records.folders import RULE, refuse_unfit
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.training.account import counted, duration, significant
 from purejax_mgtopo.training.ledger import Speed
@@ -53,6 +53,8 @@ def meta_train(recipe: MetaRecipe, out: Path, reporter: Reporter | None = None) 
     Raises ConfigError and RunError, each in one line.
     """
     folder = expanded(out)
+    if recipe.settings.phase != "learning" and not (folder / RULE).exists():
+        refuse_unfit(folder / POLICIES)  # where teams are trained
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(heard())
         if reporter is None:

@@ -63,8 +63,9 @@ def flip(path: Path, rng: np.random.Generator) -> None:
 def _array(run: Path, name: str, **spec: Any) -> Any:
     """Write access to one array of the checkpoint of episode 12, whose note is dropped."""
     files_note(wave(run) / "12").unlink(missing_ok=True)
-    kvstore = stored._kvstore(wave(run) / "12") | {"path": f"{name}/"}
-    return ts.open({"driver": "zarr", "kvstore": kvstore}, **spec).result()
+    with stored._kvstore(wave(run) / "12") as kvstore:
+        place = kvstore | {"path": f"{name}/"}
+        return ts.open({"driver": "zarr", "kvstore": place}, **spec).result()
 
 
 def change_a_value(run: Path, name: str) -> None:
@@ -93,8 +94,9 @@ def change_its_shape(run: Path, name: str) -> None:
 
 def drop_it(run: Path, name: str) -> None:
     files_note(wave(run) / "12").unlink(missing_ok=True)
-    store = ts.KvStore.open(stored._kvstore(wave(run) / "12")).result()
-    store.delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()
+    with stored._kvstore(wave(run) / "12") as kvstore:
+        store = ts.KvStore.open(kvstore).result()
+        store.delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()
 
 
 def add_another(run: Path, name: str) -> None:

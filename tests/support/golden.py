@@ -54,7 +54,7 @@ def digests(task: str, rule: str, interpreter: str) -> dict[str, str]:
             if not (values.dtype.kind == "f" and np.isnan(values).all()):
                 found[f"column {name}"] = _sha(values.tobytes())
         state = folder / "checkpoints" / "wave_0" / str(EPISODES) / "state"
-        store = {"driver": "ocdbt", "base": f"file://{state}/"}
+        store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
         keys = ts.KvStore.open(store).result().list().result()
         for key in sorted(key.decode() for key in keys):
             name, _, file = key.rpartition("/")

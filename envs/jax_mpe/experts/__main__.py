@@ -10,6 +10,7 @@ import sys
 
 import jax_mpe
 
+from ..paths import show_any_name
 from .scales import EPISODES, FILE, measure, store
 
 USAGE = 2
@@ -17,6 +18,7 @@ USAGE = 2
 
 def main(argv: list[str] | None = None) -> int:
     """Print a line for each task; answers with an exit code."""
+    show_any_name()
     parser = argparse.ArgumentParser(prog="python -m jax_mpe.experts", description=__doc__)
     parser.add_argument("tasks", metavar="TASK", nargs="*", help="default: all, and store them")
     parser.add_argument("--episodes", type=int, default=EPISODES, help=f"default: {EPISODES}")

@@ -123,12 +123,12 @@ def prey_policy(prey: str, sizes: PreySizes) -> PreyPolicy:
     """
     if prey == RANDOM:
         return RandomPrey(sizes)
-    path = shipped_file(sizes) if prey == SHIPPED else expanded(prey)
-    if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
-        return ScriptedPrey(sizes)
-    if prey != SHIPPED and path.suffix != ".npz":
+    if prey not in (SHIPPED, SCRIPTED) and not prey.endswith(".npz"):
         raise ValueError(
             f"unknown prey {prey!r}: it is {SHIPPED!r}, {SCRIPTED!r}, {RANDOM!r}, or a file .npz"
         )
+    path = shipped_file(sizes) if prey == SHIPPED else expanded(prey)
+    if prey == SCRIPTED or (prey == SHIPPED and not path.exists()):
+        return ScriptedPrey(sizes)
     _, arrays = read(path, sizes)
     return TrainedPrey(arrays)

@@ -22,6 +22,7 @@ from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
 from ..drawables import Claim, Disc, Drawable, Fill, Scene
+from ..paths import written_out
 from .arrows import arrow, head
 from .recording import Recording
 
@@ -43,7 +44,7 @@ class Stage:
         busiest = 0 if self._edges is None else self._edges.sum((1, 2)).max()
         self._crowd = float(np.clip((busiest - 12) / 100, 0, 1))  # many arrows are drawn lighter
         self._passing: list[Artist] = []  # of the moment that is shown
-        self._set_up(recording.title or task.name)
+        self._set_up(written_out(recording.title or task.name))
 
     def _set_up(self, title: str) -> None:
         self.figure = Figure(figsize=(_WIDTH, _HEIGHT), facecolor="white")

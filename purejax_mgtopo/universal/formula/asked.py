@@ -13,6 +13,7 @@ from purejax_mgtopo.config import Means
 from purejax_mgtopo.errors import ConfigError, RunError, require
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
+from purejax_mgtopo.machine.streams import show_any_name
 from purejax_mgtopo.records.record import each_once, read_config
 
 USAGE, FAILURE = 2, 1
@@ -69,6 +70,7 @@ def answered(
 ) -> int:
     """Ask, keep what `do` makes of it as JSON where a file is named, and answer with an exit code: 0, 1 failed, 2 bad
     input."""
+    show_any_name()
     try:
         asked = questions.parse_args(words)
         asked.teams = each_once(asked.teams)
