@@ -49,3 +49,10 @@ def test_right_edges_are_told_from_batches_of_observations_as_from_states(name):
     assert told.shape == (2, 3, env.num_agents, env.num_agents) == known.shape
     np.testing.assert_array_equal(told, known)
     assert len(np.unique(jnp.reshape(known, (6, -1)), axis=0)) > 1 or name == "toy_switch_riddle"
+
+
+def test_arenas_grow_with_the_team_but_for_the_papers_own():
+    """As much room for each agent as three have in a square of side 2; the paper's six have a side of 3."""
+    found = {n: jax_mpe.arena_half_width(n) for n in (2, 3, 4, 5, 6, 7, 12)}
+    expected = {n: np.sqrt(n / 3) for n in found} | {6: 1.5}
+    assert found == pytest.approx(expected)
