@@ -51,7 +51,7 @@ def configure_platform(means: Means) -> bool:
     A number of devices that is asked for beats JAX's variable, which beats our default.
     """
     refuse_strict_modes()
-    _refuse_float64()
+    _refuse_modes_of_training()
     check_limits()
     if not any(name in os.environ for name in _SHARES):
         os.environ[_SHARES[0]] = str(ALLOCATED)
@@ -91,16 +91,23 @@ def refuse_strict_modes() -> None:
             )
 
 
-def _refuse_float64() -> None:
-    """Raise ConfigError where tasks would compute in float64 beside networks whose parameters are float32."""
+def _refuse_modes_of_training() -> None:
+    """Raise ConfigError under modes of JAX in which nothing that is evaluated breaks, but training does."""
     with IMPORTING:
         import jax
 
-    if jax.config.read("jax_enable_x64"):
-        raise ConfigError(
-            "JAX_ENABLE_X64=1 would have tasks compute in float64 beside networks in float32, which not all methods "
-            "can be trained with; unset it"
-        )
+    for name, why in (
+        (
+            "jax_enable_x64",
+            "would have tasks compute in float64 beside networks in float32, which not all methods can be trained with",
+        ),
+        (
+            "jax_disable_jit",
+            "would have every operation of every step run by itself, so that a run would not end",
+        ),
+    ):
+        if getattr(jax.config, name):
+            raise ConfigError(f"{name.upper()}=1 {why}; unset it")
 
 
 FILES, SPACE, SPACE_PER_CORE = 64, 3.5e9, 0.25e9

@@ -121,6 +121,7 @@ def test_killed_at_twenty_instants_nothing_is_lost(whole: Path, tmp_path: Path) 
         ("JAX_NUMPY_RANK_PROMOTION=raise", 2),
         ("JAX_NUMPY_DTYPE_PROMOTION=strict", 2),
         ("JAX_ENABLE_X64=1", 2),
+        ("JAX_DISABLE_JIT=1", 2),
     ],
 )
 def test_strict_modes_of_jax_work_or_are_refused(
