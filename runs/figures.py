@@ -116,6 +116,13 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         recipe="reference_right/entropy.toml",
         methods=("none", "random", "right", "full", "priced_reinforce", "e003", "e01"),
     ),
+    curves(
+        "reference_right/held_open.png",
+        "reference_right/entropy",
+        "reference_right/records",
+        recipe="reference_right/entropy.toml",
+        methods=("random", "full", "e003", "edge_g003", "quick_g003", "meta_g003", "steady_g003"),
+    ),
     curves("learner/curves.png", "learner/records/push_N3", recipe="learner/ablation.toml"),
     curves(
         "toy_follow_holder/curves.png",
