@@ -221,19 +221,17 @@ def _computed(config: Config) -> tuple[Experiment, str]:
 
 def _check_seeds_apart(runs: Sequence[RecipeRun]) -> None:
     """Raise ConfigError where two runs of the same settings, in the order of their first seeds, share a seed."""
-    widest = runs[0]
-    for run in runs[1:]:
-        before, own = _seeds(widest), _seeds(run)
-        first, last = own[0], min(before[-1], own[-1])
-        if before == own:
-            raise ConfigError(f"{widest.name} and {run.name} are the same run; leave one out")
+    for before, run in itertools.pairwise(runs):
+        seeds, own = _seeds(before), _seeds(run)
+        first, last = own[0], min(seeds[-1], own[-1])
+        if seeds == own:
+            raise ConfigError(f"{before.name} and {run.name} are the same run; leave one out")
         if first <= last:
             shared = f"seeds {first} to {last}" if first < last else f"seed {first}"
             raise ConfigError(
-                f"{widest.name} and {run.name} are the same run for {shared}, which would count twice; leave one "
+                f"{before.name} and {run.name} are the same run for {shared}, which would count twice; leave one "
                 "out, or let first_seed and seeds keep them apart"
             )
-        widest = run
 
 
 def _seeds(run: RecipeRun) -> range:

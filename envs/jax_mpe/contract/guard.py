@@ -90,9 +90,8 @@ class Guarded:
         super().__init_subclass__(**kwargs)
         for name, checks in _CHECKS.items():
             method = inspect.getattr_static(cls, name, None)
-            woven = (
-                getattr(method, "_woven", None) is method
-            )  # here, or in a class that it comes from
+            # Where it is not the class's own, the class that it comes from has done so.
+            woven = getattr(method, "_woven", None) is method
             if hasattr(method, "__get__") and not woven:
                 setattr(cls, name, _guarded(name, method, checks))
 
