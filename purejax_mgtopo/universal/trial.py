@@ -3,6 +3,7 @@
 ``python -m purejax_mgtopo.universal.trial RULE TEAMS... [--updates 300] [--lifetimes 32] [--out FILE]``: TEAMS are runs
 of the method random, of tasks that the rule need not have seen. All conditions have the same lifetimes.
 ``--formula FILE``, made by ``python -m purejax_mgtopo.universal.formula``, tries a formula in the rule's place as well.
+``--highest-cost PRICE`` draws prices of an edge from 0 to this, where the rule has learned from others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import copy
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,14 +95,17 @@ def trial(
     lifetimes: int,
     say: Callable[[str], None],
     formula: Formula | None = None,
+    highest_cost: float | None = None,
 ) -> dict[str, Any]:
     """All conditions for one task's teams: means, and gains over REINFORCE with their 95 % intervals.
 
-    A formula's gains over the rule are told as well, lifetime by lifetime: two intervals that overlap say little of the
-    difference.
+    Prices of an edge are uniform from 0 to `highest_cost`, by default those that the rule has learned from. A formula's
+    gains over the rule are told as well, lifetime by lifetime: two intervals that overlap say little of the difference.
     """
     header, learned = read_rule(file)
     settings = MetaTraining(**(header.get("recipe") or {}))
+    if highest_cost is not None:
+        settings = replace(settings, highest_cost=highest_cost)
     trained = load_trained(teams)
     keys = lifetime_keys(settings.seed, lifetimes)
     plain = group_of(trained, settings)
@@ -125,7 +130,11 @@ def trial(
         told = under.get(condition, under["rule"])(eta, keys)
         found[condition] = jax.tree.map(np.asarray, told)
         say(f"{trained.experiment.task} {condition}: late {np.mean(told['late']):.2f}")
-    result: dict[str, Any] = {"task": trained.experiment.task, "lifetimes": lifetimes}
+    result: dict[str, Any] = {
+        "task": trained.experiment.task,
+        "lifetimes": lifetimes,
+        "highest_cost": settings.highest_cost,
+    }
     for name, told in found.items():
         result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
         result[name]["whole"] = float(np.mean(told["curve"]))
@@ -143,11 +152,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Try a rule as it is asked for, and answer with an exit code."""
     questions = Questions("trial", __doc__, lifetimes=32)
     questions.add_argument("--formula", type=expanded)
+    questions.add_argument("--highest-cost", type=float)
 
     def tried(asked: argparse.Namespace) -> list[dict[str, Any]]:
         formula = None if asked.formula is None else read_formula(asked.formula)
         found = [
-            trial(asked.rule, teams, asked.updates, asked.lifetimes, print, formula)
+            trial(
+                asked.rule,
+                teams,
+                asked.updates,
+                asked.lifetimes,
+                print,
+                formula,
+                asked.highest_cost,
+            )
             for teams in asked.teams
         ]
         print(json.dumps(found, indent=1))

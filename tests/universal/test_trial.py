@@ -49,6 +49,23 @@ def tried(monkeypatch: pytest.MonkeyPatch):
     ]
 
 
+def paid(group, eta, updates: int, key):
+    """The price that a lifetime was given, in the task's own scale."""
+    lot = group.draw(key)
+    price = lot.cost / lot.scale
+    return {"curve": price[None], "late": price, "open": price}
+
+
+def test_prices_are_the_rule_s_own_unless_others_are_asked_for(tried, monkeypatch) -> None:
+    monkeypatch.setattr(trials, "whole_life", paid)
+    usual, higher = (
+        trials.trial(Path(), Path(), 4, LIVES, print, highest_cost=cost) for cost in (None, 0.3)
+    )
+    assert (usual["highest_cost"], higher["highest_cost"]) == (0.1, 0.3)
+    assert 0 < usual["rule"]["late"] < 0.1
+    np.testing.assert_allclose(higher["rule"]["late"], 3 * usual["rule"]["late"], rtol=1e-5)
+
+
 def test_a_formula_is_held_against_its_rule_lifetime_by_lifetime(tried) -> None:
     """Luck, which is a hundred times as large, is the same on both sides."""
     with_one, without = tried

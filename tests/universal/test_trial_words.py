@@ -32,6 +32,8 @@ WRONG = [
     ("trial", ["gone.npz"], 2, "there is no rule file gone.npz; `mgtopo meta-train` and"),
     ("trial", ["gone.npz", "--formula", "gone.json"], 2, "gone.json cannot be read: No such file"),
     ("trial", ["shipped"], 1, "has no checkpoint to read networks from"),
+    ("trial", ["shipped", "--highest-cost", "-1"], 2, "highest_cost must not be negative"),
+    ("trial", ["shipped", "--highest-cost", "nan"], 2, "highest_cost must be a finite number"),
     ("formula", ["gone.npz"], 2, "there is no rule file gone.npz; `mgtopo meta-train` and"),
     ("formula", ["shipped"], 1, "has no checkpoint to read networks from"),
     ("formula", ["shipped", "--terms", "0"], 2, "argument --terms: must be at least 1, not 0"),
