@@ -78,13 +78,17 @@ def _scaling(path: Path) -> None:
     draw_scaling(found["scaling"], path)
 
 
-def _universal(path: Path) -> None:
-    """What `runs/universal/draw.py` draws."""
-    spec = importlib.util.spec_from_file_location("universal_draw", RUNS / "universal/draw.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.draw(path)
+def _by(script: str) -> Callable[[Path], None]:
+    """What `draw` of a script in a folder beside this makes."""
+
+    def draw(path: Path) -> None:
+        spec = importlib.util.spec_from_file_location(Path(script).stem, RUNS / script)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.draw(path)
+
+    return draw
 
 
 _PLAYED = (
@@ -140,8 +144,9 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         (
             "universal/meta_training.json", "universal/trial_N6.json", "universal/trial_N8.json",
         ),
-        _universal,
+        _by("universal/draw.py"),
     ),
+    Drawn("universal/rules.png", ("universal/trials",), _by("universal/rules.py")),
     Drawn("bench/scaling.png", ("bench/scaling.json",), _scaling),
     Kept("navigation/curves.png", "`mgtopo sweep runs/navigation`, six minutes; no records were kept"),
     Kept("push/curves.png", "`mgtopo sweep runs/push`, 24 minutes; no records were kept"),

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
 from purejax_mgtopo.analysis.rule_score import read_scores
-from purejax_mgtopo.analysis.statistics import stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import improvement_interval, stratified_bootstrap
 from purejax_mgtopo.universal.formula.written import read_formula
 
 FOLDER = Path(__file__).parents[2] / "runs" / "universal"
@@ -89,3 +90,51 @@ def test_scores_on_the_page_are_those_of_the_records() -> None:
     for level, x in (*shown, *(("98.3 %: ", gap) for gap in gaps)):
         assert f"{x.point:.2f} [{level}{x.low:.2f}, {x.high:.2f}]" in page
     assert navigation.scores("universal") is None and navigation.worth.best == "full"
+
+
+def lots(rule: str, case: str) -> tuple:
+    """What the lifetimes of a trial were, as far as its file tells: REINFORCE's fate in them, in all digits."""
+    (trial,) = json.loads((FOLDER / "trials" / f"{rule}-{case}.json").read_text())
+    return trial["task"], trial["lifetimes"], trial["plain"]
+
+
+def test_all_rules_on_the_page_had_the_same_lifetimes_and_their_gains_stand_there(
+    monkeypatch,
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import rules
+
+    assert rules.table() in (FOLDER / "README.md").read_text(encoding="utf-8")
+    files = [path.stem.split("-") for path in (FOLDER / "trials").glob("*.json")]
+    assert len(files) > len(rules.RULES)
+    for rule, case in files:
+        assert case in rules.CASES and lots(rule, case) == lots("paying", case)
+
+
+def test_returns_from_scratch_stand_on_the_page() -> None:
+    """Point and interval of each rule, and the probability that a seed of it is ahead of one of REINFORCE."""
+    found = json.loads((FOLDER / "from_scratch.json").read_text())
+    for task, told_of in found["tasks"].items():
+        returns = {rule: np.array(x["returns"]) for rule, x in told_of["rules"].items()}
+        assert {len(x) for x in returns.values()} == {found["seeds"]}
+        shown = [stratified_bootstrap([returns["reinforce"]])]
+        for rule in ("shipped", "paying"):
+            shown += [
+                stratified_bootstrap([returns[rule]]),
+                improvement_interval(returns[rule], returns["reinforce"]),
+            ]
+        cells = " | ".join(f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]" for x in shown)
+        asked = f"{told_of['episodes']:,}, {told_of['edge_cost']:g}"
+        assert f"| `{task}`, {asked} | {cells} |" in told()
+
+
+def test_the_formula_of_a_rule_that_closes_edges_stands_on_the_page() -> None:
+    formula = read_formula(FOLDER / "formula_paying_N6.json")
+    decision, advantage, value = formula.coefficients.values()
+    assert list(formula.coefficients) == ["decision", "advantage", "value"]
+    shown = f"{formula.constant:.3f} - {-decision:.3f} I_ij + {advantage:.3f} A/sigma_A + {value:.3f} value"
+    assert f"f_ij = {shown}" in told()
+    (trial,) = json.loads((FOLDER / "trials/paying_formula-N6.json").read_text())
+    for name in ("gain_whole", "gain_over_rule_whole"):
+        point, low, high = trial["formula"][name]
+        assert f"{point:+.1f} [{low:.1f}, {high:.1f}]" in told()

@@ -1,0 +1,86 @@
+"""Prints the table of all rules' trials on the page beside it, and draws rules.png: ``python runs/universal/rules.py``.
+
+Trials lie in `trials`, RULE-CASE.json, with the same lifetimes among the same teams in all rules' files of a case.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent / "trials"
+RULES = {
+    "shipped": "shipped",
+    "longer": "longer.toml",
+    "learning_alone": "learning_alone.toml",
+    "paying": "paying.toml",
+    "paying_cheap": "paying.toml, prices to 0.02",
+}
+CASES = {
+    "N6": "N = 6, 300 updates",
+    "N6_long": "N = 6, 1,000 updates",
+    "N8": "N = 8, 300 updates",
+    "reference_N5": "`reference_N5`, 300 updates",
+    "reference_N3": "`reference_N3`, prices to 0.02, 300 updates",
+}
+UPDATES, SMOOTHED = 5, 10
+"""Gate updates between two points of a trial's curve, and how many points are averaged."""
+SHOWN = ("gain_whole", "gain_late")
+
+
+def read_trial(rule: str, case: str) -> dict | None:
+    """What a file says of its one task, or None where there is none."""
+    file = FOLDER / f"{rule}-{case}.json"
+    return json.loads(file.read_text(encoding="utf-8"))[0] if file.exists() else None
+
+
+def cell(trial: dict | None, condition: str) -> str:
+    """Gains over REINFORCE over the whole life and at its end."""
+    if trial is None:
+        return "-"
+    told = (trial[condition][name] for name in SHOWN)
+    return "; ".join(f"{point:+.1f} [{low:.1f}, {high:.1f}]" for point, low, high in told)
+
+
+def table() -> str:
+    """All rules in all cases, then the paying one misplaced, and the formula of one term."""
+    lines = ["| | " + " | ".join(CASES.values()) + " |", "|---" * (1 + len(CASES)) + "|"]
+    rows = [(label, rule, "rule") for rule, label in RULES.items()]
+    rows += [("paying.toml, misplaced", "paying", "misplaced"), ("closing", "paying", "closing")]
+    for label, rule, condition in rows:
+        cells = (cell(read_trial(rule, case), condition) for case in CASES)
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(path: Path) -> None:
+    """Write a picture at `path`: what each rule gains over REINFORCE while a life goes on, means over ten points."""
+    figure = Figure(figsize=(14, 3.4), layout="constrained")
+    window = np.ones(SMOOTHED) / SMOOTHED
+    for place, (case, title) in zip(figure.subplots(1, len(CASES)), CASES.items(), strict=True):
+        lines = [(label, rule, "rule") for rule, label in RULES.items()]
+        for index, (label, rule, condition) in enumerate(
+            [*lines, ("closing", "paying", "closing")]
+        ):
+            trial = read_trial(rule, case)
+            if trial is None:
+                continue
+            gain = np.subtract(trial[condition]["curve"], trial["plain"]["curve"])
+            updates = UPDATES * np.arange(1, 1 + len(gain))
+            ends = updates[SMOOTHED - 1 :]
+            place.plot(ends, np.convolve(gain, window, "valid"), color=f"C{index}", label=label)
+        place.axhline(0, color="0.6", linewidth=0.8)
+        place.set(
+            title=title.replace("`", "").replace(", prices", ",\nprices"), xlabel="gate update"
+        )
+    figure.axes[0].set_ylabel("priced return over REINFORCE's")
+    shown = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    print(table())
+    draw(Path(__file__).with_name("rules.png"))
