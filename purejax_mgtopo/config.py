@@ -141,6 +141,10 @@ class Means:
     """How exactly matrices are multiplied; auto is the device's default (GPU: tf32). With bfloat16, activations and the
     weights that products read are stored so, too; master weights, optimisers, losses and sums stay float32.
     (ours, because the paper says none)"""
+    kernels: Literal["xla", "fused"] = "xla"
+    """Whose kernels a GPU runs: those that XLA makes, or, with --precision bfloat16, some of our own, which move less
+    between memory and chip. Those were compiled for GPUs and tested on CPUs, but never run on a GPU yet.
+    (ours, because nobody has measured them)"""
     deterministic: bool = False
     """Use only GPU operations that give the same bits at every run; slower.
     (ours, because few need it)"""
@@ -162,6 +166,10 @@ class Means:
         require(self.wandb_per_seed >= 0, "wandb_per_seed must not be negative")
         require(self.lanes >= 0, "lanes must not be negative; 0 takes what fits")
         require(self.microbatch >= 0, "microbatch must not be negative; 0 takes what fits")
+        require(
+            self.kernels == "xla" or self.precision == "bfloat16",
+            f"kernels fused read weights in bfloat16 only; set precision to bfloat16 (now {self.precision})",
+        )
 
 
 @dataclass(frozen=True)

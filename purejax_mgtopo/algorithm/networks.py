@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from purejax_mgtopo.algorithm.kernels.reversed_lstm import States, lean_scan, reversed_scan
 from purejax_mgtopo.algorithm.kernels.stored import LESS, Dense, for_products, relu
-from purejax_mgtopo.algorithm.kernels.target import platform
+from purejax_mgtopo.algorithm.kernels.target import fuses, platform
 from purejax_mgtopo.algorithm.kernels.thin_matmul import thin_dot_general
 from purejax_mgtopo.algorithm.types import PyTree
 
@@ -76,6 +76,10 @@ class LSTM(nn.Module):
         """
         recurrent = for_products(self.recurrent)
         scan = reversed_scan if platform() == "cpu" and recurrent.dtype != LESS else lean_scan
+        if fuses() and recurrent.dtype == LESS:
+            from purejax_mgtopo.algorithm.kernels.fused.reversed_scan import fused_scan
+
+            return fused_scan(recurrent, projected, keep, states)
         return scan(recurrent, projected, keep, states)
 
 

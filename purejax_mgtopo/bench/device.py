@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_mgtopo.analysis.drawing import AS_IT_IS, plain_legend
+from purejax_mgtopo.bench.kernels import compare
 from purejax_mgtopo.errors import ConfigError, RunError
 
 MINUTES = 8.75
@@ -57,6 +58,8 @@ def steps(seeds: Sequence[int], extra: Sequence[str] = ()) -> list[Trial]:
         Trial("ceilings", ("ceilings",)),
         training(small, "meta", many, "--profile"),
         training(small, "meta", many, "--precision", "bfloat16", "--profile"),
+        Trial("kernels", ("kernels",)),
+        training(small, "meta", many, "--precision", "bfloat16", "--kernels", "fused"),
         training(large, "meta", max(many // 2, 1)),
         training(large, "meta", max(many // 2, 1), "--precision", "bfloat16"),
         training(small, "none", many),
@@ -157,6 +160,7 @@ def train(
     method: str,
     seeds: int,
     precision: str = "auto",
+    kernels: str = "xla",
     deterministic: bool = False,
     as_fits: bool = False,
     profile: bool = False,
@@ -173,8 +177,9 @@ def train(
     from purejax_mgtopo.config import Config, Means, override
     from purejax_mgtopo.machine.startup import configure_platform
 
-    means = override(Means(), {"precision": precision, "deterministic": deterministic})
-    config = override(Config(benchmark(method, task, seeds), means), overrides or {})
+    config = Config(benchmark(method, task, seeds), Means())
+    means = {"precision": precision, "kernels": kernels, "deterministic": deterministic}
+    config = override(config, means | (overrides or {}))
     configure_platform(config.means)
     import jax
 
@@ -318,25 +323,25 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Take one step in this process and print one line of JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("kind", choices=("ceilings", "train", "environments"))
+    parser.add_argument("kind", choices=("ceilings", "train", "environments", "kernels"))
     parser.add_argument("--task", default=TASKS[0])
     parser.add_argument("--method", default="meta")
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--kernels", default="xla")
     for flag in ("--deterministic", "--as-fits", "--profile"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--seconds", type=float, default=6.0)
     flags = parser.parse_args(words)
-    if flags.kind == "ceilings":
-        result = ceilings()
-    elif flags.kind == "environments":
-        result = environments(flags.task)
-    else:
-        settings = {k: v for k, v in vars(flags).items() if k != "kind"}
-        try:
-            result = train(**settings)
-        except (ConfigError, RunError) as error:
-            raise SystemExit(str(error)) from None
+    try:
+        if flags.kind == "train":
+            result = train(**{k: v for k, v in vars(flags).items() if k != "kind"})
+        elif flags.kind == "environments":
+            result = environments(flags.task)
+        else:
+            result = ceilings() if flags.kind == "ceilings" else compare()
+    except (ConfigError, RunError) as error:
+        raise SystemExit(str(error)) from None
     print(json.dumps(result))
 
 

@@ -20,7 +20,7 @@ from purejax_mgtopo.records.fingerprint import changed, fingerprint, unfit
 from purejax_mgtopo.records.provenance import device_kind, versions
 from purejax_mgtopo.settings import completed
 
-LAYOUT = ("lanes", "devices", "precision")
+LAYOUT = ("lanes", "devices", "precision", "kernels")
 """What decides the last bit of a result beside the experiment and its fingerprint, as a checkpoint's meta tells it."""
 
 
@@ -45,6 +45,7 @@ def describe(
         "devices": population.mesh.size,
         "settings": flatten(population.config.experiment),
         "precision": population.config.means.precision,
+        "kernels": population.config.means.kernels,
         "versions": versions(),
         "device": device_kind(),
         "fingerprint": _fingerprint(population),
@@ -75,7 +76,8 @@ def check_lineage(
 def changes_since(meta: Mapping[str, Any], population: Population, wave: Wave) -> list[str]:
     """What differs of that on which the last bits depend, each in words."""
     now = describe(population, wave, 0, 0.0)
-    found = [f"{name} {meta[name]} -> {now[name]}" for name in LAYOUT if meta[name] != now[name]]
+    then = {"kernels": "xla"} | dict(meta)  # which all had before there was a choice
+    found = [f"{name} {then[name]} -> {now[name]}" for name in LAYOUT if then[name] != now[name]]
     if "fingerprint" in meta:
         return found + changed(meta["fingerprint"], now["fingerprint"])
     return [*found, "the code, flags and settings that it was made with are not told by it"]

@@ -275,7 +275,7 @@ def card_table(found: CardFit) -> Table:
 
 
 def markdown(rows: Sequence[CardFit]) -> str:
-    """All rows as a Markdown table. Times are bounds."""
+    """All rows as a Markdown table. Times are bounds; "fused" are kernels of our own."""
     columns = (
         "task", "method", "card", "precision", "MB a seed: kept", "computing", "at a time",
         "micro-batch", "kernels an episode", "MB moved", "GFLOP", "at least, minutes: bandwidth",
@@ -290,7 +290,7 @@ def markdown(rows: Sequence[CardFit]) -> str:
                     f"`{experiment.task}`",
                     f"`{experiment.method}`",
                     row.card.name,
-                    means.precision,
+                    means.precision + (", fused" if means.kernels == "fused" else ""),
                     f"{row.lane.total / 1e6:.1f}",
                     f"{row.temporary / 1e6:.1f}",
                     f"{means.lanes:,} of {experiment.seeds:,}",

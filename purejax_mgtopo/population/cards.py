@@ -82,8 +82,14 @@ class CardFit:
 def plan_for(card: Card, config: Config) -> CardFit:
     """How many of the seeds fit on one such card at a time, by compiling for it; settings that are given are kept.
 
-    Raises ConfigError where the compiler for GPUs is not installed, and when not even one seed fits.
+    Raises ConfigError where the compiler for GPUs is not installed, for kernels that it does not compile for this card,
+    and when not even one seed fits.
     """
+    if config.means.kernels == "fused" and "tf32" not in card.flops:
+        raise ConfigError(
+            f"kernels fused are compiled by Triton, for cards since Ampere, and a {card.name} is older; "
+            "set kernels to xla"
+        )
     device = described_device(card)
     memory = int(fit.MARGIN * ALLOCATED * card.memory)
     means, lane = config.means, lane_bytes(config)

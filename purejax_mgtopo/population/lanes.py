@@ -28,6 +28,10 @@ def seed_axis(means: Means) -> str:
 
 def devices_for(means: Means, lanes: int) -> Sequence[jax.Device]:
     """The devices that share so many lanes: in one process no more than there are lanes, in several all."""
+    if means.kernels == "fused" and platform() != "gpu":
+        raise ConfigError(
+            f"kernels fused run on a GPU only, and JAX uses a {platform().upper()} here; set kernels to xla"
+        )
     devices = jax.devices()
     count = min(means.devices or len(devices), len(devices))
     if jax.process_count() > 1:

@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm, LearnerState
 from purejax_mgtopo.algorithm.evaluate import FINAL, evaluate, with_nan
-from purejax_mgtopo.algorithm.kernels.target import platform
+from purejax_mgtopo.algorithm.kernels.target import made_of, platform
 from purejax_mgtopo.algorithm.types import Both, Clock, Measures, Purpose
 from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import ConfigError
@@ -305,7 +305,11 @@ class Population:
         self, fn: Callable[..., Any], inputs: Any, outputs: Any, donate: tuple[int, ...] = ()
     ) -> Any:
         local = jax.shard_map(
-            fn, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
+            made_of(self.config.means.kernels, fn),
+            mesh=self.mesh,
+            in_specs=inputs,
+            out_specs=outputs,
+            check_vma=False,
         )
         return jax.jit(
             local,

@@ -191,7 +191,7 @@ class Recipe:
 
 def check_apart(runs: Sequence[RecipeRun]) -> None:
     """Raise ConfigError where a seed of the same settings would count twice, or a folder be two runs'."""
-    alike: dict[tuple[Experiment, str], list[RecipeRun]] = {}
+    alike: dict[tuple[Experiment, str, str], list[RecipeRun]] = {}
     for run in runs:
         alike.setdefault(_computed(run.config), []).append(run)
     for group in alike.values():
@@ -207,7 +207,7 @@ def check_apart(runs: Sequence[RecipeRun]) -> None:
             )
 
 
-def _computed(config: Config) -> tuple[Experiment, str]:
+def _computed(config: Config) -> tuple[Experiment, str, str]:
     """What two runs have in common that compute the same for a seed, however task and files are spelt."""
     experiment = config.experiment
     tables = (TOPOLOGIES, MESSAGES, CRITICS)
@@ -216,7 +216,7 @@ def _computed(config: Config) -> tuple[Experiment, str]:
     places = {name: str(expanded(settings[name]).resolve()) for name in files if settings.get(name)}
     experiment = override(experiment, places) if places else experiment
     one = replace(experiment, task=task_key(experiment.task), first_seed=0, seeds=1)
-    return one, config.means.precision
+    return one, config.means.precision, config.means.kernels
 
 
 def _check_seeds_apart(runs: Sequence[RecipeRun]) -> None:

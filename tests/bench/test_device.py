@@ -38,7 +38,7 @@ def test_the_most_telling_measurements_come_first_and_none_twice() -> None:
     names = [step.name for step in todo]
     assert names[0] == "ceilings"
     assert names[1] == "navigation_N3_l3 meta 1,024 seeds profile"
-    for wanted in ("bfloat16", "float32", "deterministic", "as-fits", "environments"):
+    for wanted in ("bfloat16", "float32", "fused", "deterministic", "as-fits", "environments"):
         assert any(wanted in name for name in names)
     for method in ("meta", "none"):
         for task in device.TASKS:
@@ -144,7 +144,7 @@ def test_the_command_writes_and_draws_as_it_goes(
     with pytest.raises(KeyboardInterrupt):
         bench.main(words)
     steps = json.loads(target.read_text())["device"]["steps"]
-    assert list(steps)[0] == "ceilings" and len(steps) == 5
+    assert list(steps)[0] == "ceilings" and len(steps) == 7
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert "min left at most" in capsys.readouterr().out
 

@@ -74,6 +74,16 @@ def test_other_flags_are_told_and_not_bit_for_bit(
     assert len(said) == 1 and "XLA_FLAGS" in said[0] and "--xla_cpu_max_isa=AVX" in said[0]
 
 
+def test_other_kernels_are_told_and_not_bit_for_bit(population: Population, run: Path) -> None:
+    """Checkpoints of older versions are of XLA's kernels: there were no others."""
+    said: list[str] = []
+    without(run, 12, "kernels")
+    assert restored_by(run, population, said).bitwise and said == []
+    rewrite_meta(run, 12, kernels="fused")
+    assert not restored_by(run, population, said).bitwise
+    assert any("kernels fused -> xla" in line for line in said)
+
+
 @pytest.mark.parametrize("processes_then", [1, 2])
 def test_a_layout_of_processes_is_part_of_it(
     population: Population, run: Path, monkeypatch: pytest.MonkeyPatch, processes_then: int

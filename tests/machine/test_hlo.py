@@ -92,3 +92,19 @@ def test_what_a_gpu_does_badly_is_seen(line: str, counted: str) -> None:
     assert (
         getattr(traffic(PROGRAM.replace("  ROOT %gemm", f"  {line}\n  ROOT %gemm")), counted) == 1
     )
+
+
+def test_a_kernel_of_our_own_counts_as_often_as_it_runs_with_what_its_name_says() -> None:
+    """Operands once and results once, six programs, in a loop of 25 turns; what is inside it is not read."""
+    call = (
+        "  %ours = (bf16[8,16]{1,0}, f32[8]{0}) custom-call(%x, %ring.1), "
+        'custom_call_target="__gpu$xla.gpu.triton", api_version=API_VERSION_TYPED_FFI, '
+        'metadata={op_name="jit(f)/vmap(products_500_a_program)/pallas_call"}, backend_config={'
+        'debug = false, grid_x = 2 : i32, grid_y = 3 : i32, grid_z = 1 : i32, ir = "matmul\\00"}'
+    )
+    plain = traffic(PROGRAM)
+    found = traffic(PROGRAM.replace("  ROOT %tuple", f"{call}\n  ROOT %tuple"))
+    assert found.kernels == plain.kernels + 25
+    moved = (8 * 16 * 4 + 100 * 16 * 4) + (8 * 16 * 2 + 8 * 4)
+    assert found.bytes == plain.bytes + 25 * moved
+    assert found.flops == plain.flops + 25 * 6 * 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_population import tiny
@@ -58,7 +59,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards, "_compiled", compiled)
 
 
-def plan(card: str, seeds: int, **means: int) -> cards.CardFit:
+def plan(card: str, seeds: int, **means: Any) -> cards.CardFit:
     return plan_for(CARDS[card], Config(Experiment(seeds=seeds), Means(**means)))
 
 
@@ -104,6 +105,19 @@ def test_bounds_follow_from_what_an_episode_moves() -> None:
     assert "a bound, not a measurement" in text
 
 
+@pytest.mark.usefixtures("compiler")
+def test_a_row_says_whose_kernels_they_are() -> None:
+    found = plan("h200", 8, precision="bfloat16", kernels="fused")
+    assert "| h200 | bfloat16, fused |" in markdown([found])
+    assert "| h200 | bfloat16 |" in markdown([plan("h200", 8, precision="bfloat16")])
+
+
+@pytest.mark.usefixtures("compiler")
+def test_fused_kernels_need_a_card_that_they_can_be_compiled_for() -> None:
+    with pytest.raises(ConfigError, match="since Ampere, and a v100 is older; set kernels to xla"):
+        plan("v100", 8, precision="bfloat16", kernels="fused")
+
+
 @pytest.mark.skipif(INSTALLED, reason="the compiler for GPUs is installed")
 def test_without_the_compiler_one_line_says_what_to_install() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'purejax_mgtopo\[cuda12\]'"):
@@ -133,14 +147,18 @@ def test_wrong_words_are_refused_in_one_line(
 @pytest.mark.timeout(1_800)
 @pytest.mark.skipif(not INSTALLED, reason="needs the compiler for GPUs: pip install '.[cuda12]'")
 @pytest.mark.parametrize(
-    ("method", "precision", "kernels", "megabytes"),
-    [("meta", "bfloat16", 930, 108), ("none", "auto", 300, 35)],
+    ("method", "means", "kernels", "megabytes"),
+    [
+        ("meta", {"precision": "bfloat16"}, 930, 108),
+        ("meta", {"precision": "bfloat16", "kernels": "fused"}, 800, 88),
+        ("none", {}, 300, 35),
+    ],
 )
 def test_a_gpu_program_holds_nothing_that_a_gpu_does_badly(
-    method: str, precision: str, kernels: int, megabytes: int
+    method: str, means: dict[str, str], kernels: int, megabytes: int
 ) -> None:
     experiment = with_method(Experiment(seeds=64), method)
-    config = override(Config(experiment), {"precision": precision})
+    config = override(Config(experiment), means)
     found = plan_for(CARDS["h100"], config)
     counted = found.traffic
     assert (counted.scatters, counted.sorts, counted.host_calls) == (0, 0, 0)

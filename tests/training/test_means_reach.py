@@ -15,6 +15,7 @@ import jax
 import jaxtyping
 import pytest
 
+from purejax_mgtopo.algorithm.kernels.target import traced_for
 from purejax_mgtopo.config import Config, Experiment, Means, flatten, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.startup import configure_platform
@@ -31,6 +32,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "lanes": (4, {"plan"}),
     "microbatch": (3, {"batches", "plan"}),
     "precision": ("bfloat16", {"precisions"}),
+    "kernels": ("fused", {"kernels"}),
     "deterministic": (True, {"platform"}),
     "wandb": ("offline", {"mirror"}),
     "wandb_per_seed": (3, {"mirrors of seeds"}),
@@ -40,6 +42,8 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "checkpoint.on_error": ("continue", {"failed save"}),
 }
 """Another value of each, and where it is to arrive."""
+NEEDED = {"kernels": {"precision": "bfloat16"}}
+"""What a value needs of another setting."""
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,18 @@ def precisions(config: Config) -> Any:
         ):
             with pytest.raises(ToldError):
                 use()
+    return told
+
+
+def kernels(config: Config) -> Any:
+    """Whose kernels a program of a population is traced with."""
+    told: list[str] = []
+    made = Population.__new__(Population)
+    made.config, made.mesh = config, None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(population, "made_of", lambda kernels, fn: told.append(kernels))
+        patch.setattr(jax, "shard_map", lambda *_, **__: lambda: None)
+        made._program(lambda: None, (), ())
     return told
 
 
@@ -191,6 +207,7 @@ PLACES = {
     "platform": platform,
     "plan": plan,
     "precisions": precisions,
+    "kernels": kernels,
     "when to save": when_to_save,
     "failed save": failed_save,
     "store": store,
@@ -210,8 +227,10 @@ def test_every_setting_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", REACH)
 def test_a_setting_of_the_means_arrives_where_it_says_and_nowhere_else(name: str) -> None:
     value, wanted = REACH[name]
-    changed = override(BASE, {name: value})
-    assert {place for place, told in PLACES.items() if told(changed) != told(BASE)} == wanted
+    base = override(BASE, NEEDED.get(name, {}))
+    changed = override(base, {name: value})
+    with traced_for("gpu"):
+        assert {place for place, told in PLACES.items() if told(changed) != told(base)} == wanted
 
 
 def test_every_program_of_a_population_has_the_precision() -> None:

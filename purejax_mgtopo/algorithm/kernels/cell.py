@@ -52,6 +52,14 @@ def cell_backward(
     d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
 ) -> tuple[Array, Array]:
     """Derivatives in the gates before their activations, [..., 4 H], and in the cell before the step, [..., H]."""
+    d_gates, d_after = cell_slopes(d_hidden, d_cell, gates, cell, cell_before)
+    return jnp.concatenate(d_gates, axis=-1), d_after * gates[1]
+
+
+def cell_slopes(
+    d_hidden: Array, d_cell: Array, gates: tuple[Array, ...], cell: Array, cell_before: Array
+) -> tuple[list[Array], Array]:
+    """Derivatives in the gates before their activations, one by one, and in the cell after the step, each [..., H]."""
     i, f, g, o = gates
     squashed = jnp.tanh(cell)
     d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
@@ -61,19 +69,23 @@ def cell_backward(
         d_cell * i * (1 - g * g),
         d_hidden * squashed * o * (1 - o),
     ]
-    return jnp.concatenate(d_gates, axis=-1), d_cell * f
+    return d_gates, d_cell
 
 
 def first_backward(d_hidden: Array, d_cell: Array, i: Array, g: Array, o: Array) -> Array:
     """Derivatives in the input, cell and output gate, [..., 3 H], of a step from the zero state."""
+    return jnp.concatenate(first_slopes(d_hidden, d_cell, i, g, o), axis=-1)
+
+
+def first_slopes(d_hidden: Array, d_cell: Array, i: Array, g: Array, o: Array) -> list[Array]:
+    """The same, one by one, each [..., H]."""
     squashed = jnp.tanh(i * g)
     d_cell = d_cell + d_hidden * o * (1 - squashed * squashed)
-    d_gates = [
+    return [
         d_cell * g * i * (1 - i),
         d_cell * i * (1 - g * g),
         d_hidden * squashed * o * (1 - o),
     ]
-    return jnp.concatenate(d_gates, axis=-1)
 
 
 @jax.custom_vjp

@@ -135,7 +135,7 @@ def _lean_forward(
 
 def _lean_backward(residuals: tuple, d_states: LeanStates) -> tuple:
     recurrent, projected, keep, states, known = residuals
-    hidden, cell = (_before(s, keep) for s in states)
+    hidden, cell = (before_each(s, keep) for s in states)
     gates = activated(projected + product(hidden, recurrent))
 
     def step(state: tuple, inputs: tuple) -> tuple:
@@ -161,6 +161,6 @@ def _of_earlier(keep: Float[Array, " T"]) -> Float[Array, " T"]:
     return jnp.concatenate([keep[:1], keep[:-1]])
 
 
-def _before(after: Float[Array, "T H"], keep: Float[Array, " T"]) -> Float[Array, "T H"]:
+def before_each(after: Float[Array, "T H"], keep: Float[Array, " T"]) -> Float[Array, "T H"]:
     """What a step starts with: what the step later in time has left, unless it forgets that."""
     return keep[:, None] * jnp.concatenate([after[1:], jnp.zeros_like(after[:1])])

@@ -16,7 +16,7 @@ from purejax_mgtopo.algorithm.kernels.lazy import lazy_lstm
 from purejax_mgtopo.algorithm.kernels.masked_lstm import masked_lstm
 from purejax_mgtopo.algorithm.kernels.packed import MIN_ROWS, packed_lstm
 from purejax_mgtopo.algorithm.kernels.stored import LESS
-from purejax_mgtopo.algorithm.kernels.target import platform
+from purejax_mgtopo.algorithm.kernels.target import fuses, platform
 from purejax_mgtopo.algorithm.networks import apply, forget_bias, init_per_agent, per_agent
 from purejax_mgtopo.algorithm.part import Encoded, Heard, Interpreter, Moment
 from purejax_mgtopo.algorithm.types import Edges, Gates, PyTree, Seen, Sizes
@@ -142,7 +142,13 @@ class ObservationLSTM(Interpreter):
         kernel, bias = apply(self._lstm, params, method="weights")
         senders, *batch, width = sequence.shape
         rows = sequence.reshape(senders, -1, width)
-        hidden = masked_lstm(kernel, bias, rows, received.reshape(-1, senders))
+        weights = received.reshape(-1, senders)
+        if fuses() and kernel.dtype == LESS:
+            from purejax_mgtopo.algorithm.kernels.fused.message_lstm import message_lstm
+
+            hidden = message_lstm(kernel, bias, rows, weights)
+        else:
+            hidden = masked_lstm(kernel, bias, rows, weights)
         return hidden.reshape(*batch, self.hidden)
 
     def _read(

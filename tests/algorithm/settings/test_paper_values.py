@@ -129,6 +129,7 @@ MEANS = {
     "lanes": 0,
     "microbatch": 0,
     "precision": "auto",
+    "kernels": "xla",
     "deterministic": False,
     "wandb": "auto",
     "wandb_per_seed": 0,

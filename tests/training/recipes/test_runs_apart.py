@@ -99,6 +99,11 @@ def test_runs_of_the_same_settings_whose_seeds_are_apart_may_be() -> None:
     assert len(recipe("[method.none]\nfirst_seed = 1", '["full", "none"]').runs()) == 2
 
 
+def test_runs_by_other_kernels_are_others() -> None:
+    found = recipe('[config]\nprecision = "bfloat16"\nkernels = ["xla", "fused"]').runs()
+    assert [run.config.means.kernels for run in found] == ["xla", "fused"]
+
+
 def test_swept_counts_of_seeds_begin_at_the_same_one() -> None:
     text = 'tasks = ["toy_public"]\nmethods = ["full"]\n[config]\nseeds = [2, 3]\n'
     with pytest.raises(ConfigError, match="are the same run for seeds 0 to 1"):
