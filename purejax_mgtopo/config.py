@@ -142,7 +142,7 @@ class Means:
     weights that products read are stored so, too; master weights, optimisers, losses and sums stay float32.
     (ours, because the paper says none)"""
     kernels: Literal["xla", "fused"] = "xla"
-    """Whose kernels a GPU runs: those that XLA makes, or, with --precision bfloat16, some of our own, which move less
+    """Whose kernels a GPU runs: those that XLA makes, or, in bfloat16, some of our own, which move less
     between memory and chip. Those were compiled for GPUs and tested on CPUs, but never run on a GPU yet.
     (ours, because nobody has measured them)"""
     deterministic: bool = False

@@ -26,6 +26,8 @@ from purejax_mgtopo.analysis.drawing import AS_IT_IS, plain_legend
 from purejax_mgtopo.bench.kernels import compare
 from purejax_mgtopo.errors import ConfigError, RunError
 
+KERNELS = "kernels"
+"""The measurement that tells whether kernels of our own give what they should."""
 MINUTES = 8.75
 """The whole measurement ends before this."""
 EPISODES = 50_000
@@ -33,7 +35,6 @@ EPISODES = 50_000
 SHORTEST = 20.0
 """Seconds without which no further step is begun."""
 TASKS = ("navigation_N3_l3", "navigation_N6_l6")
-ENVIRONMENTS = (1_024, 16_384, 131_072, 1_048_576)
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,17 @@ class Trial:
 
     name: str
     words: tuple[str, ...]
+    needs: str = ""
+    """A measurement that must not have failed before this one."""
 
 
 def steps(seeds: Sequence[int], extra: Sequence[str] = ()) -> list[Trial]:
     """All measurements, the most telling first; `extra` words go to each training."""
 
-    def training(task: str, method: str, count: int, *words: str) -> Trial:
+    def training(task: str, method: str, count: int, *words: str, needs: str = "") -> Trial:
         name = " ".join((task, method, f"{count:,} seeds", *(w.strip("-") for w in words)))
         flags = ("--task", task, "--method", method, "--seeds", str(count))
-        return Trial(name, ("train", *flags, *words, *extra))
+        return Trial(name, ("train", *flags, *words, *extra), needs)
 
     small, large = TASKS
     many = 1_024 if 1_024 in seeds else max(seeds)
@@ -58,8 +61,10 @@ def steps(seeds: Sequence[int], extra: Sequence[str] = ()) -> list[Trial]:
         Trial("ceilings", ("ceilings",)),
         training(small, "meta", many, "--profile"),
         training(small, "meta", many, "--precision", "bfloat16", "--profile"),
-        Trial("kernels", ("kernels",)),
-        training(small, "meta", many, "--precision", "bfloat16", "--kernels", "fused"),
+        Trial(KERNELS, (KERNELS,)),
+        training(
+            small, "meta", many, "--precision", "bfloat16", "--kernels", "fused", needs=KERNELS
+        ),
         training(large, "meta", max(many // 2, 1)),
         training(large, "meta", max(many // 2, 1), "--precision", "bfloat16"),
         training(small, "none", many),
@@ -93,10 +98,15 @@ def measure(
     with tempfile.TemporaryDirectory() as cache:
         for done, step in enumerate(todo):
             if left() < SHORTEST:
-                found["left_out"] = [later.name for later in todo[done:]]
-                note(f"out of time: left out {', '.join(found['left_out'])}")
+                late = [later.name for later in todo[done:]]
+                found["left_out"] += late
+                note(f"out of time: left out {', '.join(late)}")
                 break
             note(f"{done + 1} of {len(todo)}: {step.name}; {left() / 60:.1f} min left at most")
+            if step.needs in found["failed"]:
+                found["left_out"].append(step.name)
+                note(f"    left out, for {step.needs} failed")
+                continue
             try:
                 result = found["steps"][step.name] = _taken(step, cache, left())
                 note("    " + _told(result))
@@ -265,23 +275,6 @@ def hottest(folder: Path, count: int = 15) -> list[dict[str, Any]]:
     ]
 
 
-def environments(
-    task: str, counts: Sequence[int] = ENVIRONMENTS, seconds: float = 0.5
-) -> dict[str, Any]:
-    """Environment steps per second by the number of environments side by side."""
-    import jax
-    import jax_mpe
-
-    from purejax_mgtopo.bench.environments import steps_per_second
-
-    env = jax_mpe.make(task)
-    return {
-        "device": jax.devices()[0].device_kind,
-        "task": task,
-        **{str(count): steps_per_second(env, count, seconds) for count in counts},
-    }
-
-
 def draw(found: dict[str, Any], path: Path) -> None:
     """Seeds against throughput, and what was found of predicted bandwidth, as a picture."""
     from matplotlib.figure import Figure
@@ -337,7 +330,9 @@ def main(words: Sequence[str] | None = None) -> None:
         if flags.kind == "train":
             result = train(**{k: v for k, v in vars(flags).items() if k != "kind"})
         elif flags.kind == "environments":
-            result = environments(flags.task)
+            from purejax_mgtopo.bench.environments import side_by_side
+
+            result = side_by_side(flags.task)
         else:
             result = ceilings() if flags.kind == "ceilings" else compare()
     except (ConfigError, RunError) as error:

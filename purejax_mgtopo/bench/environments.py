@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import jax_mpe
 from jumanji.wrappers import VmapAutoResetWrapper
 
+SIDE_BY_SIDE = (1_024, 16_384, 131_072, 1_048_576)
 TASKS = (
     *(name for name in jax_mpe.registered_tasks() if not name.startswith("toy_")),
     *("navigation_N30_l5", "predator_prey_N30_l5", "push_N30"),
@@ -135,6 +136,18 @@ class _Timed:
         start = time.perf_counter()
         jax.block_until_ready(self._run(self._keys, self.steps))
         return time.perf_counter() - start
+
+
+def side_by_side(
+    task: str, counts: Sequence[int] = SIDE_BY_SIDE, seconds: float = 0.5
+) -> dict[str, Any]:
+    """Our environment's steps per second by the number of environments side by side."""
+    env = jax_mpe.make(task)
+    return {
+        "device": jax.devices()[0].device_kind,
+        "task": task,
+        **{str(count): steps_per_second(env, count, seconds) for count in counts},
+    }
 
 
 def _jumanji_loop(env: Any) -> Callable[[Any, Any], Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from purejax_mgtopo.bench import bench, device
+from purejax_mgtopo.bench.environments import side_by_side
 from purejax_mgtopo.bench.tables import device_tables
 from purejax_mgtopo.errors import RunError
 
@@ -72,6 +73,23 @@ def test_what_was_measured_is_kept_whatever_happens(monkeypatch: pytest.MonkeyPa
     assert tables[0].row_count == 1 and tables[1].row_count == 2
 
 
+def test_what_needs_a_measurement_that_failed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody times a training whose kernels give something else."""
+
+    def taken(step: device.Trial, cache: str, seconds: float) -> dict:
+        if step.name == "kernels":
+            raise RunError("off by 0.5")
+        return {"gbytes_per_second": 9.0}
+
+    monkeypatch.setattr(device, "_taken", taken)
+    told: list[str] = []
+    found = device.measure(device.steps((16,)), told.append, lambda found: None)
+    assert found["failed"] == {"kernels": "off by 0.5"}
+    (name,) = found["left_out"]
+    assert "fused" in name and "    left out, for kernels failed" in told
+    assert sum("fused" in step for step in found["steps"]) == 0 < len(found["steps"])
+
+
 def test_a_step_that_fails_or_hangs_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="invalid choice"):
         device._taken(device.Trial("x", ("nonsense",)), "", 60)
@@ -96,7 +114,7 @@ def test_ceilings_are_told_by_precision() -> None:
 
 
 def test_environments_are_stepped_side_by_side() -> None:
-    found = device.environments("toy_public", (2,), seconds=0.01)
+    found = side_by_side("toy_public", (2,), seconds=0.01)
     assert found["2"] > 0
 
 

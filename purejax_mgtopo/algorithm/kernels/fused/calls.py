@@ -19,6 +19,10 @@ NARROWEST = 16
 WIDEST = 128
 """Hidden units of an LSTM whose recurrent kernel, in bfloat16, fits in an A100's shared memory, with what is beside."""
 
+_NAMES = "CompilerParams", "TritonCompilerParams"  # the latter before JAX 0.7
+_PARAMS: Any = next(getattr(triton, name) for name in _NAMES if hasattr(triton, name))
+    getattr(triton, "CompilerParams", None) or triton.TritonCompilerParams
+)  # before JAX 0.7
 _INTERPRETED: ContextVar[bool] = ContextVar("interpreted", default=False)
 
 
@@ -64,7 +68,7 @@ def call(
             in_specs=specs[: len(inputs)],
             out_specs=specs[len(inputs) :],
             out_shape=list(outputs),
-            compiler_params=triton.CompilerParams(num_warps=warps, num_stages=1),
+            compiler_params=_PARAMS(num_warps=warps, num_stages=1),
             interpret=_INTERPRETED.get(),
         )(*inputs)
     return list(written)
