@@ -21,8 +21,6 @@ WIDEST = 128
 
 _NAMES = "CompilerParams", "TritonCompilerParams"  # the latter before JAX 0.7
 _PARAMS: Any = next(getattr(triton, name) for name in _NAMES if hasattr(triton, name))
-    getattr(triton, "CompilerParams", None) or triton.TritonCompilerParams
-)  # before JAX 0.7
 _INTERPRETED: ContextVar[bool] = ContextVar("interpreted", default=False)
 
 
