@@ -37,12 +37,25 @@ class Lot:
     """Price of an open edge."""
     scale: Float[Array, ""]
     """A factor for rewards and price."""
+    delay: Int[Array, ""] | None = None
+    """Steps by which rewards come late; None where they never do."""
 
 
 def priced(lot: Lot, trajectories: Trajectory) -> Trajectory:
-    """Trajectories whose rewards are scaled, and whose open edges are paid for."""
+    """Trajectories whose rewards are scaled and come late, and whose open edges are paid for at once."""
     opened = jnp.sum(trajectories.gates.decision, axis=(-2, -1))
-    return replace(trajectories, reward=lot.scale * trajectories.reward - lot.cost * opened)
+    reward = trajectories.reward
+    if lot.delay is not None:
+        reward = late(reward, lot.delay)
+    return replace(trajectories, reward=lot.scale * reward - lot.cost * opened)
+
+
+def late(reward: Float[Array, "*batch T"], delay: Int[Array, ""]) -> Float[Array, "*batch T"]:
+    """Rewards so many steps later; all that would come after the last step come in it."""
+    steps = jnp.arange(reward.shape[-1])
+    arrives = jnp.minimum(steps + delay, steps[-1])
+    # Selected and summed: a product would round, and a scatter is what GPUs do badly.
+    return jnp.sum(jnp.where(arrives[:, None] == steps, reward[..., None], 0.0), axis=-2)
 
 
 class Lives(abc.ABC):
@@ -97,8 +110,9 @@ class Lives(abc.ABC):
     def draw(self, key: Key[Array, ""]) -> Lot:
         """A lifetime's lot."""
         settings = self.settings
-        policy_key, *keys = jax.random.split(key, 4)
-        length, cost, scale = (jax.random.uniform(key) for key in keys)
+        delays = settings.longest_delay > 0
+        policy_key, *keys = jax.random.split(key, 4 + delays)
+        length, cost, scale = (jax.random.uniform(key) for key in keys[:3])
         factor = settings.largest_scale ** (2 * scale - 1)
         return Lot(
             policy=jax.random.randint(policy_key, (), 0, self.teams),
@@ -107,6 +121,9 @@ class Lives(abc.ABC):
             ),
             cost=factor * settings.highest_cost * cost,
             scale=factor,
+            delay=jax.random.randint(keys[3], (), 0, settings.longest_delay + 1)
+            if delays
+            else None,
         )
 
     def step(self, eta: PyTree, life: Any) -> tuple[Any, tuple[PyTree, Measures]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from purejax_mgtopo.config import Config, flatten, override
+from purejax_mgtopo.config import Config, Experiment, flatten, override
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.settings import completed
 from purejax_mgtopo.training.recipe import Recipe, Setting, parse_recipe
 from purejax_mgtopo.universal.settings import MetaTraining
 
@@ -35,6 +36,16 @@ class MetaRecipe:
         """All of it, for JSON."""
         runs = [flatten(config.experiment) for config in self.configs]
         return {TABLE: asdict(self.settings), "teams": runs}
+
+
+def with_defaults(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What `MetaRecipe.told` would tell today of a recipe that was told before some settings were there.
+
+    Raises AttributeError, KeyError or TypeError for what no recipe has told.
+    """
+    usual = flatten(Experiment())
+    teams = [usual | completed(team) for team in told["teams"]]
+    return {TABLE: asdict(MetaTraining()) | told[TABLE], "teams": teams}
 
 
 def load_meta_recipe(path: Path, changes: Iterable[Setting] = ()) -> MetaRecipe:
@@ -66,4 +77,10 @@ def load_meta_recipe(path: Path, changes: Iterable[Setting] = ()) -> MetaRecipe:
     recipe = MetaRecipe(settings, teams, tuple(changes))
     if len(recipe.configs) != len(recipe.teams.tasks):
         raise ConfigError(f"{file}: a setting of meta-train has one value, not a list")
+    for experiment in (config.experiment for config in recipe.configs):
+        if settings.longest_delay and experiment.learner.discount == 0:
+            raise ConfigError(
+                f"{file}: under meta_train.longest_delay {experiment.task} needs a learner.discount above 0: "
+                "without one nothing that comes later counts"
+            )
     return recipe

@@ -36,6 +36,9 @@ class MetaTraining:
     """Prices of an open edge are uniform from 0 to this, for rewards of the task's own scale."""
     largest_scale: float = 10.0
     """Rewards are multiplied by a factor that is log-uniform between one over this and this."""
+    longest_delay: int = 0
+    """Rewards come late by a number of steps that is uniform from 0 to this, prices of edges do not; what would come
+    after an episode's end comes in its last step. Tasks need a discount above 0 to be judged so."""
     learning_rate: float = 1e-4
     """Learning rate of the rule (Adam, with moments for each task)."""
     gradient_clip: float = 1.0
@@ -63,5 +66,5 @@ class MetaTraining:
         require(self.largest_scale >= 1, "meta_train.largest_scale must be at least 1")
         for name in ("learning_rate", "gradient_clip", "deviation"):
             require(getattr(self, name) > 0, f"meta_train.{name} must be positive")
-        for name in ("entropy", "output_l2", "mean_l2", "seed"):
+        for name in ("longest_delay", "entropy", "output_l2", "mean_l2", "seed"):
             require(getattr(self, name) >= 0, f"meta_train.{name} must not be negative")

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +87,32 @@ def test_rewards_are_scaled_and_priced_and_the_lot_s_team_plays() -> None:
     assert not is_same(plain.action, play(lot(1, 0.0, 1.0), gates, key).action)
     several, _ = jit(group().judged)(life(), key)
     assert not is_same(several.action[0], several.action[1])
+
+
+def test_rewards_come_as_late_as_the_lot_says_and_prices_at_once() -> None:
+    play = jit(group().play)
+    gates, key = life().moving.gates, jax.random.key(3)
+    lot = Lot(jnp.asarray(0), jnp.asarray(10.0), jnp.asarray(0.5), jnp.asarray(3.0))
+    early = np.asarray(play(lot.replace(cost=jnp.asarray(0.0)), gates, key).reward, np.float64)
+    for delay in (0, 1, 4, len(early) + 2):
+        told = play(lot.replace(delay=jnp.asarray(delay)), gates, key)
+        opened = np.asarray(told.gates.decision).sum((1, 2))
+        came = np.zeros_like(early)
+        for step, reward in enumerate(early):
+            came[min(step + delay, len(early) - 1)] += reward
+        np.testing.assert_allclose(told.reward, came - 0.5 * opened, rtol=1e-5, atol=1e-5)
+        assert came.sum() == pytest.approx(early.sum())
+
+
+def test_delays_are_drawn_where_they_are_asked_for_and_change_nothing_else() -> None:
+    late = copy.copy(group())
+    late.settings = replace(late.settings, longest_delay=3)
+    keys = jax.random.split(jax.random.key(0), 2_000)
+    usual, lots = (jit(jax.vmap(made.draw))(keys) for made in (group(), late))
+    assert usual.delay is None
+    np.testing.assert_allclose(np.bincount(lots.delay) / 2_000, [0.25] * 4, atol=0.04)
+    others = np.stack([lots.length, lots.cost / lots.scale, lots.scale, lots.policy])
+    assert np.abs(np.corrcoef(others, lots.delay)[-1, :-1]).max() < 0.08
 
 
 def test_a_lifetime_goes_on_and_another_begins_in_the_place_of_one_that_is_over() -> None:
@@ -238,6 +265,7 @@ def first_told(made):
         ("longest", 5),
         ("highest_cost", -1.0),
         ("largest_scale", 0.5),
+        ("longest_delay", -1),
         ("learning_rate", 0.0),
         ("gradient_clip", 0.0),
         ("entropy", -1.0),

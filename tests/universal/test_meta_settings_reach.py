@@ -49,6 +49,7 @@ REACH: dict[str, tuple[Any, set[str]]] = {
     "fresh_episodes": (3, {"judging"}),
     "highest_cost": (0.5, {"lot"}),
     "largest_scale": (5.0, {"lot"}),
+    "longest_delay": (3, {"lot"}),
     "learning_rate": (0.5, {"update"}),
     "gradient_clip": (0.5, {"update"}),
     "entropy": (0.5, {"objective"}),

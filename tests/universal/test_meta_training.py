@@ -167,6 +167,21 @@ def test_what_cannot_be_gone_on_with_is_refused_in_one_line(recipe: Path, tmp_pa
         run(recipe, out)
 
 
+def test_what_was_begun_before_a_setting_was_there_goes_on(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(recipe, out)
+    told = json.loads((out / "recipe.json").read_text())
+    del told["meta_train"]["longest_delay"]
+    for team in told["teams"]:
+        del team["gates.entropy"]
+    (out / "recipe.json").write_text(json.dumps(told))
+    run(recipe, out)
+    told["meta_train"]["lifetimes"] += 1
+    (out / "recipe.json").write_text(json.dumps(told))
+    with pytest.raises(RunError, match="another recipe"):
+        run(recipe, out)
+
+
 WRONG = {
     "no file": (None, "cannot be read"),
     "no TOML": ("tasks = [", "not valid TOML"),
@@ -175,6 +190,10 @@ WRONG = {
     "a setting that is none": ('tasks = ["toy_public"]\n[meta_train]\nstep = 3', "mean 'steps'"),
     "a value of another kind": ('tasks = ["toy_public"]\n[meta_train]\nsteps = "a"', "type int"),
     "no tasks": ("[meta_train]\nsteps = 3", "tasks must be a list"),
+    "a delay that nothing counts": (
+        'tasks = ["toy_public"]\nconfig.learner.discount = 0.0\n[meta_train]\nlongest_delay = 2',
+        "toy_public needs a learner.discount above 0",
+    ),
     "several values": ('tasks = ["toy_public"]\nconfig.learner.hidden = [4, 8]', "one value"),
 }
 

@@ -55,7 +55,7 @@ from purejax_mgtopo.records.locks import lock
 from purejax_mgtopo.records.metrics import parquet_bytes
 from purejax_mgtopo.records.provenance import provenance
 from purejax_mgtopo.records.seal import break_seal, seal
-from purejax_mgtopo.universal.recipe import MetaRecipe
+from purejax_mgtopo.universal.recipe import MetaRecipe, with_defaults
 
 POLICIES, STATE = "policies", "state.npz"
 SEALED = (RECIPE, EVENTS, CURVE, METRICS)
@@ -228,9 +228,10 @@ class MetaRecord:
         try:
             before = json.loads(path.read_text(encoding="utf-8-sig"))
             self.begun = before.get("provenance") or {}
-        except (ValueError, AttributeError):
+            told = with_defaults(before)
+        except (ValueError, AttributeError, KeyError, TypeError):
             raise RunError(f"{path} is damaged; choose another folder") from None
-        if {name: before.get(name) for name in asked} != asked:
+        if told != asked:
             raise RunError(f"{self.folder} was begun with another recipe; choose another folder")
 
     def _table(self) -> bytes:
