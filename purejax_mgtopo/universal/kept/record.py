@@ -58,8 +58,8 @@ from purejax_mgtopo.records.seal import break_seal, seal
 from purejax_mgtopo.universal.recipe import MetaRecipe, with_defaults
 
 POLICIES, STATE = "policies", "state.npz"
-SEALED = (RECIPE, EVENTS, CURVE, METRICS)
-"""What has no digests of its own."""
+SEALED = (RECIPE, EVENTS, CURVE, METRICS, STATE, RULE)
+"""All that is left; the last two have digests of their own, but of their arrays alone."""
 _PROOF = "records"
 """The array of a saved state that proves the curve, JSON as text; in those of older versions there is none."""
 

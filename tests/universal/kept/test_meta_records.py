@@ -196,8 +196,9 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
+    """A bit of an array in the middle, behind what is said of it."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(b"NUMPY", len(content) // 2) + 200] ^= 1
     path.write_bytes(content)
 
 
@@ -238,12 +239,28 @@ def test_damage_is_found(
     assert "Traceback" not in told.err and told.err.count("\n") == int(not tolerated)
 
 
+@pytest.mark.parametrize("name", ["state.npz", "universal.npz"])
+def test_a_byte_that_no_array_needs_is_found_by_the_seal(
+    name: str, whole: Path, tmp_path: Path
+) -> None:
+    """As in an archive's headers, which say some things twice."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    content = bytearray((out / name).read_bytes())
+    content[10] ^= 1  # when the first array was last changed
+    (out / name).write_bytes(content)
+    assert main(["verify", str(out)]) == 1
+    (out / ".records.json").unlink()
+    assert main(["verify", str(out)]) == 0
+
+
 def test_another_rule_than_the_state_s_is_found(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A rule file that is whole in itself, as of another meta-training; one whose state is lost proves nothing."""
     out = tmp_path / "out"
     shutil.copytree(whole, out)
+    (out / ".records.json").unlink()
     header, rule = read_rule(out / "universal.npz")
     story = {name: value for name, value in header.items() if name not in ("format", "sha256")}
     (out / "universal.npz").write_bytes(rule_bytes(rule, story))
