@@ -104,11 +104,15 @@ def test_rewards_come_as_late_as_the_lot_says_and_prices_at_once() -> None:
         assert came.sum() == pytest.approx(early.sum())
 
 
+def with_delays() -> Group:
+    made = copy.copy(group())
+    made.settings = replace(made.settings, longest_delay=3)
+    return made
+
+
 def test_delays_are_drawn_where_they_are_asked_for_and_change_nothing_else() -> None:
-    late = copy.copy(group())
-    late.settings = replace(late.settings, longest_delay=3)
     keys = jax.random.split(jax.random.key(0), 2_000)
-    usual, lots = (jit(jax.vmap(made.draw))(keys) for made in (group(), late))
+    usual, lots = (jit(jax.vmap(made.draw))(keys) for made in (group(), with_delays()))
     assert usual.delay is None
     np.testing.assert_allclose(np.bincount(lots.delay) / 2_000, [0.25] * 4, atol=0.04)
     others = np.stack([lots.length, lots.cost / lots.scale, lots.scale, lots.policy])
@@ -293,6 +297,7 @@ def test_the_baseline_learns_from_the_episodes_after_each_update() -> None:
 def test_no_key_is_used_twice() -> None:
     with jax.debug_key_reuse(True):
         jit(group().first)(jax.random.key(4))
+        jit(with_delays().draw)(jax.random.key(6))
         lived, _ = jit(group().lived)(eta(), unused_keys(life()))
         jit(group().judged)(unused_keys(lived), jax.random.key(5))
 
