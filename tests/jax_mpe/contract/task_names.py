@@ -4,6 +4,7 @@ TOYS = (
     "toy_crossed_goals",
     "toy_late_goals",
     "toy_follow_holder",
+    "toy_follow_two",
     "toy_public",
     "toy_switch_riddle",
 )

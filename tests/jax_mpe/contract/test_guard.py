@@ -25,7 +25,10 @@ TASKS = (
     "predator_prey_N6_l1@scripted",
     "predator_prey_N3_l1@random",
 )
-KNOWING = ("reference_N2", "reference_N3", "reference_N6", "toy_follow_holder", "toy_switch_riddle")
+KNOWING = (
+    *(f"reference_N{agents}" for agents in (2, 3, 6)),
+    *(f"toy_{toy}" for toy in ("follow_holder", "follow_two", "switch_riddle")),
+)
 
 
 @pytest.fixture
