@@ -156,8 +156,8 @@ class FollowTwo(FollowHolder):
 
     Best without messages -0.512 (agent 0 at the centre, each holder 4/5 of the way to its corner),
     with the edge from one holder -0.256 (only the other moves in), with both 0. A decoy's edge is
-    worth nothing. An edge from one holder to the other is worth a little while agent 0 hears nobody,
-    -0.469, and -0.427 with the one back; `right_edges` does not hold them.
+    worth nothing. While agent 0 hears nobody, an edge from one holder to the other is worth a little
+    (-0.469, and both of these -0.427); `right_edges` does not count them.
     Truncated after 25 rounds. Source: ours; it has no counterpart in the particle worlds.
     """
 

@@ -17,6 +17,7 @@ from jax_mpe.contract import guard
 from jax_mpe.experts import expert, knowing_optimum, silent_optimum
 from jax_mpe.prey import prey_policy
 from refusals import refused, saying
+from task_names import KNOWING
 
 TASKS = (
     *jax_mpe.registered_tasks(),
@@ -24,10 +25,6 @@ TASKS = (
     "push_N10",
     "predator_prey_N6_l1@scripted",
     "predator_prey_N3_l1@random",
-)
-KNOWING = (
-    *(f"reference_N{agents}" for agents in (2, 3, 6)),
-    *(f"toy_{toy}" for toy in ("follow_holder", "follow_two", "switch_riddle")),
 )
 
 
