@@ -32,6 +32,7 @@ from .toys import (
     CORNERS,
     CrossedGoals,
     FollowHolder,
+    FollowTwo,
     GoalsState,
     HolderState,
     LateGoals,
@@ -48,6 +49,7 @@ __all__ = [
     "Bodies",
     "CrossedGoals",
     "FollowHolder",
+    "FollowTwo",
     "GoalsState",
     "HolderState",
     "LateGoals",
@@ -96,8 +98,12 @@ _SIZED = {
     "push": _Sized(Push, False, ("push_N3", "push_N6")),
     "reference": _Sized(Reference, False, ("reference_N2", "reference_N3", "reference_N6")),
     "toy_follow_holder": _Sized(FollowHolder, False, ()),  # named among the toys
+    "toy_follow_two": _Sized(FollowTwo, False, ()),
 }
-_TOYS = {toy().name: toy for toy in (CrossedGoals, LateGoals, FollowHolder, Public, SwitchRiddle)}
+_TOYS: dict[str, Callable[[], Scenario[Any]]] = {
+    toy().name: toy
+    for toy in (CrossedGoals, LateGoals, FollowHolder, FollowTwo, Public, SwitchRiddle)
+}
 
 
 _OTHERS: dict[str, Callable[[], Scenario[Any]]] = {}

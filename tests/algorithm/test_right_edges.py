@@ -76,6 +76,7 @@ def test_shapes_are_told_beforehand() -> None:
         ("navigation_N3_l3", False),
         ("toy_crossed_goals", False),
         ("toy_follow_holder", True),
+        ("toy_follow_two", True),
         ("reference_N2", True),
     ],
 )

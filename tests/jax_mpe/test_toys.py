@@ -10,7 +10,7 @@ import pytest
 from jax_mpe import CORNERS
 from jax_mpe.experts import expert
 
-TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_public")
+TOYS = ("toy_crossed_goals", "toy_follow_holder", "toy_follow_two", "toy_public")
 EPISODES = 800  # 20,000 rounds
 
 

@@ -27,11 +27,11 @@ def goals(task: CrossedGoals) -> Controller:
 
 
 def holder(task: FollowHolder) -> Controller:
-    """All others name their corners, and agent 0 the holder's."""
+    """All others name their corners, and agent 0 the holder's, or the middle between two holders'."""
 
     def control(state: HolderState) -> Float[Array, "N 2"]:
         own = corner(state.corner)
-        return jnp.concatenate([own[state.holder - 1][None], own])
+        return jnp.concatenate([task.followed(own, state.holder - 1)[None], own])
 
     return control
 

@@ -7,13 +7,14 @@ two steps, one of the switch riddle six.
 
 from .board import CORNERS, corner
 from .goals import CrossedGoals, GoalsState, LateGoals, Public
-from .holder import FollowHolder, HolderState
+from .holder import FollowHolder, FollowTwo, HolderState
 from .riddle import RiddleState, SwitchRiddle
 
 __all__ = [
     "CORNERS",
     "CrossedGoals",
     "FollowHolder",
+    "FollowTwo",
     "GoalsState",
     "HolderState",
     "LateGoals",

@@ -20,6 +20,7 @@ OTHER_SIZES = (
     *(f"reference_{size}" for size in ("N4", "N10")),
     "predator_prey_N3_l1@random",
     "toy_follow_holder_N5",
+    "toy_follow_two_N6",
 )
 LARGE = (
     "navigation_N30_l5",
@@ -56,6 +57,7 @@ SNAPSHOTS = {
     "toy_public": lambda n: (2, 0),
     "toy_late_goals": lambda n: (2, 0),
     "toy_follow_holder": lambda n: (n, 0),
+    "toy_follow_two": lambda n: (n + 1, 0),
     "toy_switch_riddle": lambda n: (7, 0),
 }
 
@@ -160,6 +162,8 @@ def test_an_episode_is_25_steps_and_ends_as_a_truncation(name):
         ("toy_crossed_goals", 7),
         ("toy_follow_holder", 9),
         ("toy_follow_holder_N12", 27),
+        ("toy_follow_two", 11),
+        ("toy_follow_two_N7", 17),
         ("toy_public", 11),
         ("toy_late_goals", 8),
         ("toy_switch_riddle", 13),

@@ -17,6 +17,7 @@ from jax_mpe.contract import guard
 from jax_mpe.experts import expert, knowing_optimum, silent_optimum
 from jax_mpe.prey import prey_policy
 from refusals import refused, saying
+from task_names import KNOWING
 
 TASKS = (
     *jax_mpe.registered_tasks(),
@@ -25,7 +26,6 @@ TASKS = (
     "predator_prey_N6_l1@scripted",
     "predator_prey_N3_l1@random",
 )
-KNOWING = ("reference_N2", "reference_N3", "reference_N6", "toy_follow_holder", "toy_switch_riddle")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from task_names import NAMED
         (jax_mpe.Push, "push_N3"),
         (jax_mpe.Reference, "reference_N3"),
         (jax_mpe.FollowHolder, "toy_follow_holder"),
+        (jax_mpe.FollowTwo, "toy_follow_two"),
         (jax_mpe.CrossedGoals, "toy_crossed_goals"),
         (jax_mpe.LateGoals, "toy_late_goals"),
         (jax_mpe.Public, "toy_public"),
@@ -38,7 +39,9 @@ def test_nobody_changes_a_state_or_a_task_in_place(name):
                 setattr(thing, field.name, None)
 
 
-@pytest.mark.parametrize("name", ["reference_N3", "toy_follow_holder", "toy_switch_riddle"])
+@pytest.mark.parametrize(
+    "name", ["reference_N3", "toy_follow_holder", "toy_follow_two", "toy_switch_riddle"]
+)
 def test_right_edges_are_told_from_batches_of_observations_as_from_states(name):
     """Two leading axes, as a replay and its seeds have them: [2, 3, N, O] becomes [2, 3, N, N]."""
     env = jax_mpe.make(name)

@@ -56,8 +56,8 @@ def test_scales_are_0_and_1_by_construction_and_take_arrays():
         half = (ends.random + ends.expert) / 2
         both = experts.normalised_score(name, np.array([half, ends.random]))
         np.testing.assert_allclose(both, [0.5, 0])
-    for toy in ("toy_crossed_goals", "toy_follow_holder", "toy_public", "toy_late_goals"):
-        assert experts.scale(toy).expert == pytest.approx(0, abs=1e-6)
+    for toy in ("crossed_goals", "follow_holder", "follow_two", "public", "late_goals"):
+        assert experts.scale(f"toy_{toy}").expert == pytest.approx(0, abs=1e-6)
     riddles = experts.scale("toy_switch_riddle")
     best = 4 * (1 - 3 * (2 / 3) ** 6 + 3 * (1 / 3) ** 6)  # whenever all have been there
     assert riddles.expert == pytest.approx(best, abs=4 * riddles.expert_error)

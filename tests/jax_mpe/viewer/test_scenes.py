@@ -17,9 +17,9 @@ def alike(count, role, radius, colour, fill, *, numbered=False, trail=False):
     return [(role, radius, colour, fill, label, trail) for label in labels]
 
 
-def team(radius, *, trail):
-    """Agents, each in a colour of its own."""
-    return [("agent", radius, TEAM[i], Fill.PALE, str(i), trail) for i in range(3)]
+def team(radius, *, trail, count=3):
+    """Agents, of whom three have a colour of their own and the next begin anew."""
+    return [("agent", radius, TEAM[i % 3], Fill.PALE, str(i), trail) for i in range(count)]
 
 
 AGENTS = {"numbered": True, "trail": True}
@@ -51,6 +51,11 @@ SEEN = {
         *team(0.12, trail=False),
         *(("goal", 0.1 + 0.03 * i, TEAM[i], Fill.RING, "", False) for i in (1, 2)),
         ("holder", 0.17, GREY, Fill.RING, "", False),
+    ],
+    "toy_follow_two": [
+        *team(0.12, trail=False, count=4),
+        *(("goal", 0.1 + 0.03 * i, TEAM[i % 3], Fill.RING, "", False) for i in (1, 2, 3)),
+        *alike(2, "holder", 0.17, GREY, Fill.RING),
     ],
     "toy_switch_riddle": [
         *team(0.12, trail=False),
@@ -88,7 +93,9 @@ def corner(number):
 def home(agents):
     """Where agents of toys stand, [N, 2]: side by side, or on a circle from the top on, against the clock."""
     angle = (
-        np.pi * np.arange(agents) + np.pi if agents == 2 else np.pi * (0.5 + 2 / 3 * np.arange(3))
+        np.pi * np.arange(agents) + np.pi
+        if agents == 2
+        else np.pi * (0.5 + 2 / agents * np.arange(agents))
     )
     return 0.3 * np.stack([np.cos(angle), np.sin(angle)], -1)
 
@@ -97,6 +104,7 @@ def test_goals_rings_and_claims_of_toys_are_where_states_and_actions_say():
     for name, agents in (
         ("toy_crossed_goals", 2),
         ("toy_follow_holder", 3),
+        ("toy_follow_two", 4),
         ("toy_switch_riddle", 3),
     ):
         seen, fields, action = two_moments(name)
@@ -106,7 +114,7 @@ def test_goals_rings_and_claims_of_toys_are_where_states_and_actions_say():
             np.testing.assert_allclose(tracks[i], [stands[i]] * 2, atol=1e-6)
             np.testing.assert_allclose(seen.claims[i].origin, stands[i], atol=1e-6)
             np.testing.assert_allclose(seen.claims[i].track, action[None, i])
-            assert seen.claims[i].colour == TEAM[i]
+            assert seen.claims[i].colour == TEAM[i % 3]
         assert len(seen.claims) == agents
         goals = fields.get("goal", fields.get("corner"))
         for moment in range(2):
@@ -117,4 +125,6 @@ def test_goals_rings_and_claims_of_toys_are_where_states_and_actions_say():
                     )
             ring = fields.get("holder", fields.get("room"))
             if ring is not None:
-                np.testing.assert_allclose(tracks[-1][moment], stands[ring[moment]], atol=1e-6)
+                ringed = np.ravel(ring[moment])
+                rings = [track[moment] for track in tracks[-len(ringed) :]]
+                np.testing.assert_allclose(rings, stands[ringed], atol=1e-6)

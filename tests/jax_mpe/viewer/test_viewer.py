@@ -23,6 +23,7 @@ TASKS = [
     "reference_N3",
     "toy_crossed_goals",
     "toy_follow_holder",
+    "toy_follow_two",
     "toy_public",
 ]
 

@@ -91,7 +91,9 @@ def test_both_modes_start_alike():
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("task", ["toy_crossed_goals", "toy_follow_holder", "toy_public"])
+@pytest.mark.parametrize(
+    "task", ["toy_crossed_goals", "toy_follow_holder", "toy_follow_two", "toy_public"]
+)
 def test_toys_tell_the_round_that_an_action_answers(task):
     episode = play(task=task)
     env = algorithm("reinforce", task).env

@@ -81,7 +81,11 @@ def test_bad_words_are_one_line(capsys, words, said) -> None:
 
 def test_tasks_show_both_ends_of_their_scales(capsys) -> None:
     assert cli.main(["tasks"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    two = [line.split() for line in lines if line.split()[:1] == ["toy_follow_two"]]
+    assert two == [["toy_follow_two", "4", "11", "-170.9", "0.0"]]
+    assert "Agent 0 must act as the mean of two holders" in " ".join(shown.split())
     row = next(line for line in lines if "navigation_N3_l3" in line)
     assert row.split()[3:5] == ["-52.5", "-7.5"]
     assert {"random", "expert"} <= set(lines[1].split()) | set(lines[0].split())
