@@ -3,7 +3,8 @@
 ``python -m purejax_mgtopo.universal.trial RULE TEAMS... [--updates 300] [--lifetimes 32] [--out FILE]``: TEAMS are runs
 of the method random, of tasks that the rule need not have seen. All conditions have the same lifetimes.
 ``--formula FILE``, made by ``python -m purejax_mgtopo.universal.formula``, tries a formula in the rule's place as well.
-``--highest-cost PRICE`` draws prices of an edge from 0 to this, where the rule has learned from others.
+``--highest-cost PRICE`` draws prices of an edge from 0 to this, ``--longest-delay STEPS`` delays of rewards, where the
+rule has learned from others.
 """
 
 from __future__ import annotations
@@ -96,16 +97,20 @@ def trial(
     say: Callable[[str], None],
     formula: Formula | None = None,
     highest_cost: float | None = None,
+    longest_delay: int | None = None,
 ) -> dict[str, Any]:
     """All conditions for one task's teams: means, and gains over REINFORCE with their 95 % intervals.
 
-    Prices of an edge are uniform from 0 to `highest_cost`, by default those that the rule has learned from. A formula's
-    gains over the rule are told as well, lifetime by lifetime: two intervals that overlap say little of the difference.
+    Prices of an edge are uniform from 0 to `highest_cost`, and rewards come late by 0 to `longest_delay` steps; by
+    default as those that the rule has learned from. A formula's gains over the rule are told as well, lifetime by
+    lifetime: two intervals that overlap say little of the difference.
     """
     header, learned = read_rule(file)
     settings = MetaTraining(**(header.get("recipe") or {}))
     if highest_cost is not None:
         settings = replace(settings, highest_cost=highest_cost)
+    if longest_delay is not None:
+        settings = replace(settings, longest_delay=longest_delay)
     trained = load_trained(teams)
     keys = lifetime_keys(settings.seed, lifetimes)
     plain = group_of(trained, settings)
@@ -134,6 +139,7 @@ def trial(
         "task": trained.experiment.task,
         "lifetimes": lifetimes,
         "highest_cost": settings.highest_cost,
+        "longest_delay": settings.longest_delay,
     }
     for name, told in found.items():
         result[name] = {key: float(np.mean(value)) for key, value in told.items() if key != "curve"}
@@ -153,6 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
     questions = Questions("trial", __doc__, lifetimes=32)
     questions.add_argument("--formula", type=expanded)
     questions.add_argument("--highest-cost", type=float)
+    questions.add_argument("--longest-delay", type=int)
 
     def tried(asked: argparse.Namespace) -> list[dict[str, Any]]:
         formula = None if asked.formula is None else read_formula(asked.formula)
@@ -165,6 +172,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 print,
                 formula,
                 asked.highest_cost,
+                asked.longest_delay,
             )
             for teams in asked.teams
         ]

@@ -16,6 +16,7 @@ RULES = {
     "learning_alone": "learning_alone.toml",
     "paying": "paying.toml",
     "paying_cheap": "paying.toml, prices to 0.02",
+    "many": "many.toml",
 }
 CASES = {
     "N6": "N = 6, 300 updates",

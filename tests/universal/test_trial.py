@@ -66,6 +66,24 @@ def test_prices_are_the_rule_s_own_unless_others_are_asked_for(tried, monkeypatc
     np.testing.assert_allclose(higher["rule"]["late"], 3 * usual["rule"]["late"], rtol=1e-5)
 
 
+def delayed(group, eta, updates: int, key):
+    """By how many steps the rewards of a lifetime come late."""
+    delay = group.draw(key).delay
+    steps = jnp.zeros(()) if delay is None else delay.astype(float)
+    return {"curve": steps[None], "late": steps, "open": steps}
+
+
+def test_so_are_delays(tried, monkeypatch) -> None:
+    monkeypatch.setattr(trials, "whole_life", delayed)
+    recipe = {"recipe": {"longest_delay": 6}}
+    monkeypatch.setattr(trials, "read_rule", lambda file: (recipe, np.float32(1)))
+    usual, none = (
+        trials.trial(Path(), Path(), 4, LIVES, print, longest_delay=steps) for steps in (None, 0)
+    )
+    assert (usual["longest_delay"], none["longest_delay"]) == (6, 0)
+    assert usual["rule"]["late"] > 0 == none["rule"]["late"]
+
+
 def test_a_formula_is_held_against_its_rule_lifetime_by_lifetime(tried) -> None:
     """Luck, which is a hundred times as large, is the same on both sides."""
     with_one, without = tried

@@ -33,6 +33,7 @@ WRONG = [
     ("trial", ["gone.npz", "--formula", "gone.json"], 2, "gone.json cannot be read: No such file"),
     ("trial", ["shipped"], 1, "has no checkpoint to read networks from"),
     ("trial", ["shipped", "--highest-cost", "-1"], 2, "highest_cost must not be negative"),
+    ("trial", ["shipped", "--longest-delay", "-1"], 2, "longest_delay must not be negative"),
     ("trial", ["shipped", "--highest-cost", "nan"], 2, "highest_cost must be a finite number"),
     ("formula", ["gone.npz"], 2, "there is no rule file gone.npz; `mgtopo meta-train` and"),
     ("formula", ["shipped"], 1, "has no checkpoint to read networks from"),
