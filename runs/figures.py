@@ -99,6 +99,7 @@ _PLAYED = (
 PICTURES: tuple[Drawn | Kept, ...] = (
     Drawn("results.png", DATA, draw_overview),
     curves("quickstart/curves.png", "quickstart/records"),
+    curves("paper/navigation_N3_l3.png", "paper/records/navigation_N3_l3"),
     curves("reference/reference_N2.png", "reference/records/reference_N2"),
     curves("reference_meta/curves.png", "reference_meta/records"),
     curves(

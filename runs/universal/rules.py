@@ -77,7 +77,7 @@ def draw(path: Path) -> None:
         )
     figure.axes[0].set_ylabel("priced return over REINFORCE's")
     shown = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figure.legend(*shown, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
