@@ -78,15 +78,15 @@ def _scaling(path: Path) -> None:
     draw_scaling(found["scaling"], path)
 
 
-def _by(script: str) -> Callable[[Path], None]:
-    """What `draw` of a script in a folder beside this makes."""
+def _by(script: str, function: str = "draw") -> Callable[[Path], None]:
+    """What a function of a script in a folder beside this makes."""
 
     def draw(path: Path) -> None:
         spec = importlib.util.spec_from_file_location(Path(script).stem, RUNS / script)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        module.draw(path)
+        getattr(module, function)(path)
 
     return draw
 
@@ -148,6 +148,11 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         _by("universal/draw.py"),
     ),
     Drawn("universal/rules.png", ("universal/trials",), _by("universal/rules.py")),
+    Drawn(
+        "universal/learned.png",
+        ("universal/meta_curves.json",),
+        _by("universal/rules.py", "draw_learning"),
+    ),
     Drawn("bench/scaling.png", ("bench/scaling.json",), _scaling),
     Kept("navigation/curves.png", "`mgtopo sweep runs/navigation`, six minutes; no records were kept"),
     Kept("push/curves.png", "`mgtopo sweep runs/push`, 24 minutes; no records were kept"),

@@ -170,9 +170,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 asked.updates,
                 asked.lifetimes,
                 print,
-                formula,
-                asked.highest_cost,
-                asked.longest_delay,
+                formula=formula,
+                highest_cost=asked.highest_cost,
+                longest_delay=asked.longest_delay,
             )
             for teams in asked.teams
         ]

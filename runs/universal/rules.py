@@ -1,6 +1,8 @@
-"""Prints the table of all rules' trials on the page beside it, and draws rules.png: ``python runs/universal/rules.py``.
+"""Prints the table of all rules' trials on the page beside it, and draws rules.png and learned.png: ``python
+runs/universal/rules.py``.
 
-Trials lie in `trials`, RULE-CASE.json, with the same lifetimes among the same teams in all rules' files of a case.
+Trials lie in `trials`, RULE-CASE.json, with the same lifetimes among the same teams in all rules' files of a case;
+meta_curves.json holds means over fifty updates of each rule while it was learned.
 """
 
 import json
@@ -9,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-FOLDER = Path(__file__).parent / "trials"
+HERE = Path(__file__).parent
+FOLDER = HERE / "trials"
 RULES = {
     "shipped": "shipped",
     "longer": "longer.toml",
@@ -25,6 +28,10 @@ CASES = {
     "reference_N5": "`reference_N5`, 300 updates",
     "reference_N3": "`reference_N3`, prices to 0.02, 300 updates",
 }
+ROWS = (*((label, rule, "rule") for rule, label in RULES.items()), ("closing", "paying", "closing"))
+"""A label, the rule whose files tell it, and the condition there."""
+BINS = 50
+"""Updates of a rule that one number of meta_curves.json is the mean of."""
 UPDATES, SMOOTHED = 5, 10
 """Gate updates between two points of a trial's curve, and how many points are averaged."""
 SHOWN = ("gain_whole", "gain_late")
@@ -45,11 +52,9 @@ def cell(trial: dict | None, condition: str) -> str:
 
 
 def table() -> str:
-    """All rules in all cases, then the paying one misplaced, and the formula of one term."""
+    """All rules in all cases, the formula of one term, and the paying rule misplaced."""
     lines = ["| | " + " | ".join(CASES.values()) + " |", "|---" * (1 + len(CASES)) + "|"]
-    rows = [(label, rule, "rule") for rule, label in RULES.items()]
-    rows += [("paying.toml, misplaced", "paying", "misplaced"), ("closing", "paying", "closing")]
-    for label, rule, condition in rows:
+    for label, rule, condition in (*ROWS, ("paying.toml, misplaced", "paying", "misplaced")):
         cells = (cell(read_trial(rule, case), condition) for case in CASES)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -60,10 +65,7 @@ def draw(path: Path) -> None:
     figure = Figure(figsize=(14, 3.4), layout="constrained")
     window = np.ones(SMOOTHED) / SMOOTHED
     for place, (case, title) in zip(figure.subplots(1, len(CASES)), CASES.items(), strict=True):
-        lines = [(label, rule, "rule") for rule, label in RULES.items()]
-        for index, (label, rule, condition) in enumerate(
-            [*lines, ("closing", "paying", "closing")]
-        ):
+        for index, (label, rule, condition) in enumerate(ROWS):
             trial = read_trial(rule, case)
             if trial is None:
                 continue
@@ -82,6 +84,42 @@ def draw(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def read_curves() -> dict[str, dict[str, dict[str, list[float]]]]:
+    """By rule, task and measure: means over fifty updates of the rule, one after the other."""
+    return json.loads((HERE / "meta_curves.json").read_text(encoding="utf-8"))
+
+
+def draw_learning(path: Path) -> None:
+    """Write a picture at `path`: which share of edges was open in each group while each rule was learned."""
+    curves = read_curves()
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    tasks = list(dict.fromkeys(task for told in curves.values() for task in told))
+    places = figure.subplots(1, len(curves), sharey=True)
+    for place, (rule, told) in zip(places, curves.items(), strict=True):
+        for task, measures in told.items():
+            opened = measures["edge_rate"]
+            updates = BINS * (np.arange(len(opened)) + 0.5)
+            place.plot(updates, opened, color=f"C{tasks.index(task)}", label=task)
+        place.set(title=RULES[rule].replace(", ", ",\n"), xlabel="update of the rule", ylim=(0, 1))
+    places[0].set_ylabel("edges open")
+    shown = {
+        label: line
+        for place in places
+        for line, label in zip(*place.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        [shown[task] for task in tasks],
+        tasks,
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=8,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 if __name__ == "__main__":
     print(table())
-    draw(Path(__file__).with_name("rules.png"))
+    draw(HERE / "rules.png")
+    draw_learning(HERE / "learned.png")

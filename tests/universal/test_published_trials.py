@@ -138,3 +138,31 @@ def test_the_formula_of_a_rule_that_closes_edges_stands_on_the_page() -> None:
     for name in ("gain_whole", "gain_over_rule_whole"):
         point, low, high = trial["formula"][name]
         assert f"{point:+.1f} [{low:.1f}, {high:.1f}]" in told()
+
+
+def test_what_the_page_says_of_open_edges_is_in_the_curves(monkeypatch) -> None:
+    """Means over the first and the last hundred updates, which are two numbers each."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import rules
+
+    def means(rule: str, name: str = "edge_rate") -> dict[str, tuple[float, float]]:
+        curves = rules.read_curves()[rule]
+        return {task: (np.mean(x[name][:2]), np.mean(x[name][-2:])) for task, x in curves.items()}
+
+    percent = {task: [100 * x for x in both] for task, both in means("learning_alone").items()}
+    for task, where in (
+        ("toy_follow_holder", "from {:.0f} % to {:.1f} % open with a holder among three"),
+        ("toy_follow_holder_N4", "from {:.0f} % to {:.1f} % among four"),
+        ("toy_crossed_goals", "from {:.0f} % to {:.1f} %, where the priced return"),
+    ):
+        assert where.format(*percent[task]) in told()
+    priced = means("learning_alone", "return")["toy_crossed_goals"]
+    assert "the priced return fell from {:.1f} to {:.1f}".format(*priced) in told()
+    for rule, shown in (
+        ("paying", "it left {:.0f} % and {:.0f} % of edges open in its two groups of two agents"),
+        ("many", "which had not come to rest, {:.0f} % and {:.0f} %"),
+    ):
+        late = {task: 100 * x[1] for task, x in means(rule).items()}
+        pairs = [late.pop(task) for task in ("toy_crossed_goals", "reference_N2")]
+        assert shown.format(*pairs) in told()
+        assert f"{min(late.values()):.0f} to {max(late.values()):.0f} %" in told()

@@ -66,7 +66,7 @@ def test_what_cannot_be_tried_is_refused_in_one_line(
 
 def test_a_run_under_two_spellings_is_tried_once(teams: str, monkeypatch, capsys) -> None:
     tried: list[Path] = []
-    monkeypatch.setattr(trial, "trial", lambda rule, team, *_: tried.append(team) or {})
+    monkeypatch.setattr(trial, "trial", lambda rule, team, *_, **__: tried.append(team) or {})
     link = Path(teams).with_name("link")
     link.symlink_to(teams)
     assert trial.main([str(SHIPPED), teams, f"{teams}/../teams", str(link)]) == 0
