@@ -16,7 +16,7 @@ from purejax_mgtopo.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from purejax_mgtopo.analysis.rule_score import RuleScores
+    from purejax_mgtopo.analysis.scoring.rule_score import RuleScores
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,15 @@ class ScoreCommand(Command):
     missing is named."""
 
     runs: RunFolders
+    figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """File for a picture of the same: a panel for each task, a row for each method (PNG; PDF or SVG by its ending)."""
     debug: Debug = False
 
     def do(self) -> int:
         if not self.runs:
             raise ConfigError("say which runs to score, for example `mgtopo score results`")
-        from purejax_mgtopo.analysis.rule_score import read_scores
-        from purejax_mgtopo.cli.tables import console, note, tell
+        from purejax_mgtopo.analysis.scoring.rule_score import read_scores
+        from purejax_mgtopo.cli.tables import console, note, say, tell
 
         told = read_scores(self.runs, note)
         shown = console()
@@ -89,6 +91,10 @@ class ScoreCommand(Command):
             shown.print(table)
         for line in score_lines(told):
             tell(line)
+        if self.figure is not None:
+            from purejax_mgtopo.analysis.scoring.score_figure import score_figure
+
+            say(f"figure  {score_figure(told, self.figure)}")
         return 0
 
 
@@ -134,7 +140,7 @@ def score_tables(told: RuleScores) -> list[Table]:
 
 def score_lines(told: RuleScores) -> list[str]:
     """What the tables do not say: what talk is worth, which tasks have no score, and what is missing."""
-    from purejax_mgtopo.analysis.rule_score import GAP_LEVEL
+    from purejax_mgtopo.analysis.scoring.rule_score import GAP_LEVEL
 
     lines, level = [], f"{100 * GAP_LEVEL:.1f} %"
     for task in told.tasks:

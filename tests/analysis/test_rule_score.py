@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run, write_sweep
 
-from purejax_mgtopo.analysis.rule_score import RuleScores, read_scores, talk_worth, task_scores
+from purejax_mgtopo.analysis.scoring.rule_score import (
+    RuleScores,
+    read_scores,
+    talk_worth,
+    task_scores,
+)
 from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import GateConfig, MetaConfig

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
-from purejax_mgtopo.analysis.rule_score import read_scores
+from purejax_mgtopo.analysis.scoring.rule_score import read_scores
 from purejax_mgtopo.analysis.statistics import improvement_interval, stratified_bootstrap
 from purejax_mgtopo.universal.formula.written import read_formula
 

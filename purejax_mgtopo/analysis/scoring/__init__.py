@@ -1,0 +1,1 @@
+"""Scores of rules that decide who talks to whom, and their picture."""

@@ -1,0 +1,94 @@
+"""What the picture of scores draws, read off its axes, against what the scores say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.image import imread
+from synthetic_runs import write_sweep
+
+from purejax_mgtopo.analysis.scoring.rule_score import RuleScores, read_scores, task_scores
+from purejax_mgtopo.analysis.scoring.score_figure import draw_scores
+from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.errors import RunError
+
+SCALE = ("none", "full", "reinforce", "stgs")
+
+
+def returns(spread: float, **levels: float) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    return {name: level + spread * rng.normal(size=8) for name, level in levels.items()}
+
+
+LOUD = returns(0.5, none=-30.0, full=-12.0, reinforce=-10.0, stgs=-14.0, rule=-8.0)
+QUIET = returns(2.0, none=0.0, full=0.0, reinforce=0.0, stgs=0.0, late=1.0)
+TOLD = RuleScores((task_scores("loud", LOUD), task_scores("quiet", QUIET)))
+ORDER = ["rule", "reinforce", "full", "stgs", "none", "late"]
+
+
+def rows(axes: Axes) -> dict[str, tuple[float, float, float]]:
+    """Point, low and high of each method that a panel shows."""
+    lines = [line for line in axes.lines if line.get_linestyle() != "--"]
+    found = {}
+    for interval, point in zip(lines[::2], lines[1::2], strict=True):
+        assert point.get_marker() == "o"
+        ((x,), (y,)) = point.get_data()
+        low, high = interval.get_xdata()
+        assert list(interval.get_ydata()) == [y, y]
+        found[ORDER[int(y)]] = (x, low, high)
+    return found
+
+
+def guides(axes: Axes) -> list[float]:
+    return [float(line.get_xdata()[0]) for line in axes.lines if line.get_linestyle() == "--"]
+
+
+def ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.point, interval.low, interval.high
+
+
+def test_panels_show_scores_and_where_there_is_none_returns() -> None:
+    together, loud, quiet = (axes for axes in draw_scores(TOLD).axes if axes.axison)
+    assert [label.get_text() for label in together.get_yticklabels()] == ORDER
+    # Downwards: the first row lies on top.
+    assert together.get_ylim()[0] > together.get_ylim()[1]
+    expected = {name: ends(stratified_bootstrap([TOLD.tasks[0].scores(name)])) for name in LOUD}
+    assert rows(loud) == expected == rows(together)
+    assert guides(loud) == guides(together) == [0.0, 1.0]
+    assert rows(quiet) == {name: ends(stratified_bootstrap([x])) for name, x in QUIET.items()}
+    assert guides(quiet) == [stratified_bootstrap([QUIET["none"]]).point]
+    assert [axes.get_title() for axes in (loud, quiet)] == ["loud", "quiet: no score"]
+    assert [axes.get_xlabel() for axes in (loud, quiet)] == ["score", "final return"]
+
+
+def test_several_tasks_fill_rows_of_panels_and_names_are_shown_as_they_are() -> None:
+    six = RuleScores(tuple(task_scores(f"$a_{n}$", LOUD) for n in range(6)))
+    figure = draw_scores(six, title="$b$")
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in shown[1:]] == [f"$a_{n}$" for n in range(6)]
+    assert not any(axes.title.get_parse_math() for axes in shown[1:])
+    assert figure.get_suptitle() == "$b$"
+
+
+def test_where_nothing_has_a_score_there_is_no_panel_of_all() -> None:
+    alone = RuleScores(TOLD.tasks[1:])
+    (quiet,) = (axes for axes in draw_scores(alone).axes if axes.axison)
+    assert quiet.get_title() == "quiet: no score"
+    with pytest.raises(RunError, match="no run is finished"):
+        draw_scores(RuleScores(()))
+
+
+def test_the_command_draws_what_it_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = write_sweep(tmp_path / "results", ("toy_follow_holder",), SCALE, "How much?")
+    file = tmp_path / "deep" / "scores.png"
+    assert main(["score", str(results), "--figure", str(file)]) == 0
+    assert f"figure  {file}" in capsys.readouterr().out.replace("\n", "")
+    assert imread(file).shape[2] == 4
+    told = read_scores([results])
+    assert set(told.methods) == set(SCALE)
