@@ -44,7 +44,7 @@ from purejax_mgtopo.universal.conditions import (
     elsewhere,
 )
 
-PROTOCOL = Path(__file__).parents[2] / "runs" / "universal" / "protocol.toml"
+RECIPES = Path(__file__).parents[2] / "runs" / "universal"
 OTHERS = ("none", "full", "reinforce", "stgs", "meta", "universal")
 NAMES = {
     "misplaced": Misplaced,
@@ -204,13 +204,14 @@ def test_a_recipe_knows_them_and_a_run_says_where_they_are(
     assert told["files"] == {"misplaced": "member.universal.file"}
 
 
-def test_the_protocol_asks_the_same_of_all_methods(unknown) -> None:
+@pytest.mark.parametrize(("name", "tasks"), [("protocol", 5), ("protocol_small", 3)])
+def test_the_protocol_asks_the_same_of_all_methods(unknown, name: str, tasks: int) -> None:
     """Another K, learner or price for one of them would be judged with it."""
-    recipe = load_recipe(PROTOCOL)
+    recipe = load_recipe(RECIPES / f"{name}.toml")
     recipe.check_claims()
     assert {*NAMES, *OTHERS} == {*recipe.methods}
     runs = recipe.runs()
-    assert len(runs) == len(recipe.tasks) * len(recipe.methods) == 50
+    assert len(runs) == len(recipe.tasks) * len(recipe.methods) == 10 * tasks
     for task in recipe.tasks:
         asked = {replace(r.config.experiment, topology="none") for r in runs if r.task == task}
         assert len(asked) == 1 and next(iter(asked)).gates.edge_cost == 0
