@@ -24,14 +24,14 @@ jaxtyping.install_import_hook(
     ["jax_mpe", *(f"purejax_mgtopo.{name}" for name in CHECKED)], "shape_checks.checked"
 )
 
-import ctypes  # noqa: E402
 import gc  # noqa: E402
 import signal  # noqa: E402
-import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
 import pytest  # noqa: E402
 from quick_xla import quick_flags  # noqa: E402
+
+from purejax_mgtopo.machine.programs import let_go_if_many  # noqa: E402
 
 # Tracing makes and drops objects by the million; to look for circles among them takes a twentieth of the time.
 gc.set_threshold(100_000, 50, 100)
@@ -67,18 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
-KEPT = 2 * 2**30
-"""Bytes that a process of tests may hold before it drops what it compiled."""
-
-
-def _held() -> int:
-    """Bytes of memory that this process holds; where nobody says how many, more than it may."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return KEPT + 1
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _programs_go_when_they_are_many() -> Iterator[None]:
     """Compiled programs are dropped after a file of tests, lest all that were ever compiled add up to many gigabytes.
@@ -86,8 +74,4 @@ def _programs_go_when_they_are_many() -> Iterator[None]:
     Until then the files that follow find their small ones, of which most are the same, compiled.
     """
     yield
-    if "jax" in sys.modules and _held() > KEPT:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
-        if sys.platform == "linux":  # glibc keeps what was freed until it is asked
-            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
+    let_go_if_many()

@@ -28,6 +28,7 @@ from purejax_mgtopo.checkpoints.stored import (
 from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.programs import let_go_if_many
 from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
 
@@ -92,6 +93,7 @@ def load_trained(folder: str | Path, seeds: Sequence[int] | None = None) -> Trai
         raise ConfigError(f"say which seeds of {folder}; none at all were asked for")
     config = read_config(folder)
     refuse_strict_modes()
+    let_go_if_many()
     algorithm = Algorithm(as_trained(config.experiment))
     names, shapes, structure = _layout(algorithm)
     stored = [name for name, shape in zip(names, shapes, strict=True) if shape.size]

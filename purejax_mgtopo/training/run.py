@@ -15,6 +15,7 @@ from purejax_mgtopo.config import Config, Experiment, Means, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.machine.programs import let_go_if_many
 from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use_cache
 from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.population.waves import Wave
@@ -54,6 +55,7 @@ def build_population(config: Config) -> Population:
         if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() != "false":
             use_cache(True)
         configure_platform(config.means)
+        let_go_if_many()
         from purejax_mgtopo.population.fit import plan
         from purejax_mgtopo.population.population import Population
 

@@ -1,1 +1,0 @@
-"""Scores of rules that decide who talks to whom, and their picture."""
