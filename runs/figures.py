@@ -153,6 +153,11 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         ("universal/meta_curves.json",),
         _by("universal/rules.py", "draw_learning"),
     ),
+    Drawn(
+        "universal/protocol_small.png",
+        ("universal/records/protocol_small",),
+        _by("universal/protocol.py"),
+    ),
     Drawn("bench/scaling.png", ("bench/scaling.json",), _scaling),
     Kept("navigation/curves.png", "`mgtopo sweep runs/navigation`, six minutes; no records were kept"),
     Kept("push/curves.png", "`mgtopo sweep runs/push`, 24 minutes; no records were kept"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from purejax_mgtopo import methods
 
 
 @pytest.fixture
@@ -32,3 +36,18 @@ def quick(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> type:
     monkeypatch.setattr(training, "Learning", made)
     monkeypatch.setattr(training, "_groups", lambda *_: [])
     return made
+
+
+@pytest.fixture
+def unknown() -> Iterator[Callable[[], None]]:
+    """Afterwards nobody has imported the controls, and their names are gone."""
+    module, kept = "purejax_mgtopo.universal.controls", dict(methods.TOPOLOGIES)
+
+    def forget() -> None:
+        sys.modules.pop(module, None)
+        methods.TOPOLOGIES.clear()
+        methods.TOPOLOGIES.update(kept)
+
+    forget()
+    yield forget
+    forget()

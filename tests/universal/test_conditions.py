@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,21 +141,6 @@ def test_a_drawn_network_is_what_a_page_asks_and_needs_no_file() -> None:
     networks = SimpleNamespace(parts=Both(state, ()))
     asked = lived.network_of(algorithm, networks)  # type: ignore[arg-type]
     assert_same(asked, state.eta)
-
-
-@pytest.fixture
-def unknown():
-    """Afterwards nobody has imported the controls, and their names are gone."""
-    module, kept = "purejax_mgtopo.universal.controls", dict(methods.TOPOLOGIES)
-
-    def forget() -> None:
-        sys.modules.pop(module, None)
-        methods.TOPOLOGIES.clear()
-        methods.TOPOLOGIES.update(kept)
-
-    forget()
-    yield forget
-    forget()
 
 
 RECIPE = """

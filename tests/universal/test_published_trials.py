@@ -1,14 +1,21 @@
 """What the page of the universal rule says of its trials and scores is in the files beside it, and in records."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from purejax_mgtopo.algorithm.topology.edgewise.weights import SHIPPED, read_rule
+from purejax_mgtopo.analysis.judging import ahead
 from purejax_mgtopo.analysis.scoring.rule_score import read_scores
-from purejax_mgtopo.analysis.statistics import improvement_interval, stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import (
+    Interval,
+    improvement_interval,
+    stratified_bootstrap,
+)
 from purejax_mgtopo.universal.formula.written import read_formula
 
 FOLDER = Path(__file__).parents[2] / "runs" / "universal"
@@ -166,3 +173,59 @@ def test_what_the_page_says_of_open_edges_is_in_the_curves(monkeypatch) -> None:
         pairs = [late.pop(task) for task in ("toy_crossed_goals", "reference_N2")]
         assert shown.format(*pairs) in told()
         assert f"{min(late.values()):.0f} to {max(late.values()):.0f} %" in told()
+
+
+def final_measures(method: str, task: str, *names: str) -> dict[str, np.ndarray]:
+    """Of each seed at the final evaluation of a run of the small protocol."""
+    folder = FOLDER / "records" / "protocol_small" / task / method
+    rows = [
+        row
+        for row in pq.read_table(folder / "metrics.parquet").to_pylist()
+        if row["final_return_sampled"] == row["final_return_sampled"]
+    ]
+    return {name: np.array([row[name] for row in rows]) for name in names}
+
+
+def test_scores_of_the_protocol_stand_on_the_page(monkeypatch, unknown) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import protocol
+
+    scores = read_scores([protocol.SMALL])
+    recipe = tomllib.loads((FOLDER / "protocol_small.toml").read_text(encoding="utf-8"))
+    assert {*scores.methods} == {*recipe["methods"]}
+    table = protocol.rows(scores)
+    assert "\n".join(table) in (FOLDER / "README.md").read_text(encoding="utf-8")
+    tasks = {task.task: task.returns for task in scores.tasks}
+    for task, rival, shown in (
+        ("reference_N3", "reinforce", "with probability {} on `reference_N3`"),
+        ("reference_N2", "reinforce", "{} on `reference_N2`"),
+        ("toy_crossed_goals", "reinforce", "{} in crossed goals"),
+        ("reference_N3", "misplaced", "ahead of a misplaced one with probability {}"),
+    ):
+        x = ahead(tasks[task], "universal", rival)
+        assert shown.format(f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]") in told()
+    for column in (*(task.scores for task in scores.tasks), scores.over_tasks):
+        points = [
+            x.point if isinstance(x, Interval) else stratified_bootstrap([x]).point
+            for x in map(column, ("random_eta", "reinforce"))
+        ]
+        assert abs(points[0] - points[1]) < 0.025
+
+
+def test_what_the_page_says_of_edges_in_the_protocol_is_in_its_records() -> None:
+    shown = {}
+    for method in ("universal", "reinforce", "meta"):
+        found = final_measures(method, "reference_N3", "edge_precision", "edge_recall")
+        shown[method] = [f"{np.mean(values):.2f}" for values in found.values()]
+    precision, recall = shown["universal"]
+    assert f"precision {precision} and recall {recall}, where REINFORCE has" in told()
+    assert "where REINFORCE has {} and {}.".format(*shown["reinforce"]) in told()
+    assert "does the same, {} and {}".format(*shown["meta"]) in told()
+    rate = final_measures("closing", "toy_crossed_goals", "final_edge_rate")["final_edge_rate"]
+    counts = [int(np.sum(np.round(2 * rate) == number)) for number in (2, 1, 0)]
+    assert (
+        "of 32 seeds of crossed goals {} end with both edges open, {} with one, and {} with none".format(
+            *counts
+        )
+        in told()
+    )
