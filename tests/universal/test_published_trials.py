@@ -229,3 +229,16 @@ def test_what_the_page_says_of_edges_in_the_protocol_is_in_its_records() -> None
         )
         in told()
     )
+
+
+def test_tasks_of_six_agents_that_have_no_score_are_named_with_what_they_lack() -> None:
+    scores = read_scores([FOLDER / "records" / "protocol"])
+    done = [task for task in scores.tasks if task.returns]
+    assert done and not any(scores.scores(name) for name in scores.methods)
+    for task in done:
+        assert task.worth is not None
+        best, gap = task.worth.best, task.worth.gap
+        high, low = (stratified_bootstrap([task.returns[x]]).point for x in (best, "none"))
+        assert f"- `{task.task}` has no score: the best, `{best}` at {high:.2f}, is " in told()
+        ends = f"{gap.point:.2f} [98.3 %: {gap.low:.2f}, {gap.high:.2f}]"
+        assert f"above `none` at {low:.2f}: {ends}" in told()
