@@ -1,18 +1,23 @@
-"""Scores of the protocol's runs, from the records beside this: prints the table of README.md; `draw` makes its picture.
+"""Scores of the protocol's runs, from records beside this: prints the tables of README.md; `draw` makes the picture.
 
 python runs/universal/protocol.py
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from purejax_mgtopo.analysis.scoring.rule_score import RuleScores, read_scores
 from purejax_mgtopo.analysis.scoring.score_figure import score_figure
 from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
 
 SMALL = Path(__file__).parent / "records" / "protocol_small"
+OTHERS = Path(__file__).parent / "small_rules.json"
+"""Final returns of runs with other rules in the place of the shipped one, at the same settings and seeds."""
 
 
 def told(interval: Interval | None) -> str:
@@ -39,14 +44,29 @@ def rows(scores: RuleScores) -> list[str]:
     return lines
 
 
+def other_rows(scores: RuleScores) -> list[str]:
+    """Lines of a Markdown table: return and score of each other rule, the highest first."""
+    found = json.loads(OTHERS.read_text(encoding="utf-8"))
+    (task,) = (each for each in scores.tasks if each.task == found["task"])
+    assert task.worth is not None and task.worth.scale is not None
+    lines = ["| | final return | score |", "|---|---|---|"]
+    returns = {name: np.array(rule["returns"]) for name, rule in found["rules"].items()}
+    middle = {name: stratified_bootstrap([each]) for name, each in returns.items()}
+    for name in sorted(returns, key=lambda each: -middle[each].point):
+        score = stratified_bootstrap([task.worth.scale(returns[name])])
+        lines.append(f"| {name} | {told(middle[name])} | {told(score)} |")
+    return lines
+
+
 def draw(path: Path) -> None:
     """The picture of all scores."""
     score_figure(read_scores([SMALL]), path)
 
 
 def main() -> int:
-    """Print the table."""
-    print("\n".join(rows(read_scores([SMALL], print))))
+    """Print the tables."""
+    scores = read_scores([SMALL], print)
+    print("\n".join([*rows(scores), "", *other_rows(scores)]))
     return 0
 
 
