@@ -22,14 +22,12 @@ _ACROSS, _ROW = 2.6, 0.3  # inches: a panel's width, and the height that a metho
 _MOST_ACROSS = 4
 
 
-def score_figure(
-    told: RuleScores, path: str | os.PathLike[str], *, title: str | None = None
-) -> Path:
+def score_figure(told: RuleScores, path: str | os.PathLike[str]) -> Path:
     """Draw `told` (see `draw_scores`) and write it as `save_figure` does. Raises as both."""
-    return save_figure(draw_scores(told, title=title), path)
+    return save_figure(draw_scores(told), path)
 
 
-def draw_scores(told: RuleScores, *, title: str | None = None) -> Figure:
+def draw_scores(told: RuleScores) -> Figure:
     """Scores of all methods, the highest over tasks on top, with intervals; returns on a task that has no score.
 
     Dashed lines stand at 0, which is silence, and at 1, the best known topology. Where there is no score, the dashed
@@ -60,8 +58,6 @@ def draw_scores(told: RuleScores, *, title: str | None = None) -> Figure:
             _task(axes, panel, order)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    if title:
-        figure.suptitle(title, fontsize=11, **AS_IT_IS)
     return figure
 
 
