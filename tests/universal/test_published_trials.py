@@ -242,4 +242,4 @@ def test_tasks_of_six_agents_that_have_no_score_are_named_with_what_they_lack() 
         assert f"- `{task.task}` has no score: the best, `{best}` at {high:.2f}, is " in told()
         ends = f"{gap.point:.2f} [98.3 %: {gap.low:.2f}, {gap.high:.2f}]"
         assert f"above `none` at {low:.2f}: {ends}" in told()
-    assert len(done) == 2
+    assert len(done) == 3
