@@ -158,6 +158,11 @@ PICTURES: tuple[Drawn | Kept, ...] = (
         ("universal/records/protocol_small",),
         _by("universal/protocol.py"),
     ),
+    Drawn(
+        "universal/protocol_twelve.png",
+        ("universal/records/protocol_twelve",),
+        _by("universal/protocol.py", "draw_twelve"),
+    ),
     Drawn("bench/scaling.png", ("bench/scaling.json",), _scaling),
     Kept("navigation/curves.png", "`mgtopo sweep runs/navigation`, six minutes; no records were kept"),
     Kept("push/curves.png", "`mgtopo sweep runs/push`, 24 minutes; no records were kept"),

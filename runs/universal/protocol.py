@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from purejax_mgtopo.analysis.scoring.rule_score import RuleScores, read_scores
 from purejax_mgtopo.analysis.scoring.score_figure import score_figure
-from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import Floats, Interval, stratified_bootstrap
 
 SMALL = Path(__file__).parent / "records" / "protocol_small"
+TWELVE = Path(__file__).parent / "records" / "protocol_twelve"
 OTHERS = Path(__file__).parent / "small_rules.json"
 """Final returns of runs with other rules in the place of the shipped one, at the same settings and seeds."""
 
@@ -58,15 +60,51 @@ def other_rows(scores: RuleScores) -> list[str]:
     return lines
 
 
+def final_measures(run: Path, *names: str) -> dict[str, Floats]:
+    """Of each seed of a run, [S] each, at its final evaluation."""
+    table = pq.read_table(run / "metrics.parquet", columns=["final_return_sampled", *names])
+    found = {name: table[name].to_numpy() for name in table.column_names}
+    last = np.isfinite(found["final_return_sampled"])
+    return {name: found[name][last] for name in names}
+
+
+def twelve_rows(scores: RuleScores) -> list[str]:
+    """Lines of a Markdown table of the protocol of twelve agents, the highest score first."""
+    (task,) = scores.tasks
+    lines = ["| | final return | score | edges open | precision | recall |", f"|{'---|' * 6}"]
+    middle = {name: stratified_bootstrap([each]) for name, each in task.returns.items()}
+    for name in sorted(middle, key=lambda each: -middle[each].point):
+        own = task.scores(name)
+        edges = final_measures(
+            TWELVE / task.task / name, "final_edge_rate", "edge_precision", "edge_recall"
+        )
+        rate, precision, recall = (np.mean(each) for each in edges.values())
+        cells = (
+            told(middle[name]),
+            told(None if own is None else stratified_bootstrap([own])),
+            f"{100 * rate:.0f} %",
+            "-" if rate == 0 else f"{precision:.3f}",
+            f"{recall:.2f}",
+        )
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
 def draw(path: Path) -> None:
-    """The picture of all scores."""
+    """The picture of all scores of small tasks."""
     score_figure(read_scores([SMALL]), path)
+
+
+def draw_twelve(path: Path) -> None:
+    """The picture of all scores with twelve agents."""
+    score_figure(read_scores([TWELVE]), path)
 
 
 def main() -> int:
     """Print the tables."""
     scores = read_scores([SMALL], print)
     print("\n".join([*rows(scores), "", *other_rows(scores)]))
+    print("\n".join(["", *twelve_rows(read_scores([TWELVE], print))]))
     return 0
 
 

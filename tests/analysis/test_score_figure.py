@@ -25,8 +25,11 @@ def returns(spread: float, **levels: float) -> dict[str, np.ndarray]:
 
 
 LOUD = returns(0.5, none=-30.0, full=-12.0, reinforce=-10.0, stgs=-14.0, rule=-8.0)
+CLEAR = returns(0.1, none=1.0, full=6.0, reinforce=7.0, stgs=5.0, rule=8.0)
 QUIET = returns(2.0, none=0.0, full=0.0, reinforce=0.0, stgs=0.0, late=1.0)
-TOLD = RuleScores((task_scores("loud", LOUD), task_scores("quiet", QUIET)))
+TOLD = RuleScores(
+    (task_scores("loud", LOUD), task_scores("clear", CLEAR), task_scores("quiet", QUIET))
+)
 ORDER = ["rule", "reinforce", "full", "stgs", "none", "late"]
 
 
@@ -52,17 +55,21 @@ def ends(interval: Interval) -> tuple[float, float, float]:
 
 
 def test_panels_show_scores_and_where_there_is_none_returns() -> None:
-    together, loud, quiet = (axes for axes in draw_scores(TOLD).axes if axes.axison)
+    together, *each, quiet = (axes for axes in draw_scores(TOLD).axes if axes.axison)
     assert [label.get_text() for label in together.get_yticklabels()] == ORDER
     # Downwards: the first row lies on top.
     assert together.get_ylim()[0] > together.get_ylim()[1]
-    expected = {name: ends(stratified_bootstrap([TOLD.tasks[0].scores(name)])) for name in LOUD}
-    assert rows(loud) == expected == rows(together)
-    assert guides(loud) == guides(together) == [0.0, 1.0]
+    assert rows(together) == {name: ends(TOLD.over_tasks(name)) for name in LOUD}
+    for axes, task in zip(each, TOLD.tasks[:2], strict=True):
+        assert rows(axes) == {
+            name: ends(stratified_bootstrap([task.scores(name)])) for name in LOUD
+        }
+        assert guides(axes) == [0.0, 1.0]
+    assert guides(together) == [0.0, 1.0]
     assert rows(quiet) == {name: ends(stratified_bootstrap([x])) for name, x in QUIET.items()}
     assert guides(quiet) == [stratified_bootstrap([QUIET["none"]]).point]
-    assert [axes.get_title() for axes in (loud, quiet)] == ["loud", "quiet: no score"]
-    assert [axes.get_xlabel() for axes in (loud, quiet)] == ["score", "final return"]
+    assert [axes.get_title() for axes in (*each, quiet)] == ["loud", "clear", "quiet: no score"]
+    assert [axes.get_xlabel() for axes in (*each, quiet)] == ["score", "score", "final return"]
 
 
 def test_several_tasks_fill_rows_of_panels_and_names_are_shown_as_they_are() -> None:
@@ -72,10 +79,14 @@ def test_several_tasks_fill_rows_of_panels_and_names_are_shown_as_they_are() -> 
     assert not any(axes.title.get_parse_math() for axes in shown[1:])
 
 
-def test_where_nothing_has_a_score_there_is_no_panel_of_all() -> None:
-    alone = RuleScores(TOLD.tasks[1:])
-    (quiet,) = (axes for axes in draw_scores(alone).axes if axes.axison)
-    assert quiet.get_title() == "quiet: no score"
+@pytest.mark.parametrize("first", [1, 2])
+def test_where_less_than_two_tasks_have_a_score_there_is_no_panel_of_all(first: int) -> None:
+    few = RuleScores(TOLD.tasks[first:])
+    shown = [axes.get_title() for axes in draw_scores(few).axes if axes.axison]
+    assert shown == ["clear", "quiet: no score"][first - 1 :]
+
+
+def test_where_no_run_is_finished_there_is_no_picture() -> None:
     with pytest.raises(RunError, match="no run is finished"):
         draw_scores(RuleScores(()))
 

@@ -176,11 +176,13 @@ def test_what_the_page_says_of_open_edges_is_in_the_curves(monkeypatch) -> None:
 
 
 def final_measures(method: str, task: str, *names: str) -> dict[str, np.ndarray]:
-    """Of each seed at the final evaluation of a run of the small protocol."""
-    folder = FOLDER / "records" / "protocol_small" / task / method
+    """Of each seed at the final evaluation of a run of a small protocol."""
+    kind = "protocol_twelve" if task.endswith("N12") else "protocol_small"
     rows = [
         row
-        for row in pq.read_table(folder / "metrics.parquet").to_pylist()
+        for row in pq.read_table(
+            FOLDER / "records" / kind / task / method / "metrics.parquet"
+        ).to_pylist()
         if row["final_return_sampled"] == row["final_return_sampled"]
     ]
     return {name: np.array([row[name] for row in rows]) for name in names}
@@ -242,4 +244,51 @@ def test_tasks_of_six_agents_that_have_no_score_are_named_with_what_they_lack() 
         assert f"- `{task.task}` has no score: the best, `{best}` at {high:.2f}, is " in told()
         ends = f"{gap.point:.2f} [98.3 %: {gap.low:.2f}, {gap.high:.2f}]"
         assert f"above `none` at {low:.2f}: {ends}" in told()
-    assert len(done) == 3
+    assert len(done) == 5
+
+
+def test_what_the_page_says_of_twelve_agents_is_in_their_records(monkeypatch, unknown) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import protocol
+
+    scores = read_scores([protocol.TWELVE])
+    recipe = tomllib.loads((FOLDER / "protocol_twelve.toml").read_text(encoding="utf-8"))
+    assert {*scores.methods} == {*recipe["methods"]}
+    assert "\n".join(protocol.twelve_rows(scores)) in (FOLDER / "README.md").read_text("utf-8")
+    (task,) = scores.tasks
+    for rival, shown in (
+        ("reinforce", "one of REINFORCE with probability {} here"),
+        ("misplaced", "one of `misplaced` with {}"),
+    ):
+        x = ahead(task.returns, "universal", rival)
+        assert shown.format(f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]") in told()
+    rows = pq.read_table(
+        protocol.TWELVE / task.task / "universal" / "metrics.parquet",
+        columns=["seed", "episode", "edge_recall"],
+    ).to_pylist()
+    recall = {
+        episode: np.array([row["edge_recall"] for row in rows if row["episode"] == episode])
+        for episode in {row["episode"] for row in rows if row["edge_recall"] is not None}
+    }
+    (last,) = final_measures("universal", task.task, "edge_recall").values()
+    heard, unheard = last > 0.99, last < 0.005
+    assert (heard.sum(), unheard.sum(), len(last)) == (5, 3, 8)
+    assert "In five of eight seeds agent 0 hears all others, nearly always from" in told()
+    for episode, found in recall.items():
+        assert episode < 4000 or np.all(found[heard] >= 0.92)
+        assert episode < 2000 or np.all(found[unheard] <= 0.01)
+    assert task.returns["universal"][heard].min() > task.returns["reinforce"].max()
+
+
+def test_whom_twelve_agents_hear_is_told_row_by_row() -> None:
+    found = json.loads((FOLDER / "twelve_rows.json").read_text(encoding="utf-8"))
+    assert {np.shape(found[name]) for name in METHODS} == {(8, 12)}
+    rule, plain = (np.array(found[name]) for name in METHODS)
+    assert np.all((rule[:, 0] <= 0.01) | (rule[:, 0] >= 0.98))
+    (recall,) = final_measures("universal", "toy_follow_holder_N12", "edge_recall").values()
+    assert [*(rule[:, 0] > 0.5)] == [*(recall > 0.5)]
+    decided = [100 * np.mean((each < 0.05) | (each > 0.95)) for each in (rule, plain)]
+    low, high = plain.min(), plain.max()
+    assert f"{decided[0]:.0f} % of rows are open or closed to all" in told()
+    assert decided[1] == 0
+    assert f"each row between {low:.2f} and {high:.2f}" in told()

@@ -1,4 +1,5 @@
-"""The picture of `mgtopo score`: a panel for each task, and one for all that have a score, a row for each method."""
+"""The picture of `mgtopo score`: a panel for each task, and one for all that have a score if there are several; a row
+for each method."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def draw_scores(told: RuleScores) -> Figure:
     if not order:
         raise RunError("no run is finished: there is no score to draw")
     panels: list[TaskScores | None] = list(told.tasks)
-    if any(told.scores(name) for name in order):
+    if sum(not task.why for task in told.tasks) > 1:
         panels.insert(0, None)
     across = min(len(panels), _MOST_ACROSS)
     down = -(-len(panels) // across)
