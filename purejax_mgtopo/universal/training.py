@@ -93,8 +93,8 @@ class MetaLoop:
         """Make teams, if it takes any, and train the rule to the end or until asked to stop."""
         record, mirror, done = self._record, None, False
         try:
-            groups = _groups(self._recipe, record.folder / POLICIES, self._reporter)
-            if groups is None:
+            groups = _groups(self._recipe, record.folder / POLICIES, self._reporter, stop)
+            if groups is None or stop.requested:  # compiling what follows takes minutes
                 record.event("interrupted")
                 return None
             if (line := unused_cores(self._means)) is not None:
@@ -266,8 +266,10 @@ def _shared(begun: Mapping[str, Any]) -> dict[str, Any]:
     return {name: begun.get(name) for name in ("versions", "git", "started")}
 
 
-def _groups(recipe: MetaRecipe, folder: Path, reporter: Reporter) -> Sequence[Lives] | None:
-    """The lifetimes of each task; None where a request to stop came while their teams were trained."""
+def _groups(
+    recipe: MetaRecipe, folder: Path, reporter: Reporter, stop: StopRequest
+) -> Sequence[Lives] | None:
+    """The lifetimes of each task; None where a request to stop came while their teams were trained or loaded."""
     if recipe.settings.phase == "learning":
         return [LearningGroup(config.experiment, recipe.settings) for config in recipe.configs]
     teams = sweep(recipe.teams, folder, changes=recipe.changes, reporter=reporter)
@@ -276,8 +278,12 @@ def _groups(recipe: MetaRecipe, folder: Path, reporter: Reporter) -> Sequence[Li
         return None
     if teams.lost or teams.unsaved:
         raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
-    runs = recipe.teams.runs(recipe.changes)
-    return [group_of(load_trained(folder / run.folder), recipe.settings) for run in runs]
+    groups = []
+    for run in recipe.teams.runs(recipe.changes):
+        if stop.requested:
+            return None
+        groups.append(group_of(load_trained(folder / run.folder), recipe.settings))
+    return groups
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -242,7 +242,7 @@ def test_where_all_learns_no_teams_are_trained(
     monkeypatch.setattr(training, "sweep", lambda *_, **__: pytest.fail("teams are trained"))
     path = tmp_path / "meta_train.toml"
     path.write_text(TEXT + 'phase = "learning"\n')
-    groups = training._groups(load_meta_recipe(path), tmp_path, Notes())
+    groups = training._groups(load_meta_recipe(path), tmp_path, Notes(), StopRequest())
     assert [type(group).__name__ for group in groups] == ["LearningGroup"] * 2
     assert [group.env.num_agents for group in groups] == [3, 4]
     assert groups[0].settings.steps == 6

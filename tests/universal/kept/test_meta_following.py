@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_teams_are_told_apart_from_what_follows(
     stream = io.StringIO()
     reporter = LineReporter(stream)
 
-    def groups(recipe: object, folder: Path, reporter: LineReporter) -> list:
+    def groups(recipe: object, folder: Path, reporter: LineReporter, stop: StopRequest) -> list:
         reporter.part(2, 2, 0)
         reporter.begin("toy/random", 10, 1)
         reporter.end("finished")
@@ -220,7 +221,7 @@ def test_resume_says_who_goes_on(
     assert "holds a meta-training" in line and "`mgtopo meta-train`" in line
 
 
-@pytest.mark.parametrize("reading", range(1, 5))
+@pytest.mark.parametrize("reading", range(1, 7))
 def test_whenever_a_request_to_stop_comes_what_was_done_is_saved(
     reading: int, recipe: Path, quick: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,35 @@ def test_a_signal_ends_it_after_its_update(recipe: Path, quick: type, tmp_path: 
     assert run(recipe, tmp_path / "out", notes) is None
     assert "stopping after this update" in notes.notes[0]
     assert int(read_state(tmp_path / "out")[0]["step"]) == 3
+
+
+@pytest.mark.parametrize("teams_loaded", [0, 1, 2])
+def test_a_signal_while_teams_are_made_or_loaded_is_answered_before_anything_is_compiled(
+    teams_loaded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the last chunk of the last team, where the sweep has come to its end."""
+    path, loaded = tmp_path / "meta_train.toml", []
+    path.write_text(TEXT)
+
+    def press() -> None:
+        if len(loaded) == teams_loaded:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def sweep(*_: object, **__: object) -> SimpleNamespace:
+        press()
+        return SimpleNamespace(stopped_by=None, lost=(), unsaved=())
+
+    def load(folder: Path) -> None:
+        loaded.append(folder)
+        press()
+
+    monkeypatch.setattr(training, "sweep", sweep)
+    monkeypatch.setattr(training, "load_trained", load)
+    monkeypatch.setattr(training, "group_of", lambda *_: None)
+    monkeypatch.setattr(training, "Learning", None)
+    assert run(path, tmp_path / "out") is None
+    assert len(loaded) == teams_loaded
+    assert list(read_events(tmp_path / "out"))[-1]["event"] == "interrupted"
 
 
 def no_memory(step: int) -> None:
