@@ -40,17 +40,31 @@ def elsewhere(edges: int) -> Int[np.ndarray, " E"]:
     return order
 
 
-class Closing(Universal):
-    """The shipped rule written down as one term: at first edges are closed whatever they bring, later less and less."""
+class Leaning(Universal):
+    """One term in the network's place: at first edges go one way whatever they bring, later less and less."""
 
     eta: ClassVar[PyTree] = ()
+    strength: ClassVar[float]
+    """What the term is at the start, in running standard deviations of the advantage; above zero it opens."""
 
     def correction(
         self, eta: PyTree, memory: Memory, trajectory: Trajectory, told: Told
     ) -> tuple[Float[Array, "T N N-1"], Memory]:
-        """``f_ij = 0.2 (1 - progress) (1 - 2 I_ij)``."""
+        """``f_ij = strength (1 - progress) (2 I_ij - 1)``."""
         progress = told.inputs.progress[0, 0, 1]
-        return 0.2 * (1 - progress) * (1 - 2 * trajectory.gates.decision), memory
+        return self.strength * (1 - progress) * (2 * trajectory.gates.decision - 1), memory
+
+
+class Closing(Leaning):
+    """The shipped rule written down as one term: at first edges are closed."""
+
+    strength: ClassVar[float] = -0.2
+
+
+class Opening(Leaning):
+    """The reverse of `Closing`: at first edges are opened, so that messages are heard while they gain a meaning."""
+
+    strength: ClassVar[float] = 0.2
 
 
 class Uncorrected(Universal):

@@ -39,6 +39,7 @@ from purejax_mgtopo.universal.conditions import (
     Closing,
     Drawn,
     Misplaced,
+    Opening,
     Uncorrected,
     elsewhere,
 )
@@ -48,6 +49,7 @@ OTHERS = ("none", "full", "reinforce", "stgs", "meta", "universal")
 NAMES = {
     "misplaced": Misplaced,
     "closing": Closing,
+    "opening": Opening,
     "f_zero": Uncorrected,
     "random_eta": Drawn,
 }
@@ -108,11 +110,27 @@ def test_no_edge_keeps_its_own_correction(agents: int) -> None:
     assert np.array_equal(order, drawn) == (kept == 0)
 
 
-def test_closing_is_its_formula_of_the_lifetimes_progress() -> None:
-    f, tau, told = corrected(made(Closing), state_of(made(Closing)))
+@pytest.mark.parametrize(("kind", "on_open_edges"), [(Closing, -0.2), (Opening, 0.2)])
+def test_a_leaning_rule_is_its_formula_of_the_lifetimes_progress(
+    kind: type, on_open_edges: float
+) -> None:
+    """Of the same size on closed edges, with the other sign."""
+    f, tau, told = corrected(made(kind), state_of(made(kind)))
     assert float(told.inputs.progress[0, 0, 1]) == 0.25
-    expected = 0.75 * np.where(np.asarray(tau.gates.decision) == 1, -0.2, 0.2)
-    np.testing.assert_allclose(f, expected, rtol=1e-6)
+    opened = np.asarray(tau.gates.decision) == 1
+    np.testing.assert_allclose(f, 0.75 * on_open_edges * np.where(opened, 1, -1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "higher"), [(Closing, False), (Opening, True)])
+def test_a_leaning_rule_moves_gates_to_its_side_of_reinforce(kind: type, higher: bool) -> None:
+    """Over some updates on one episode, beside those that are not corrected."""
+    ahead, usual = made(kind), made(Uncorrected)
+    one, other = state_of(ahead), state_of(usual)
+    for _ in range(5):
+        one, other = learned(ahead, one), learned(usual, other)
+    seen = made_up_trajectory(1, 4, 3, 3).observation
+    drawn, free = (np.mean(usual.logits(state.gates, seen)) for state in (one, other))
+    assert drawn > free if higher else drawn < free
 
 
 def test_a_drawn_network_is_the_seeds_own_answers_and_learns_nothing() -> None:
@@ -146,7 +164,7 @@ def test_a_drawn_network_is_what_a_page_asks_and_needs_no_file() -> None:
 RECIPE = """
 import = ["purejax_mgtopo.universal.controls"]
 tasks = ["toy_crossed_goals"]
-methods = ["misplaced", "closing", "f_zero", "random_eta"]
+methods = ["misplaced", "closing", "opening", "f_zero", "random_eta"]
 seeds = 1
 [config]
 episodes = 4
@@ -195,7 +213,7 @@ def test_the_protocol_asks_the_same_of_all_methods(unknown, name: str, tasks: in
     recipe.check_claims()
     assert {*NAMES, *OTHERS} == {*recipe.methods}
     runs = recipe.runs()
-    assert len(runs) == len(recipe.tasks) * len(recipe.methods) == 10 * tasks
+    assert len(runs) == len(recipe.tasks) * len(recipe.methods) == 11 * tasks
     for task in recipe.tasks:
         asked = {replace(r.config.experiment, topology="none") for r in runs if r.task == task}
         assert len(asked) == 1 and next(iter(asked)).gates.edge_cost == 0
