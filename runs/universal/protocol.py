@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,8 +19,10 @@ from purejax_mgtopo.analysis.statistics import Floats, Interval, stratified_boot
 
 SMALL = Path(__file__).parent / "records" / "protocol_small"
 TWELVE = Path(__file__).parent / "records" / "protocol_twelve"
-OTHERS = Path(__file__).parent / "small_rules.json"
-"""Final returns of runs with other rules in the place of the shipped one, at the same settings and seeds."""
+OTHERS = Path(__file__).parent / "other_rules.json"
+"""What became of runs with other rules in the place of the shipped one, at the same settings and seeds."""
+HARDLY = 0.01
+"""Of all edges."""
 
 
 def told(interval: Interval | None) -> str:
@@ -34,7 +37,7 @@ def rows(scores: RuleScores) -> list[str]:
     """Lines of a Markdown table: score over tasks and on each, the highest first."""
     tasks = [task for task in scores.tasks if not task.why]
     over = {name: scores.over_tasks(name) for name in scores.methods}
-    known = {name: found for name, found in over.items() if found is not None}
+    known = {name: x for name, x in over.items() if x is not None and scores.everywhere(name)}
     lines = [
         f"| | all | {' | '.join(f'`{task.task}`' for task in tasks)} |",
         f"|{'---|' * (len(tasks) + 2)}",
@@ -46,22 +49,33 @@ def rows(scores: RuleScores) -> list[str]:
     return lines
 
 
-def other_rows(scores: RuleScores) -> list[str]:
-    """Lines of a Markdown table: return and score of each other rule, the highest first."""
-    found = json.loads(OTHERS.read_text(encoding="utf-8"))
-    (task,) = (each for each in scores.tasks if each.task == found["task"])
+def others_on(task: str) -> dict[str, dict[str, Any]]:
+    """By rule: the commit, the rule's digest, and what became of each seed: returns and open edges by the final evaluation,
+    precision and recall by the last one on the way, and the share of open edges at some episodes, over seeds."""
+    (found,) = (x for x in json.loads(OTHERS.read_text(encoding="utf-8")) if x["task"] == task)
+    return found["rules"]
+
+
+def other_rows(scores: RuleScores, name: str) -> list[str]:
+    """Lines of a Markdown table: what each other rule came to on the task of that name, the highest return first."""
+    (task,) = (each for each in scores.tasks if each.task == name)
     assert task.worth is not None and task.worth.scale is not None
-    lines = ["| | final return | score |", "|---|---|---|"]
-    returns = {name: np.array(rule["returns"]) for name, rule in found["rules"].items()}
-    middle = {name: stratified_bootstrap([each]) for name, each in returns.items()}
-    for name in sorted(returns, key=lambda each: -middle[each].point):
-        score = stratified_bootstrap([task.worth.scale(returns[name])])
-        lines.append(f"| {name} | {told(middle[name])} | {told(score)} |")
+    lines = ["| | final return | score | edges open | precision |", f"|{'---|' * 5}"]
+    found = {rule: (np.array(told["returns"]), told) for rule, told in others_on(name).items()}
+    middle = {rule: stratified_bootstrap([returns]) for rule, (returns, _) in found.items()}
+    for rule in sorted(found, key=lambda each: -middle[each].point):
+        returns, own = found[rule]
+        score = stratified_bootstrap([task.worth.scale(returns)])
+        opened = np.mean(own["edge_rate"])  # of hardly any edge there is no precision to tell
+        precision = f"{np.mean(own['precision']):.2f}" if opened > HARDLY else "-"
+        rate = f"{100 * opened:.0f} %"
+        lines.append(f"| {rule} | {told(middle[rule])} | {told(score)} | {rate} | {precision} |")
     return lines
 
 
 def final_measures(run: Path, *names: str) -> dict[str, Floats]:
-    """Of each seed of a run, [S] each, at its final evaluation."""
+    """Of each seed of a run, [S] each, at its end: what begins with `final_` by the final evaluation, all else by the last
+    one on the way, of 100 episodes."""
     table = pq.read_table(run / "metrics.parquet", columns=["final_return_sampled", *names])
     found = {name: table[name].to_numpy() for name in table.column_names}
     last = np.isfinite(found["final_return_sampled"])
@@ -103,8 +117,9 @@ def draw_twelve(path: Path) -> None:
 def main() -> int:
     """Print the tables."""
     scores = read_scores([SMALL], print)
-    print("\n".join([*rows(scores), "", *other_rows(scores)]))
-    print("\n".join(["", *twelve_rows(read_scores([TWELVE], print))]))
+    print("\n".join([*rows(scores), "", *other_rows(scores, "reference_N3")]))
+    twelve = read_scores([TWELVE], print)
+    print("\n".join(["", *twelve_rows(twelve), "", *other_rows(twelve, "toy_follow_holder_N12")]))
     return 0
 
 

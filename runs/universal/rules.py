@@ -7,6 +7,7 @@ meta_curves.json holds means over fifty updates of each rule while it was learne
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ RULES = {
     "paying": "paying.toml",
     "paying_cheap": "paying.toml, prices to 0.02",
     "many": "many.toml",
+    "everything": "everything.toml",
 }
 CASES = {
     "N6": "N = 6, 300 updates",
@@ -34,6 +36,7 @@ BINS = 50
 """Updates of a rule that one number of meta_curves.json is the mean of."""
 UPDATES, SMOOTHED = 5, 10
 """Gate updates between two points of a trial's curve, and how many points are averaged."""
+DASHES = ("-", "--", ":", "-.")
 SHOWN = ("gain_whole", "gain_late")
 
 
@@ -79,7 +82,7 @@ def draw(path: Path) -> None:
         )
     figure.axes[0].set_ylabel("priced return over REINFORCE's")
     shown = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+    figure.legend(*shown, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -89,17 +92,29 @@ def read_curves() -> dict[str, dict[str, dict[str, list[float]]]]:
     return json.loads((HERE / "meta_curves.json").read_text(encoding="utf-8"))
 
 
+def line_styles(tasks: list[str]) -> dict[str, dict[str, Any]]:
+    """A colour for each kind of task, and a dash for each size of it."""
+    kinds = list(dict.fromkeys(task.partition("_N")[0] for task in tasks))
+    sizes = {kind: [task for task in tasks if task.partition("_N")[0] == kind] for kind in kinds}
+    return {
+        task: {"color": f"C{kinds.index(kind)}", "linestyle": DASHES[sizes[kind].index(task)]}
+        for kind in kinds
+        for task in sizes[kind]
+    }
+
+
 def draw_learning(path: Path) -> None:
     """Write a picture at `path`: which share of edges was open in each group while each rule was learned."""
     curves = read_curves()
-    figure = Figure(figsize=(14, 3.6), layout="constrained")
-    tasks = list(dict.fromkeys(task for told in curves.values() for task in told))
+    figure = Figure(figsize=(15, 3.8), layout="constrained")
+    tasks = sorted({task for told in curves.values() for task in told})
+    styles = line_styles(tasks)
     places = figure.subplots(1, len(curves), sharey=True)
     for place, (rule, told) in zip(places, curves.items(), strict=True):
         for task, measures in told.items():
             opened = measures["edge_rate"]
             updates = BINS * (np.arange(len(opened)) + 0.5)
-            place.plot(updates, opened, color=f"C{tasks.index(task)}", label=task)
+            place.plot(updates, opened, label=task, **styles[task])
         place.set(title=RULES[rule].replace(", ", ",\n"), xlabel="update of the rule", ylim=(0, 1))
     places[0].set_ylabel("edges open")
     shown = {
@@ -111,7 +126,7 @@ def draw_learning(path: Path) -> None:
         [shown[task] for task in tasks],
         tasks,
         loc="outside lower center",
-        ncols=5,
+        ncols=7,
         frameon=False,
         fontsize=8,
     )

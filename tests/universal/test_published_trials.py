@@ -114,6 +114,22 @@ def test_all_rules_on_the_page_had_the_same_lifetimes_and_their_gains_stand_ther
         assert case in rules.CASES and lots(rule, case) == lots("paying", case)
 
 
+def test_one_rule_is_ahead_in_all_trials_of_unseen_sizes_to_their_end() -> None:
+    """That of all groups; where talk pays it is behind. At the end of long lives all others are."""
+    for case in ("N6", "N6_long", "N8", "reference_N5", "reference_N3"):
+        (trial,) = json.loads((FOLDER / "trials" / f"everything-{case}.json").read_text())
+        for when in ("whole", "late"):
+            _, low, high = trial["rule"][f"gain_{when}"]
+            assert high < 0 if case == "reference_N3" else low > 0
+    others = [
+        path for path in (FOLDER / "trials").glob("*-N6_long.json") if "every" not in path.name
+    ]
+    assert len(others) == 4
+    for path in others:
+        (trial,) = json.loads(path.read_text())
+        assert trial["rule"]["gain_late"][2] < 0
+
+
 def test_returns_from_scratch_stand_on_the_page() -> None:
     """Point and interval of each rule, and the probability that a seed of it is ahead of one of REINFORCE."""
     found = json.loads((FOLDER / "from_scratch.json").read_text())
@@ -169,3 +185,15 @@ def test_what_the_page_says_of_open_edges_is_in_the_curves(monkeypatch) -> None:
         pairs = [late.pop(task) for task in ("toy_crossed_goals", "reference_N2")]
         assert shown.format(*pairs) in told()
         assert f"{min(late.values()):.0f} to {max(late.values()):.0f} %" in told()
+    late = [100 * x[1] for x in means("everything").values()]
+    assert f"between {min(late):.0f} % and {max(late):.0f} % of the edges open" in told()
+    assert max(late) > 100 * max(x for t, (_, x) in means("everything").items() if "reference" in t)
+    size, *others = (
+        np.mean([x[1] for x in means(rule, "correction").values()])
+        for rule in ("everything", "many", "paying")
+    )
+    shown = (
+        "The size of its f is {:.2f} (mean over groups and the last hundred updates; many.toml's {:.2f}, "
+        "paying.toml's {:.2f})"
+    )
+    assert shown.format(size, *others) in told()

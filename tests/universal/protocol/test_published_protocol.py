@@ -42,7 +42,7 @@ def test_scores_of_the_protocol_stand_on_the_page(monkeypatch, unknown) -> None:
     scores = read_scores([protocol.SMALL])
     recipe = tomllib.loads((FOLDER / "protocol_small.toml").read_text(encoding="utf-8"))
     assert {*scores.methods} == {*recipe["methods"]}
-    for table in (protocol.rows(scores), protocol.other_rows(scores)):
+    for table in (protocol.rows(scores), protocol.other_rows(scores, "reference_N3")):
         assert "\n".join(table) in (FOLDER / "README.md").read_text(encoding="utf-8")
     tasks = {task.task: task.returns for task in scores.tasks}
     for task, rival, shown in (
@@ -179,26 +179,90 @@ def test_whom_twelve_agents_hear_is_told_row_by_row() -> None:
     [
         (
             "protocol_small",
-            "Of the recipe's eight claims two hold, four do not, and two cannot be told.",
+            "Of the recipe's nine claims two hold, four do not, and three cannot be told.",
         ),
         (
             "protocol_twelve",
-            "Of the recipe's eight claims one holds, `full` ahead of `none`; one does not, the rule ahead of `stgs`; "
-            "six cannot be told.",
+            "Of the recipe's nine claims two hold, `full` ahead of `none` and *opening* ahead of REINFORCE; "
+            "one does not, the rule ahead of `stgs`; six cannot be told.",
         ),
     ],
 )
 def test_what_became_of_the_claims_is_told(folder: str, words: str, unknown) -> None:
     (sweep,) = read_verdicts([FOLDER / "records" / folder])
-    numbers = {"one": 1, "two": 2, "four": 4, "six": 6}
+    numbers = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6}
     counted = [
         numbers[word]
-        for word in re.findall(r"\b(one|two|four|six)\b(?= (?:hold|do|cannot))", words)
+        for word in re.findall(r"\b(one|two|three|four|six)\b(?= (?:hold|do|cannot))", words)
     ]
     kinds = (Judgement.HOLDS, Judgement.FAILS, Judgement.OPEN)
     judged = [verdict.judgement for verdict in sweep.verdicts]
-    assert counted == [judged.count(kind) for kind in kinds] and len(judged) == sum(counted) == 8
+    assert counted == [judged.count(kind) for kind in kinds] and len(judged) == sum(counted) == 9
     assert words in told()
+
+
+def test_what_the_page_says_of_opening_is_in_the_records(monkeypatch, unknown) -> None:
+    """Whom a seed of it is ahead of, and that all its edges are open from early on."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import protocol
+
+    tasks = {
+        task.task: task.returns
+        for folder in (protocol.SMALL, protocol.TWELVE)
+        for task in read_scores([folder]).tasks
+    }
+    for task, rival, shown in (
+        ("toy_crossed_goals", "reinforce", "{} in crossed goals, "),
+        ("reference_N3", "reinforce", "{} on `reference_N3` and "),
+        ("reference_N2", "reinforce", "{} on `reference_N2`."),
+        (
+            "toy_follow_holder_N12",
+            "reinforce",
+            "*opening* is ahead of one of REINFORCE with probability {},",
+        ),
+        ("toy_follow_holder_N12", "full", "and of one of `full` with {}:"),
+    ):
+        x = ahead(tasks[task], "opening", rival)
+        assert shown.format(f"{x.point:.2f} [{x.low:.2f}, {x.high:.2f}]") in told()
+    ends = {}
+    for task in tasks:
+        place = (protocol.TWELVE if task.endswith("N12") else protocol.SMALL) / task / "opening"
+        rows = pq.read_table(
+            place / "metrics.parquet", columns=["episode", "edge_rate"]
+        ).to_pylist()
+        assert np.mean([row["edge_rate"] for row in rows if row["episode"] == 500]) > 0.999
+        (rate,) = protocol.final_measures(place, "final_edge_rate").values()
+        ends[task] = np.mean(rate)
+    assert min(ends, key=ends.__getitem__) == "reference_N2"
+    assert f"where the fewest are, {100 * ends['reference_N2']:.1f} %" in told()
+
+
+def test_what_the_page_says_of_the_rule_of_all_groups_is_in_the_files(monkeypatch, unknown) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    import protocol
+
+    name = "everything.toml"
+    (row,) = (
+        line
+        for line in protocol.other_rows(read_scores([protocol.TWELVE]), "toy_follow_holder_N12")
+        if line.startswith(f"| {name} ")
+    )
+    _, _, returned, score, *_ = (cell.strip() for cell in row.split("|"))
+    assert f"by 2,000 episodes: {returned}, a score of {score}" in told()
+    twelve, small = (
+        protocol.others_on(task)[name] for task in ("toy_follow_holder_N12", "reference_N3")
+    )
+    assert f"has closed all but {100 * twelve['open_at']['2000']:.0f} % of the edges" in told()
+    assert f"closes all but {100 * small['open_at']['4000']:.0f} % by 4,000 episodes" in told()
+    assert f"has opened {100 * np.mean(small['edge_rate']):.0f} % again at the end" in told()
+    (plain,) = final_measures("protocol_small/reference_N3/reinforce", "edge_precision").values()
+    better = {
+        rule
+        for rule, x in protocol.others_on("reference_N3").items()
+        if np.mean(x["edge_rate"]) > protocol.HARDLY and np.mean(x["precision"]) > np.mean(plain)
+    }
+    assert better == {name, "paying.toml, prices to 0.02"}
+    assert f"right more often than REINFORCE's ({np.mean(plain):.2f})" in told()
 
 
 def test_scores_on_the_first_page_are_those_of_the_records(monkeypatch, unknown) -> None:
