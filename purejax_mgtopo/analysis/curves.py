@@ -44,14 +44,21 @@ def draw_curves(
     """Learning curves of (method, run) pairs at `path`; None when no run holds an evaluation yet.
 
     Returns are those under sampled gates: the policy that training follows, and the one whose edge
-    rate is drawn.
+    rate is drawn. Seeds that left the finite numbers are left out: they stay as they were before, with returns
+    that look like any others.
     """
     from purejax_mgtopo.analysis.figures import Curve, learning_curves
 
     evaluated = [(method, run) for method, run in runs if len(run.episodes)]
     tasks = told_tasks([run.experiment.task for _, run in evaluated])
     curves = [
-        Curve(task, method, run.episodes, run.return_sampled, run.edge_rate)
+        Curve(
+            task,
+            method,
+            run.episodes,
+            np.where(run.healthy[:, None], run.return_sampled, np.nan),
+            run.edge_rate,
+        )
         for task, (method, run) in zip(tasks, evaluated, strict=True)
     ]
     if not curves:

@@ -305,12 +305,12 @@ def _apart(known: Sequence[str]) -> dict[str, Style]:
     return own
 
 
-def compact(number: float) -> str:
+def compact(number: float, digits: int = 4) -> str:
     """Tick labels without a row of zeros: 500, 2.5k, 10k, 1.2M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return f"{number / size:.4g}{suffix}"
-    return f"{number:.4g}"
+            return f"{number / size:.{digits}g}{suffix}"
+    return f"{number:.{digits}g}"
 
 
 def _check(runs: Sequence[Curve]) -> None:

@@ -32,6 +32,6 @@ def share_kept(
 
     def ratio(drawn: Sequence[NDArray]) -> NDArray:
         left, whole = (interquartile_mean(gain[drawn[0].astype(int)]) for gain in gains)
-        return left / np.where(whole == 0, np.nan, whole)
+        return left / np.where(whole > 0, whole, np.nan)
 
     return stratified_bootstrap(every, ratio)

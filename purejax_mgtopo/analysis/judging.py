@@ -9,6 +9,7 @@ for itself: of twenty pairs that are equal, one may look sure.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,8 @@ def together(judgements: Sequence[Judgement | None], on: str) -> Judgement:
 def _cases(claim: StatedClaim, results: TaskResults) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Case, method and rivals: once, or for each choice of values where a word stands for several runs.
 
-    A run without such values is compared in each of the cases.
+    A run without such values is compared in each of the cases; runs of words that have values of other settings each
+    with each.
     """
     words = list(dict.fromkeys(results.words.values()))
     exact = claim.method in results.words and results.words[claim.method] != claim.method
@@ -135,14 +137,18 @@ def _cases(claim: StatedClaim, results: TaskResults) -> Iterator[tuple[str, str,
         name for name in (results.words if exact else words) if name != claim.method
     )
     involved = {claim.method, *rivals} - set(results.words)  # words that are no run's own name
-    values = dict.fromkeys(
-        name.removeprefix(f"{word}, ") for name, word in results.words.items() if word in involved
-    )
-    for value in values or [""]:
-        case = f"{results.task}, {value}" if value else results.task
+    values: dict[tuple[str, ...], dict[str, None]] = {}  # by the settings that they are of
+    for name, word in results.words.items():
+        if word in involved:
+            value = name.removeprefix(f"{word}, ")
+            settings = tuple(part.partition("=")[0] for part in value.split(", "))
+            values.setdefault(settings, {})[value] = None
+    for chosen in itertools.product(*values.values()):
+        case = ", ".join([results.task, *chosen])
 
-        def own(name: str, value: str = value) -> str:
-            return f"{name}, {value}" if f"{name}, {value}" in results.words else name
+        def own(name: str, chosen: Sequence[str] = chosen) -> str:
+            known = [x for value in chosen if (x := f"{name}, {value}") in results.words]
+            return known[0] if known else name
 
         yield case, own(claim.method), tuple(own(rival) for rival in rivals)
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from tyro.conf import arg
 
 from purejax_mgtopo.bench import tables
-from purejax_mgtopo.bench.host import describe, keep, machine
+from purejax_mgtopo.bench.host import describe, keep, machine, make_ready
 from purejax_mgtopo.bench.pace import MEASUREMENTS, Pace
-from purejax_mgtopo.machine.startup import cores, refuse_strict_modes
+from purejax_mgtopo.machine.startup import cores
 from purejax_mgtopo.settings import check_numbers
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def parse(words: Sequence[str]) -> BenchSettings:
 
 
 def run(settings: BenchSettings) -> None:
-    """Measure and print. Raises ConfigError under modes of JAX that forbid what is measured."""
+    """Measure and print. Raises ConfigError under modes of JAX that forbid it, RunError for files that cannot be."""
     from rich.console import Console
 
-    refuse_strict_modes()
+    make_ready(settings.json, settings.figure)
     console = Console(markup=False, emoji=False)
     results: dict[str, Any] = {"machine": machine(), "settings": asdict(settings)}
     console.print(describe(results["machine"]))

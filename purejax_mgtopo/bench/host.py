@@ -37,11 +37,24 @@ def describe(found: dict[str, Any]) -> str:
     return line
 
 
+def make_ready(*paths: Path | None) -> None:
+    """Refuse, before hours are measured, modes of JAX that forbid it and files that cannot be written.
+
+    Raises ConfigError and RunError.
+    """
+    from purejax_mgtopo.machine.startup import refuse_strict_modes
+    from purejax_mgtopo.records.files import make_ready_for
+
+    refuse_strict_modes()
+    for path in paths:
+        if path is not None:
+            make_ready_for(path)
+
+
 def keep(path: Path | None, results: dict[str, Any], part: str, found: Any) -> None:
     """Write all numbers that there are, so that nothing is lost should something fail."""
     results[part] = found
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.part")
         beside.write_text(json.dumps(results, indent=2, default=str) + "\n")
         os.replace(beside, path)

@@ -21,8 +21,9 @@ from purejax_mgtopo.cli.flags import (
     Switch,
 )
 from purejax_mgtopo.cli.running import check_method, get_ready
-from purejax_mgtopo.config import Config, Experiment, Means, with_method
+from purejax_mgtopo.config import Config, Experiment, Means, flatten, override, with_method
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.records.files import make_ready_for
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,9 @@ class FitCommand(Command):
         wanted = itertools.product(
             self.tasks or (self.experiment.task,), self.methods or (self.method,)
         )
-        configs = []
-        for task, method in wanted:
-            experiment = dataclasses.replace(self.experiment, task=task)
-            experiment = experiment if method is None else with_method(experiment, method)
-            configs.append(Config(experiment, self.means))
+        if self.table is not None:
+            make_ready_for(self.table)
+        configs = [Config(self.planned(task, method), self.means) for task, method in wanted]
         os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU that is there is not asked for
         get_ready(configs, cache=False)
         from purejax_mgtopo.cli.tables import card_table, console, markdown, note
@@ -110,8 +109,17 @@ class FitCommand(Command):
             if self.table is None:
                 shown.print(card_table(found[-1]))
                 continue
-            self.table.parent.mkdir(parents=True, exist_ok=True)
             self.table.write_text(markdown(found), encoding="utf-8")
         if self.table is not None:
             shown.print(markdown(found))
         return 0
+
+    def planned(self, task: str, method: str | None) -> Experiment:
+        """What is asked, by another method: its preset lies beneath the flags, as that of the method asked for does."""
+        asked = dataclasses.replace(self.experiment, task=task)
+        if method in (None, self.method):
+            return asked
+        bare = Experiment(task=task)
+        beneath = flatten(bare if self.method is None else with_method(bare, self.method))
+        flags = {name: value for name, value in flatten(asked).items() if value != beneath[name]}
+        return override(with_method(bare, method), flags)

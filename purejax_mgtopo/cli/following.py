@@ -28,9 +28,10 @@ class StatusCommand(Command):
     def do(self) -> int:
         if not self.runs:
             raise ConfigError("say which runs to look at, for example `mgtopo status results`")
-        from purejax_mgtopo.cli.status import meta_table, read_states, status_table
+        from purejax_mgtopo.cli.status import meta_table, status_table
         from purejax_mgtopo.cli.tables import console, note
         from purejax_mgtopo.records.folders import find_trainings
+        from purejax_mgtopo.training.run_state import read_states
 
         runs, meta = find_trainings(self.runs)
         states, problems = read_states(runs)

@@ -216,7 +216,7 @@ class EvaluateCommand(Command):
                     episodes=self.episodes,
                     episode_seed=self.episode_seed,
                 )
-            except RunError as error:
+            except (ConfigError, RunError) as error:  # as of a seed that only other runs have
                 if len(folders) == 1:
                     raise
                 print(f"mgtopo: left out: {error}", file=sys.stderr)

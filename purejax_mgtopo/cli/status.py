@@ -1,111 +1,21 @@
-"""`mgtopo status`: how far runs and meta-trainings are, from their records alone, so that any machine that sees the
-folder can ask."""
+"""`mgtopo status`: how far runs and meta-trainings are, in tables."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from purejax_mgtopo.cli.tables import natural_width, table_of
-from purejax_mgtopo.config import Experiment, flatten
-from purejax_mgtopo.errors import RunError
-from purejax_mgtopo.machine.alive import is_gone
-from purejax_mgtopo.population.waves import split_into_waves
-from purejax_mgtopo.records.record import Status, read_config, read_events, status
 from purejax_mgtopo.records.run_names import NamedRun, task_key, told_apart, word_for
 from purejax_mgtopo.training.account import duration, significant
+from purejax_mgtopo.training.run_state import RunState, judge, of_kind, warm_events
 
 if TYPE_CHECKING:
     from purejax_mgtopo.universal.kept.standing import MetaStanding
-
-RECENT = 20
-"""Chunks over which speed is measured."""
-COMPILING = 900.0
-"""Seconds of silence that are no news before the first chunk: the program is being compiled."""
-PATIENCE = 60.0
-"""Seconds of silence that never mean anything."""
-
-
-@dataclass(frozen=True)
-class RunState:
-    """One run's records, in numbers; NaN and None for what they do not say yet."""
-
-    folder: Path
-    experiment: Experiment
-    settings: Mapping[str, Any]
-    state: str
-    """``finished``, ``running``, ``running?`` (recent news, but no lock to be seen), ``interrupted`` or ``failed``."""
-    silence: float
-    """Seconds since the last event."""
-    wave: int
-    waves: int
-    episode: int
-    """Training episodes done in the current wave."""
-    returns: float
-    """Mean return over the finite seeds: final, else at the last evaluation, else in the last chunk's training."""
-    evaluated: bool
-    """Whether an evaluation told `returns`."""
-    train_return: float
-    """Mean return of the last chunk's training."""
-    edge_rate: float
-    rate: float
-    """Training episodes per second, all seeds together."""
-    seconds_left: float
-    non_finite: int
-    checkpoint: int | None
-    """Episode of the last checkpoint of the current wave."""
-    error: str
-
-
-def read_state(folder: Path, now: float | None = None) -> RunState:
-    """The state of the run in `folder` at `now` (Unix time). Raises RunError when it is not a run."""
-    config = read_config(folder)
-    events = list(read_events(folder))
-    chunks = _of(events, "chunk")
-    wave = int(chunks[-1].get("wave", 0)) if chunks else 0
-    episode = int(chunks[-1]["episode"]) if chunks else 0
-    experiment = config.experiment
-    waves = split_into_waves(experiment, config.means.lanes or experiment.seeds)
-    now = time.time() if now is None else now
-    silence = now - events[-1]["time"] if events else math.nan
-    state, error = _judge(folder, events, chunks, silence)
-    rate = _rate(events)
-    done = sum(part.seeds for part in waves[:wave]) * experiment.episodes
-    done += waves[min(wave, len(waves) - 1)].seeds * episode
-    left = (experiment.seeds * experiment.episodes - done) / rate if rate > 0 else math.nan
-    evaluations = [e for e in _of(events, "evaluation") if e.get("wave", 0) == wave]
-    finals = [e for e in _of(events, "final") if e.get("wave", 0) == wave]
-    if finals and evaluations and finals[-1]["episode"] == evaluations[-1]["episode"]:
-        evaluations.append(finals[-1])
-    saved = [int(e["episode"]) for e in _of(events, "checkpoint") if e.get("wave", 0) == wave]
-    latest = chunks[-1] if chunks else {}
-    returns = evaluations[-1].get("return_sampled") if evaluations else latest.get("train_return")
-    edges = _evaluated_edges(evaluations[-1]) if evaluations else latest.get("edge_rate")
-    return RunState(
-        folder=folder,
-        experiment=experiment,
-        settings=flatten(config),
-        state=state,
-        silence=silence,
-        wave=wave,
-        waves=len(waves),
-        episode=episode,
-        returns=_number(returns),
-        evaluated=bool(evaluations),
-        train_return=_number(latest.get("train_return")),
-        edge_rate=_number(edges),
-        rate=rate,
-        seconds_left=left if state.startswith("running") else math.nan,
-        non_finite=int(latest.get("non_finite") or 0),
-        checkpoint=saved[-1] if saved else None,
-        error=error,
-    )
 
 
 def status_table(states: Sequence[RunState], width: int = 160) -> Table:
@@ -201,65 +111,6 @@ def _or_dash(value: float, style: str) -> str:
     return "-" if math.isnan(value) else f"{value:{style}}"
 
 
-def read_states(folders: Iterable[Path]) -> tuple[list[RunState], list[str]]:
-    """All runs that can be read, each once, and a line for each that cannot."""
-    states, problems = [], []
-    for folder in {folder.resolve(): folder for folder in folders}.values():
-        try:
-            states.append(read_state(folder))
-        except RunError as error:
-            problems.append(str(error))
-    return states, problems
-
-
-def _judge(
-    folder: Path, events: Sequence[dict[str, Any]], chunks: Sequence[dict[str, Any]], silence: float
-) -> tuple[str, str]:
-    """The state, and what a failed run died of.
-
-    A lock that is held proves that the run goes on. One that is free proves little when the run is on another machine,
-    whose locks may not be seen here: there, what the run is used to say, and when, decides.
-    """
-    found = status(folder)
-    if found is Status.FINISHED:
-        return "finished", ""
-    if found is Status.RUNNING:
-        return "running", ""
-    last = events[-1] if events else {}
-    began = [event.get("process") for event in events if event.get("event") in ("start", "resumed")]
-    if last.get("event") == "failed":
-        return "failed", str(last.get("error", ""))
-    if last.get("event") == "interrupted":
-        return "interrupted", ""
-    if began and is_gone(began[-1]):  # killed, or quit at once
-        return "interrupted", ""
-    walls = [float(e.get("wall") or 0) for e in chunks[-RECENT:]]
-    patience = max(PATIENCE, 5 * max(walls)) if walls else COMPILING
-    if last.get("event") in ("resumed", "initialised", "start"):
-        patience = max(patience, COMPILING)
-    return ("running?" if silence <= patience else "interrupted"), ""
-
-
-def _rate(events: Sequence[dict[str, Any]]) -> float:
-    """Episodes per second over the latest chunks."""
-    recent = [e for e in _warm(events, "chunk") if e.get("episodes_per_second")]
-    seconds = sum(e["wall"] for e in recent)
-    episodes = sum(e["episodes_per_second"] * e["wall"] for e in recent)
-    return episodes / seconds if seconds else math.nan
-
-
-def _warm(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The latest of a kind but the first of each process, whose call compiles the program."""
-    warm, compiled = [], False
-    for event in events:
-        if event.get("event") in ("start", "resumed"):
-            compiled = False
-        elif event.get("event") == kind:
-            warm += [event] * compiled
-            compiled = True
-    return [event for event in warm[-RECENT:] if event.get("wall")]
-
-
 def _state_words(state: RunState) -> str:
     return _in_words(state.state, state.error, state.silence)
 
@@ -305,9 +156,9 @@ _MEASURES = {
 def _of_all_tasks(one: MetaStanding, now: float) -> tuple[list[str], list[str]]:
     """The cells of a meta-training before those of its tasks, and after them."""
     silence = now - one.events[-1]["time"] if one.events else math.nan
-    state, error = _judge(one.folder, one.events, _of(one.events, "update"), silence)
+    state, error = judge(one.folder, one.events, of_kind(one.events, "update"), silence)
     state = "finished" if one.finished else state
-    warm = _warm(one.events, "update")
+    warm = warm_events(one.events, "update")
     rate = len(warm) / sum(event["wall"] for event in warm) if warm else math.nan
     left = (one.steps - one.step) / rate if state.startswith("running") else math.nan
     saved = "-" if one.saved is None else f"{one.saved:,}"
@@ -317,15 +168,3 @@ def _of_all_tasks(one: MetaStanding, now: float) -> tuple[list[str], list[str]]:
         f"{one.step:,}/{one.steps:,}",
     ]
     return before, ["-" if math.isnan(rate) else significant(rate), duration(left), saved]
-
-
-def _evaluated_edges(event: dict[str, Any]) -> Any:
-    return event.get("edge_rate", event.get("edge_rate_sampled"))
-
-
-def _of(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [event for event in events if event.get("event") == kind]
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -208,9 +208,9 @@ def interval_or_dash(interval: Interval) -> str:
 
 
 def _with_interval(interval: Interval, style: str = ".2f") -> str:
-    if math.isnan(interval.low):  # of a single seed
-        return f"{interval.point:{style}}"
-    return f"{interval.point:{style}} [{interval.low:{style}}, {interval.high:{style}}]"
+    bare = style.replace(".", "z.")  # no minus before a zero
+    point, low, high = (f"{x:{bare}}" for x in (interval.point, interval.low, interval.high))
+    return point if math.isnan(interval.low) else f"{point} [{low}, {high}]"  # of a single seed
 
 
 def fit_table(fit: Fit, rate: float | None) -> Table:

@@ -99,12 +99,12 @@ class ScoreCommand(Command):
 
 
 def score_tables(told: RuleScores) -> list[Table]:
-    """Scores over all tasks, highest first, where any task has one; and returns and scores task by task."""
+    """Scores over all tasks, highest first and methods that lack a task last, where any task has one; and returns and
+    scores task by task."""
     from purejax_mgtopo.analysis.statistics import stratified_bootstrap
     from purejax_mgtopo.cli.tables import interval_or_dash, table_of
 
-    known = [(name, score) for name in told.methods if (score := told.over_tasks(name))]
-    known.sort(key=lambda each: -each[1].point)
+    known = [(name, score) for name in told.ranked if (score := told.over_tasks(name))]
     scored = sum(not task.why for task in told.tasks)
     sizes = {name: [len(scores) for scores in told.scores(name)] for name, _ in known}
     together = {

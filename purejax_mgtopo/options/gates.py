@@ -22,7 +22,8 @@ class GateConfig:
     """RMSprop's epsilon, inside the square root, so that a zero gradient has a finite second derivative.
     (ours, because the paper says none; Optax's default)"""
     edge_cost: float = 0.0
-    """Price of an open edge for one step, taken off the reward from which gates learn, and off no other.
+    """Price of an open edge for one step, taken off the reward from which the gates of reinforce, meta, universal and
+    ic3net learn, and off no other; other rules know no price.
     (ours, because the paper charges nothing: 0)"""
     entropy: float = 0.0
     """Weight of the gates' entropy in what REINFORCE and meta-learned rules ascend; eta has its own, meta.entropy.

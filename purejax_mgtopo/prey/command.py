@@ -19,18 +19,20 @@ from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.prey.settings import PreySettings
+from purejax_mgtopo.records.files import make_ready_for
 
 
 def prey_command(settings: PreySettings, out: Path) -> int:
     """Train, pick, write `out`, then measure and write it again with the figures.
 
-    Raises ConfigError where `out` exists or is no .npz, RunError where no prey is fit.
+    Raises ConfigError where `out` exists or is no .npz, RunError where it cannot be written or no prey is fit.
     """
     out = expanded(out)
     if out.suffix != ".npz":
         raise ConfigError(f"a prey file ends in .npz, unlike {out}")
     if out.exists():
         raise ConfigError(f"{out} exists; move it away, or say where else with --out")
+    make_ready_for(out)
     use_cache(True)
     configure_platform(Means())
     table = make_prey(settings, out, _progress())

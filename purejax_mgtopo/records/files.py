@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,16 @@ def clear_disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(f"cannot write to {error.filename or folder}: {reason}") from error
+
+
+def make_ready_for(path: Path) -> None:
+    """Make the folder of a file that will be written, before what goes into it is computed. Raises RunError where it
+    cannot be."""
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; say a file")
+    with clear_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def strict_json(document: Any, indent: int | None = None) -> str:

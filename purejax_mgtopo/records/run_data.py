@@ -133,9 +133,10 @@ class RunData:
             raise RunError(f"{column} is more than a number for each seed and evaluation")
         axes = plt.subplots()[1] if axes is None else axes
         known = np.where(self.finite, values, np.nan)
-        (median,) = axes.plot(
-            self.env_steps, np.nanmedian(known, axis=0), label=self.experiment.method
-        )
+        middle = np.full(len(self.env_steps), np.nan)
+        told = np.isfinite(known).any(axis=0)  # an untrained team has measured little
+        middle[told] = np.nanmedian(known[:, told], axis=0)
+        (median,) = axes.plot(self.env_steps, middle, label=self.experiment.method)
         for line in known:
             axes.plot(self.env_steps, line, color=median.get_color(), alpha=0.25, linewidth=0.8)
         axes.set_xlabel("environment steps of a seed")

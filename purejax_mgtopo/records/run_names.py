@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.machine.paths import expanded
+from purejax_mgtopo.records.folders import UNFIT
 
 MOST_SETTINGS = 3
 """More in a name would say less than the folder does."""
@@ -39,6 +41,29 @@ def task_key(task: str) -> str:
     return name if prey == "shipped" else f"{name}@{prey}"
 
 
+def task_folder(task: str) -> Path:
+    """Where runs of a task lie, within a sweep's results."""
+    place = Path(task)
+    # A task may end in a file that lies anywhere and is called anything.
+    if place.is_absolute() or ".." in place.parts or not UNFIT.isdisjoint(task):
+        name = task.partition("@")[0].replace("/", "_").strip(".")
+        return Path(f"{_plain(name)}@{_plain(place.stem.strip('.'))}-{_digest(task)}")
+    return place
+
+
+def fit(word: str) -> str:
+    """A word as part of a path beneath which checkpoints can lie, told apart from others that look the same then."""
+    return word if UNFIT.isdisjoint(word) else f"{_plain(word)}-{_digest(word)}"
+
+
+def _plain(word: str) -> str:
+    return "".join("_" if character in UNFIT else character for character in word)
+
+
+def _digest(word: str) -> str:
+    return hashlib.sha256(word.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
 def told_tasks(tasks: Sequence[str]) -> list[str]:
     """Each by the name that came first of all that mean the same task."""
     first: dict[str, str] = {}
@@ -56,7 +81,8 @@ class NamedRun:
 
 def word_for(folder: Path, experiment: Experiment) -> str:
     """What the run in `folder` is called alone: in a sweep's results the recipe's word, else its method."""
-    if folder.parent.name != experiment.task:
+    place = task_folder(experiment.task).parts
+    if folder.parts[-1 - len(place) : -1] != place:
         return experiment.method
     first, *values = folder.name.split(",")
     return ", ".join([first, *(value.strip() for value in values)])

@@ -239,11 +239,21 @@ def ticks(low: float, high: float, wanted: int) -> list[float]:
     return [round(k * step, digits) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def number(value: float) -> str:
-    """Three digits and a true minus sign; a dash for what is not known."""
+def marks(low: float, high: float, wanted: int) -> list[tuple[float, str]]:
+    """Round numbers as `ticks` gives, each with its text: as many digits for all as tell each by its very value."""
+    values = ticks(low, high, wanted)
+    near = 1e-6 * (high - low)
+    digits = next(
+        (d for d in range(3, 16) if all(abs(float(f"{v:.{d}g}") - v) <= near for v in values)), 16
+    )
+    return [(value, number(value, digits)) for value in values]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """So many digits and a true minus sign; a dash for what is not known."""
     if not math.isfinite(value):
         return "\u2013"
-    text = compact(float(f"{value:.3g}"))
+    text = compact(float(f"{value:.{digits}g}"), max(4, digits))
     return "0" if text == "-0" else text.replace("-", "\u2212")
 
 
@@ -285,18 +295,18 @@ def grid(
     up: Axis,
     height: int,
     x_label: str,
-    marks: Sequence[tuple[float, str]] | None = None,
+    along: Sequence[tuple[float, str]] | None = None,
 ) -> str:
-    """Both axes; `marks` takes the place of round numbers on the x axis."""
+    """Both axes; `along` takes the place of round numbers on the x axis."""
     base = height - BOTTOM
     parts = []
-    for value in ticks(up.low, up.high, 5):
+    for value, text in marks(up.low, up.high, 5):
         y = float(up(value))
         parts.append(
             f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         )
-    for value, text in marks or [(v, number(v)) for v in ticks(across.low, across.high, 4)]:
+    for value, text in along or marks(across.low, across.high, 4):
         x = float(across(value))
         parts.append(
             f'<text class="tick" x="{x:.1f}" y="{base + 15}" text-anchor="middle">{text}</text>'

@@ -73,6 +73,7 @@ def read_run(folder: Path) -> tuple[Run, RunData]:
         episode=int(data.episodes[-1]) if evaluated else 0,
         episodes=experiment.episodes,
         seeds=experiment.seeds,
+        told=len(data.seeds) if evaluated else 0,
         lost=tuple(int(seed) for seed in data.seeds[~healthy]) if evaluated else (),
         minutes=_seconds(events) / 60,
         final=summary.final_return,
@@ -191,7 +192,7 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
 def _curve(data: RunData, values: NDArray) -> MetricCurve | None:
     episodes = data.episodes
     shown = np.unique(np.linspace(0, len(episodes) - 1, min(POINTS, len(episodes))).astype(int))
-    healthy = finite_seeds(values)[0] if len(episodes) else np.zeros(0, bool)
+    healthy = data.healthy & finite_seeds(values)[0] if len(episodes) else np.zeros(0, bool)
     if not healthy.any():
         return None
     hours = data.wall[shown] / 3600 if len(data.wall) == len(episodes) else np.array([np.nan])
@@ -221,7 +222,7 @@ def _measured(data: RunData) -> tuple[Measured, ...]:
             env_steps=data.env_steps[known],
             wall=data.wall[known] if len(data.wall) == len(known) else data.wall,
         )
-        curve = _curve(kept, own[:, known])
+        curve = _curve(kept, values[:, known])
         if curve is not None:  # without lines of single seeds: there are many such charts
             lines = np.empty((0, len(curve.episodes)))
             found.append(Measured(name, words.get(name, ""), replace(curve, seeds=lines)))

@@ -16,9 +16,9 @@ from purejax_mgtopo.report.charts import (
     Axis,
     Look,
     interval_text,
+    marks,
     number,
     svg,
-    ticks,
 )
 from purejax_mgtopo.report.embedded import LINE, table_data
 
@@ -28,13 +28,21 @@ NAME, VALUE = 8.0, 6.8
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """One method in a chart of intervals. `seeds` are drawn as dots."""
+    """One method in a chart of intervals. `seeds` are drawn as dots: all, or quantiles of `of` seeds."""
 
     label: str
     look: Look
     interval: Interval
     seeds: NDArray
     note: str = ""
+    of: int = 0
+    """Seeds that there are; more than are drawn where those are quantiles."""
+
+    @property
+    def drawn(self) -> str:
+        """What the dots are."""
+        count = len(self.seeds)
+        return f"{count} quantiles of {self.of} seeds" if self.of > count else "seeds"
 
 
 def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> Markup:
@@ -59,8 +67,8 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
     base = height - BOTTOM
     parts = [
         f'<path class="grid" d="M{x:.1f} {top}V{base}"/>'
-        f'<text class="tick" x="{x:.1f}" y="{base + 14}" text-anchor="middle">{number(v)}</text>'
-        for v in ticks(across.low, across.high, 5)
+        f'<text class="tick" x="{x:.1f}" y="{base + 14}" text-anchor="middle">{text}</text>'
+        for v, text in marks(across.low, across.high, 5)
         for x in (across(v),)
     ]
     parts.append(
@@ -75,9 +83,8 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
             else f'x="{WIDTH - 12}" y="{y - 13}" text-anchor="end"'
         )
         told = [f"{row.label} {text}"]
-        told += (
-            [f"seeds {', '.join(number(v) for v in sorted(row.seeds))}"] if len(row.seeds) else []
-        )
+        if len(row.seeds):
+            told.append(f"{row.drawn} {', '.join(number(v) for v in sorted(row.seeds))}")
         parts.append(
             f'<g class="{row.look.colour}" data-line="{escape(row.label)}" data-tip="{escape(LINE.join(told))}">'
             f'<rect class="reach" x="0" y="{y + 20 - pitch}" width="{WIDTH}" height="{pitch}"/>'
@@ -97,9 +104,10 @@ def interval_chart(rows: Sequence[IntervalRow], *, title: str, x_label: str) -> 
         parts.append("</g>")
     description = "; ".join(f"{row.label} {interval_text(row.interval)}" for row in rows)
     table = [
-        [row.label, *ends_of(row.interval), " ".join(f"{v:.5g}" for v in row.seeds)] for row in rows
+        [row.label, *ends_of(row.interval), row.drawn, " ".join(f"{v:.5g}" for v in row.seeds)]
+        for row in rows
     ]
-    data = table_data(title, ("method", "value", "low", "high", "seeds"), table)
+    data = table_data(title, ("method", "value", "low", "high", "dots", "values"), table)
     return svg(height, title, description, parts, more=f' data-table="{escape(data)}"')
 
 

@@ -114,6 +114,9 @@ class Run:
     episodes: int
     """Training episodes asked for."""
     seeds: int
+    """Seeds asked for."""
+    told: int
+    """Those that are evaluated as far as any: fewer than asked for while a run goes through them in waves."""
     lost: tuple[int, ...]
     """Seeds that left the finite numbers."""
     minutes: float

@@ -150,6 +150,7 @@ def final_chart(comparison: Comparison, looks: dict[str, Look]) -> Markup:
             look=looks[run.method],
             interval=run.final,
             seeds=_some(run.finals),
+            of=len(run.finals),
             note="" if run.finished else f"at {charts.number(run.episode)} episodes",
         )
         for run in comparison.runs
@@ -266,7 +267,6 @@ def playback_json(watched: Sequence[Watched]) -> str:
 
 
 def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
-    columns = 1 << np.arange(playback.masks.shape[1], dtype=np.int64)
     return {
         "task": watched.task,
         "method": watched.method,
@@ -290,7 +290,7 @@ def _playback(watched: Watched, playback: Playback) -> dict[str, Any]:
             {"agent": claim.agent, "places": claim.places.ravel().tolist()}
             for claim in playback.claims
         ],
-        "masks": (playback.masks.astype(np.int64) @ columns).tolist(),
+        "masks": [[_digits(row) for row in step] for step in playback.masks],
         "told": {
             name: [[_digits(agent) for agent in step] for step in values]
             for name, values in playback.agents.items()

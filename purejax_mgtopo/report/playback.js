@@ -25,7 +25,7 @@
   const place_of = (places, t) => { const k = 2 * Math.min(t, places.length / 2 - 1); return [places[k], -places[k + 1]]; };
   const at = (places, t) => place_of(places, t).map((x) => Math.max(-rim(), Math.min(rim(), x)));
   const outside = (places, t) => place_of(places, t).some((x) => Math.abs(x) > rim());
-  const open = (t, i, j) => t < replay.masks.length && (replay.masks[t][i] >> j & 1) === 1;
+  const open = (t, i, j) => t < replay.masks.length && replay.masks[t][i][j] === "1";
   const round = (x) => (Math.abs(x) < 0.005 ? 0 : x).toFixed(2).replace("-", "\u2212");
   const last = () => replay.masks.length;
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from purejax_mgtopo.analysis.verdicts import read_sweeps, read_verdicts
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
-from purejax_mgtopo.records.files import is_foreign, write_atomically
+from purejax_mgtopo.records.files import is_foreign, make_ready_for, write_atomically
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import RunData, load_run
 from purejax_mgtopo.report.collect import (
@@ -45,6 +45,7 @@ def write_report(
     target = home / FILE_NAME if out is None else expanded(out)
     if is_foreign(target):  # before episodes are played
         raise RunError(f"{target} holds something else already; choose another file")
+    make_ready_for(target)
     content = build_report(places, episodes=episodes, say=say)
     page = render(content).encode(errors="replace")
     try:

@@ -103,6 +103,12 @@ def caveats(comparisons: Sequence[Comparison]) -> list[str]:
             f"With {fewest} seeds a nominal 95 % interval covers the truth in about "
             f"{COVERAGE[fewest]} % of experiments; read it as too narrow."
         )
+    for run in runs:
+        if 0 < run.told < run.seeds:
+            lines.append(
+                f"Of {run.method} on {run.task} {run.told} of {run.seeds} seeds are evaluated so far; all that is "
+                f"said of it is of {'that one' if run.told == 1 else 'those'}."
+            )
     lost = sum(len(run.lost) for run in runs)
     if lost:
         lines.append(
@@ -125,6 +131,8 @@ def standing(run: Run) -> str:
     if run.status is Status.FINISHED:
         return "finished"
     done = f"episode {run.episode:,} of {run.episodes:,} at the last evaluation"
+    if 0 < run.told < run.seeds:
+        done += f" of {run.told} of {run.seeds} seeds"
     if run.status is Status.RUNNING:
         return f"in progress, {done}"
     if run.failures:

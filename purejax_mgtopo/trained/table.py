@@ -13,7 +13,7 @@ import numpy as np
 from purejax_mgtopo.analysis.normalised import normalised_score
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded, written_out
-from purejax_mgtopo.records.files import clear_disk_errors, write_atomically
+from purejax_mgtopo.records.files import clear_disk_errors, make_ready_for, write_atomically
 from purejax_mgtopo.records.run_names import word_for
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ def write_table(assessments: Sequence[Assessment], path: Path) -> Path:
 
 
 def refuse_foreign_table(path: Path) -> None:
-    """Raise RunError if `path` holds something other than an older table of evaluations."""
+    """Raise RunError if `path` holds something other than an older table of evaluations, or cannot be written."""
     path = expanded(path)
-    if path.exists() and not _is_table(path):
+    if path.is_file() and not _is_table(path):
         raise RunError(f"{path} is not a table of `mgtopo evaluate`; choose another file")
+    make_ready_for(path)
 
 
 def _each_once(assessments: Sequence[Assessment]) -> Iterator[Assessment]:

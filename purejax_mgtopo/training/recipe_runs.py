@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,7 @@ from purejax_mgtopo.config import (
 from purejax_mgtopo.errors import ConfigError, unknown_name
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES
-from purejax_mgtopo.records.folders import UNFIT
-from purejax_mgtopo.records.run_names import setting_text, task_key
+from purejax_mgtopo.records.run_names import fit, setting_text, task_folder, task_key
 from purejax_mgtopo.settings import unknown_setting
 
 MOST_RUNS = 10_000
@@ -59,14 +57,7 @@ class RecipeRun:
     @property
     def folder(self) -> Path:
         """The run's folder, relative to that of the sweep's results, and within it."""
-        method = _fit(self.method.replace(", ", ","))
-        place = Path(self.task, method)
-        # A task may end in a file that lies anywhere and is called anything.
-        if place.is_absolute() or ".." in place.parts or not UNFIT.isdisjoint(self.task):
-            name = self.task.partition("@")[0].replace("/", "_").strip(".")
-            stem = Path(self.task).stem.strip(".")
-            return Path(f"{_plain(name)}@{_plain(stem)}-{_digest(self.task)}", method)
-        return place
+        return task_folder(self.task) / fit(self.method.replace(", ", ","))
 
 
 @dataclass(frozen=True)
@@ -264,19 +255,6 @@ def shown(value: Any) -> str:
     """A setting's value in the name of a run, and of its folder."""
     text = setting_text(value)
     return (text.lower() if isinstance(value, bool) else text).replace("/", "_")
-
-
-def _fit(word: str) -> str:
-    """A word as part of a path beneath which checkpoints can lie, told apart from others that look the same then."""
-    return word if UNFIT.isdisjoint(word) else f"{_plain(word)}-{_digest(word)}"
-
-
-def _plain(word: str) -> str:
-    return "".join("_" if character in UNFIT else character for character in word)
-
-
-def _digest(word: str) -> str:
-    return hashlib.sha256(word.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def _short(name: str, among: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from purejax_mgtopo.analysis.scoring.rule_score import RuleScores, read_scores, 
 from purejax_mgtopo.analysis.scoring.score_figure import draw_scores
 from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
 from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.cli.universal import score_tables
 from purejax_mgtopo.errors import RunError
 
 SCALE = ("none", "full", "reinforce", "stgs")
@@ -70,6 +71,19 @@ def test_panels_show_scores_and_where_there_is_none_returns() -> None:
     assert guides(quiet) == [stratified_bootstrap([QUIET["none"]]).point]
     assert [axes.get_title() for axes in (*each, quiet)] == ["loud", "clear", "quiet: no score"]
     assert [axes.get_xlabel() for axes in (*each, quiet)] == ["score", "score", "final return"]
+
+
+def test_a_method_that_lacks_a_task_is_not_ranked_among_those_that_have_them_all() -> None:
+    """The highest of all on the one task that it has run."""
+    part = {**LOUD, "late": LOUD["rule"] + 1}
+    told = RuleScores((task_scores("loud", part), task_scores("clear", CLEAR)))
+    assert told.ranked == tuple(ORDER) and not told.everywhere("late")
+    together, loud, clear = draw_scores(told).axes
+    assert "late" not in rows(together) and "late" not in rows(clear)
+    assert rows(loud)["late"] == ends(stratified_bootstrap([told.tasks[0].scores("late")]))
+    (all_tasks, _) = score_tables(told)
+    assert [*all_tasks.columns[0].cells] == ORDER
+    assert [*all_tasks.columns[2].cells] == ["2 of 2"] * 5 + ["1 of 2"]
 
 
 def test_several_tasks_fill_rows_of_panels_and_names_are_shown_as_they_are() -> None:

@@ -135,6 +135,22 @@ def test_a_small_gain_is_a_gain() -> None:
     assert found is not None and 0.49 < found.low <= found.point <= found.high < 0.51
 
 
+def test_a_share_whose_resamples_may_be_losses_has_no_ends() -> None:
+    """A gain below zero would turn the share's sign, and its ends with it."""
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(400):
+        gain = rng.normal(0.6, 1, 8)
+        drawn = np.random.default_rng(1).choice(gain, (4000, 8))
+        middle = scipy.stats.trim_mean(drawn, 0.25, axis=1)
+        told = share_kept(np.stack([gain, 0 * gain, gain / 2], axis=1), CHANNELS, 2)
+        if told is None or (middle < 0).sum() < 20:
+            continue
+        found += 1
+        assert np.isnan([told.low, told.high]).all()
+    assert found > 20
+
+
 def test_a_share_whose_resamples_may_lack_any_gain_has_no_ends() -> None:
     """One seed of five gains nothing: a resample of it alone has no share."""
     gain = np.array([0.0, 1, 2, 3, 4])

@@ -10,10 +10,11 @@ from synthetic_runs import write_run
 
 from purejax_mgtopo.analysis.curves import draw_curves
 from purejax_mgtopo.analysis.normalised import ends
-from purejax_mgtopo.cli.status import _methods, read_state
+from purejax_mgtopo.cli.status import _methods
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.records.run_names import task_key, told_tasks
 from purejax_mgtopo.report.report import build_report
+from purejax_mgtopo.training.run_state import read_state
 
 NAMES = ("predator_prey_N3_l3", "predator_prey_N3_l2", "predator_prey_N3_l3@shipped")
 

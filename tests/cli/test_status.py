@@ -14,9 +14,10 @@ from rich.console import Console
 from stand_ins import train
 
 from purejax_mgtopo.cli.main import main
-from purejax_mgtopo.cli.status import read_state, read_states, status_table
+from purejax_mgtopo.cli.status import status_table
 from purejax_mgtopo.config import CheckpointConfig, Config, override
 from purejax_mgtopo.records import record
+from purejax_mgtopo.training.run_state import read_state, read_states
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +77,39 @@ def test_speed_and_time_left_count_all_seeds_and_leave_out_the_compilation(tmp_p
     assert state.seconds_left == pytest.approx((8 * 40 - 3 * 40 - 3 * 10) / 15)
     assert (state.wave, state.waves, state.episode) == (1, 3, 10)
     assert state.returns == -9.0  # this wave has no evaluation yet
+
+
+def test_a_finished_run_in_waves_tells_of_all_its_seeds(tmp_path: Path) -> None:
+    """Means over the finite seeds of all waves, not of the last alone."""
+
+    def wave(number: int, returns: float, lost: int = 0) -> list[dict]:
+        told = {"time": 100.0 + number, "wave": number, "episode": 40, "edge_rate": returns / -10}
+        final = {"event": "final", "return_sampled": returns, **told}
+        evaluation = {"event": "evaluation", **final | {"event": "evaluation"}}
+        trained = chunk(99.0 + number, 40, wave=number, train_return=returns - 1, non_finite=lost)
+        return [trained, evaluation, final]
+
+    events = [START, *wave(0, -2.0), *wave(1, -6.0, lost=1), *wave(2, -9.0)]
+    config = small(seeds=8, lanes=3)  # waves of 3, 3 and 2 seeds
+    end = {"event": "end", "time": 200.0, "episode": 40}
+    state = read_state(write(tmp_path / "whole", config, *events, end), now=201)
+    expected = (3 * 2 + 2 * 6 + 2 * 9) / 7
+    assert (state.state, state.evaluated, state.non_finite) == ("finished", True, 1)
+    assert state.returns == pytest.approx(-expected)
+    assert state.train_return == pytest.approx(-expected - 1)
+    assert state.edge_rate == pytest.approx(expected / 10)
+    part = read_state(write(tmp_path / "part", config, *events[:-3]), now=102)
+    assert (part.wave, part.returns, part.non_finite) == (1, -6.0, 1)  # its present wave
+
+
+def test_one_damaged_event_leaves_the_other_runs_told(tmp_path: Path) -> None:
+    write(tmp_path / "a", small(), START, chunk(100, 10))
+    write(tmp_path / "b", small(), START, {"event": "chunk", "time": 1.0})
+    write(tmp_path / "c", small(), START, chunk(1, "many"))  # type: ignore[arg-type]
+    states, problems = read_states([tmp_path / name for name in "abc"])
+    assert [state.folder.name for state in states] == ["a"]
+    assert "events.jsonl: an event lacks 'episode'" in problems[0]
+    assert "events.jsonl: an event is damaged: " in problems[1] and len(problems) == 2
 
 
 def test_speed_leaves_out_the_compilation_of_every_process(tmp_path: Path) -> None:

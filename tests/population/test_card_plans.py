@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from test_population import tiny
 
-from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.cli.fitting import FitCommand
+from purejax_mgtopo.cli.main import main, parse
 from purejax_mgtopo.cli.tables import card_table, markdown
 from purejax_mgtopo.config import Config, Experiment, Means, override, with_method
 from purejax_mgtopo.errors import ConfigError
@@ -141,6 +142,38 @@ def test_wrong_words_are_refused_in_one_line(
     assert main(["fit", *words]) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "shares", "aggregates"),
+    [
+        (["--method", "meta"], {"meta": False}, {"meta": "mean"}),
+        (["--method", "meta", "--learner.share-parameters"], {"meta": True}, {"meta": "mean"}),
+        (["--method", "ic3net", "--message.aggregate", "sum"], {"ic3net": True}, {"ic3net": "sum"}),
+        (
+            ["--methods", "ic3net", "meta", "--learner.hidden", "32"],
+            {"ic3net": True, "meta": False},
+            {"ic3net": "others", "meta": "mean"},
+        ),
+        (
+            ["--methods", "ic3net", "meta", "--learner.share-parameters"],
+            {"ic3net": True, "meta": True},
+            {"ic3net": "others", "meta": "mean"},
+        ),
+    ],
+)
+def test_flags_are_over_the_presets_of_all_methods_that_are_planned(
+    words: list[str], shares: dict[str, bool], aggregates: dict[str, str]
+) -> None:
+    """A preset lies beneath them, as when such a run is trained."""
+    asked = parse(["fit", "--card", "h100", "--task", "push_N3", *words])
+    assert isinstance(asked, FitCommand)
+    found = {m: asked.planned("push_N3", m) for m in asked.methods or (asked.method,)}
+    assert {m: x.learner.share_parameters for m, x in found.items()} == shares
+    assert {m: x.message.aggregate for m, x in found.items()} == aggregates
+    assert {x.task for x in found.values()} == {"push_N3"}
+    hidden = 32 if "32" in words else Experiment().learner.hidden
+    assert {x.learner.hidden for x in found.values()} == {hidden}
 
 
 @pytest.mark.slow

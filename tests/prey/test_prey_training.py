@@ -248,6 +248,19 @@ def test_settings_that_cannot_be(changes, words):
         PreySettings(**changes)
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_any_self_play(
+    tmp_path, monkeypatch, capsys
+):
+    """Which takes hours."""
+    from purejax_mgtopo.prey import command
+
+    monkeypatch.setattr(command, "make_prey", lambda *_: pytest.fail("it trained"))
+    (tmp_path / "p.npz").write_text("a file, and no folder")
+    assert main(["prey", "--out", str(tmp_path / "p.npz" / "q.npz")]) == 1
+    told = capsys.readouterr().err
+    assert "p.npz" in told and told.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chase", [0, pytest.param(10, marks=pytest.mark.slow)])
 def test_the_command_ends_with_a_file(chase, tmp_path, monkeypatch, capsys):

@@ -153,6 +153,15 @@ def test_a_picture_of_any_column(run: Path) -> None:
         load_run(run).plot("pair_rate")
 
 
+def test_a_column_that_is_unknown_at_first_is_drawn_without_complaint(tmp_path: Path) -> None:
+    matplotlib.use("Agg")
+    measured = {"gate_entropy": 0.5}  # NaN in the first evaluation, for all seeds
+    run = write_run(tmp_path / "run", "navigation_N3_l3", "meta", measured=measured)
+    with warnings.catch_warnings(action="error"):
+        median, *_ = load_run(run).plot("gate_entropy").get_lines()
+    assert np.isnan(median.get_ydata()[0]) and np.isfinite(median.get_ydata()[1:]).all()
+
+
 def test_the_table_tells_what_it_is_and_what_its_columns_mean(tmp_path: Path) -> None:
     own = {"meta_objective": 1.0, "gate_update_norm": 0.1}
     run = write_run(tmp_path / "run", "navigation_N3_l3", "meta", measured=own)

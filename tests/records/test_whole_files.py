@@ -154,6 +154,19 @@ def test_what_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
         assert str(told.value) == line and told.value.__cause__ is error
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    """What goes into it may take hours."""
+    files.make_ready_for(tmp_path / "new" / "deep" / "table.parquet")
+    assert [*(tmp_path / "new" / "deep").iterdir()] == []
+    (tmp_path / "file").write_text("kept")
+    files.make_ready_for(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    for path, why in (("file/table", "file"), ("new", "is a folder; say a file")):
+        with pytest.raises(RunError, match=why) as error:
+            files.make_ready_for(tmp_path / path)
+        assert "\n" not in str(error.value)
+
+
 def test_the_systems_words_are_its_own() -> None:
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EMFILE", "ENFILE", "ESTALE"):
         words = os.strerror(getattr(errno, name))

@@ -23,7 +23,7 @@ from wandb_files import offline_runs
 
 from purejax_mgtopo.analysis.curves import draw_curves, summarise_run
 from purejax_mgtopo.analysis.figures import Curve
-from purejax_mgtopo.cli.status import read_state, status_table
+from purejax_mgtopo.cli.status import status_table
 from purejax_mgtopo.cli.tables import summary_table
 from purejax_mgtopo.config import EvaluationConfig
 from purejax_mgtopo.population.state import ChunkReport
@@ -33,6 +33,7 @@ from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report.collect import read_run
 from purejax_mgtopo.report.page import cost_chart, curve_chart, final_chart, looks_of, render
 from purejax_mgtopo.report.report import build_report
+from purejax_mgtopo.training.run_state import read_state
 
 SEEDS, AGENTS, CHUNKS, EVERY = 6, 3, 6, 2
 TRAINING = ("train_return", "edge_rate", "critic_loss", "policy_loss")

@@ -162,7 +162,10 @@ def test_replays_are_safe_inside_a_script_element():
         5,
         6,
     ]
-    assert found["masks"] == [[0, 4, 0], [0, 0, 3]]  # bit j of row i: i hears j
+    assert found["masks"] == [
+        ["000", "001", "000"],
+        ["000", "000", "110"],
+    ]  # at j of row i: i hears j
     assert found["rewards"] == [0.1235, 0.0]
 
 

@@ -48,7 +48,7 @@ def test_each_finite_seed_has_a_line_at_its_own_values(folder: Path, name: str) 
         "scores": normalised_score(TASK, data.return_sampled),
         "edges": data.edge_rate,
     }[name]
-    own = values[[0, 1, 3]] if name != "edges" else values
+    own = values[[0, 1, 3]]
     assert len(lines["meta"]) == len(own)
     for drawn, truth in zip(lines["meta"], own, strict=True):  # straight, and upwards is less
         slope, start = np.polyfit(truth, drawn, 1)

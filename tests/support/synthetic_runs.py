@@ -91,6 +91,7 @@ def write_run(
     np.fill_diagonal(mean_rate, 0)
     command = f"mgtopo sweep runs/{task} --seeds {seeds}"
     with RunRecord(folder, config, command) as record:
+        kept: dict[str, np.ndarray] = {}
         for k in range(until or evaluations):
             share = (k + 1) / evaluations
             now = goal - 60 * np.exp(-8 * share) + rng.normal(0, 0.4, seeds)
@@ -101,12 +102,15 @@ def write_run(
             rate = np.repeat((rate * (1 - np.eye(n)))[None], seeds, axis=0).astype(np.float32)
             edge = rate.sum(axis=(1, 2)) / (n * (n - 1))
             columns = {
-                "return_sampled": np.where(finite, now, np.nan),
+                "return_sampled": now,
                 "return_greedy": now + 0.3,
                 "train_return": now - 1,
                 "edge_rate": np.clip(edge + rng.normal(0, 0.02, seeds), 0, 1),
             }
             columns = {name: np.asarray(v, np.float32) for name, v in columns.items()}
+            # A seed that was lost stays as it was before: its returns look like any others.
+            kept = {name: np.where(finite, v, kept.get(name, v)) for name, v in columns.items()}
+            columns = dict(kept)
             for name, base in measured.items():
                 own = base * (1 + share + np.arange(seeds) / seeds)
                 columns[name] = np.asarray(own if k else np.full(seeds, np.nan), np.float32)

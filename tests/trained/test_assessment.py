@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from synthetic_runs import write_run
 from trained_cases import biased, changed, synthetic
 
 from purejax_mgtopo.algorithm.types import Streams
 from purejax_mgtopo.cli import main as cli
-from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.trained import assess as assessment
 from purejax_mgtopo.trained.assess import (
     assess,
@@ -148,6 +149,38 @@ def test_a_sweeps_results_are_evaluated_run_by_run(run, tmp_path, capsys) -> Non
         ("two", 5)
     ] * 8
     assert cli.main(["evaluate", str(tmp_path / "task" / "zero")]) == 1
+
+
+def test_a_seed_that_a_run_of_many_lacks_costs_that_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others, evaluated for hours, are written."""
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / "navigation_N3_l3" / name, "navigation_N3_l3", "meta", seeds=4)
+
+    def played(folder: Path, *_: Any, **__: Any) -> Any:
+        if folder.name == "b":
+            raise ConfigError(f"{folder} has no trained seed 2; it has seeds 0")
+        return synthetic(folder=folder)
+
+    monkeypatch.setattr("purejax_mgtopo.trained.assess.assess", played)
+    out = tmp_path / "table.parquet"
+    assert cli.main(["evaluate", str(tmp_path), "--seeds", "2", "--out", str(out)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mgtopo: left out: ") and "b has no trained seed 2" in line
+    found = {Path(row["run"]).name for row in parquet.read_table(out).to_pylist()}
+    assert found == {"a", "c"}
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run", "navigation_N3_l3", "meta", seeds=4)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("purejax_mgtopo.trained.assess.assess", lambda *_, **__: pytest.fail())
+    words = ["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "file" / "table.parquet")]
+    assert cli.main(words) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ for name in COMMANDS:
             f"at least the K = 5 gate updates of {TASK}, not 4",
         ),
         (name, ["shipped", "--out", "no/such/file"], 2, "--out: there is no folder no/such"),
+        (name, ["shipped", "--out", "."], 2, "--out: . is a folder; say a file"),
+        (name, ["shipped", "others"], 2, "others is a run of reinforce; teams for trials come"),
     ]
 
 
@@ -58,6 +60,8 @@ def test_what_cannot_be_tried_is_refused_in_one_line(
     name: str, words: list[str], code: int, why: str, teams: str, monkeypatch, capsys, tmp_path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "others" in words:
+        write_run(tmp_path / "others", TASK, "reinforce", seeds=2)
     words = [str(SHIPPED) if word == "shipped" else word for word in words]
     assert COMMANDS[name]([words[0], teams, *words[1:]]) == code
     told = capsys.readouterr().err

@@ -107,6 +107,20 @@ class RuleScores:
         scores = self.scores(method)
         return stratified_bootstrap(scores, level=LEVEL) if scores else None
 
+    def everywhere(self, method: str) -> bool:
+        """Whether the method has run on every task that has a score: else its score over tasks is of other tasks."""
+        return len(self.scores(method)) == sum(not task.why for task in self.tasks)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """All methods, the highest score over tasks first; then those that lack a task, and those without a score."""
+
+        def place(name: str) -> tuple[bool, float]:
+            score = self.over_tasks(name)
+            return not self.everywhere(name), -score.point if score else float("inf")
+
+        return tuple(sorted(self.methods, key=place))
+
 
 def talk_worth(returns: Mapping[str, ArrayLike]) -> TalkWorth:
     """What talk is worth on a task, by final returns [S] of `SILENT` and all `YARDSTICKS`.

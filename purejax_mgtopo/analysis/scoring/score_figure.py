@@ -31,6 +31,7 @@ def score_figure(told: RuleScores, path: str | os.PathLike[str]) -> Path:
 def draw_scores(told: RuleScores) -> Figure:
     """Scores of all methods, the highest over tasks on top, with intervals; returns on a task that has no score.
 
+    The panel of all tasks leaves out a method that lacks one of them: its score there would be of other tasks.
     Dashed lines stand at 0, which is silence, and at 1, the best known topology. Where there is no score, the dashed
     line is what `none` returns.
 
@@ -38,7 +39,7 @@ def draw_scores(told: RuleScores) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    order = _order(told)
+    order = told.ranked
     if not order:
         raise RunError("no run is finished: there is no score to draw")
     panels: list[TaskScores | None] = list(told.tasks)
@@ -52,7 +53,8 @@ def draw_scores(told: RuleScores) -> Figure:
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         if panel is None:
-            _dots(axes, {name: told.over_tasks(name) for name in order}, order, (0.0, 1.0))
+            whole = {name: told.over_tasks(name) for name in order if told.everywhere(name)}
+            _dots(axes, whole, order, (0.0, 1.0))
             axes.set_title("all tasks that have a score", fontsize=9)
             axes.set_xlabel("score", fontsize=8)
         else:
@@ -60,12 +62,6 @@ def draw_scores(told: RuleScores) -> Figure:
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     return figure
-
-
-def _order(told: RuleScores) -> list[str]:
-    """Highest score first; methods without one after them."""
-    known = {name: score.point for name in told.methods if (score := told.over_tasks(name))}
-    return sorted(told.methods, key=lambda name: -known.get(name, float("-inf")))
 
 
 def _task(axes: Axes, task: TaskScores, order: Sequence[str]) -> None:

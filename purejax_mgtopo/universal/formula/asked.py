@@ -14,6 +14,7 @@ from purejax_mgtopo.errors import ConfigError, RunError, require
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import configure_platform, use_cache
 from purejax_mgtopo.machine.streams import show_any_name
+from purejax_mgtopo.records.files import make_ready_for
 from purejax_mgtopo.records.record import each_once, read_config
 
 USAGE, FAILURE = 2, 1
@@ -47,17 +48,29 @@ def count(text: str) -> int:
 
 
 def _writable(text: str) -> Path:
-    """A file that is written in the end, whose folder has to be there at the beginning."""
+    """A file that is written in the end, whose folder has to be there, and to take files, at the beginning."""
     path = expanded(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    try:
+        make_ready_for(path)
+    except RunError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return path
 
 
-def check_updates(teams: Sequence[Path], updates: int) -> None:
-    """Refuse lifetimes that end before a rule is judged once. Raises ConfigError, and RunError for what is no run."""
+def check_teams(teams: Sequence[Path], updates: int) -> None:
+    """Refuse teams that were not trained under random topologies, and lifetimes that end before a rule is judged once.
+
+    Raises ConfigError, and RunError for what is no run.
+    """
     for folder in teams:
         experiment = read_config(folder).experiment
+        require(
+            experiment.topology == "random",
+            f"{folder} is a run of {experiment.method}; teams for trials come from runs of the method random, whose "
+            "policies have learned under all topologies",
+        )
         least = experiment.updates_per_iteration
         require(
             updates >= least,
@@ -74,7 +87,7 @@ def answered(
     try:
         asked = questions.parse_args(words)
         asked.teams = each_once(asked.teams)
-        check_updates(asked.teams, asked.updates)
+        check_teams(asked.teams, asked.updates)
         use_cache(True)
         configure_platform(Means())
         text = json.dumps(do(asked), indent=1)

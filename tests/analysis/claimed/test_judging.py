@@ -188,6 +188,31 @@ def test_a_word_stands_for_all_values_of_its_settings() -> None:
     assert verdict(claim, {"task": wide}).judgement is HOLDS
 
 
+def test_words_with_values_of_other_settings_are_compared_each_with_each() -> None:
+    """None of their runs is missing; of a setting that two words share a value may be."""
+    apart = {
+        "none": RANKED["none"],
+        "full, hidden=64": RANKED["full"],
+        "full, hidden=128": RANKED["stgs"],
+        "meta, l2=0.1": RANKED["meta"],
+    }
+
+    def told(finals: dict, **words: object) -> dict[str, tuple[Judgement | None, tuple[str, ...]]]:
+        claim = StatedClaim("so", tasks=("task",), **words)  # type: ignore[arg-type]
+        evidence = verdict(claim, {"task": finals}).evidence
+        return {one.case: (one.judgement, one.missing) for one in evidence}
+
+    cases = ("task, hidden=64, l2=0.1", "task, hidden=128, l2=0.1")
+    judged = dict(zip(cases, ((HOLDS, ()), (FAILS, ())), strict=True))
+    assert told(apart, method="meta", beats=("full",)) == judged
+    assert told(apart, method="none", bottom=1) == dict.fromkeys(cases, (HOLDS, ()))
+    part = {**apart, "meta, hidden=64": RANKED["meta"]}
+    del part["meta, l2=0.1"]
+    found = told(part, method="meta", beats=("full",))
+    assert found["task, hidden=64"] == (HOLDS, ())
+    assert found["task, hidden=128"] == (ABSENT, ("meta not run",))
+
+
 def test_a_word_means_on_each_task_what_it_has_there() -> None:
     finals = {"plain": {"none": RANKED["none"], "meta": RANKED["meta"]}}
     finals["wide"] = {"none": RANKED["none"], "meta, hidden=64": RANKED["meta"]}

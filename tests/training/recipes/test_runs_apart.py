@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.recipe import Recipe, parse_recipe
 
 
@@ -52,6 +53,27 @@ def test_runs_that_would_share_a_folder_are_refused(text: str, methods: str, mes
     """The second one would find the first one's results there, when that is trained."""
     told = refusal(text, methods)
     assert message in told and "would share the folder toy_public/" in told
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "toy_public",
+        "predator_prey_N3_l3@scripted",
+        "predator_prey_N3_l3@prey/mine.npz",
+        "predator_prey_N3_l3@/somewhere/else/mine.npz",
+        "predator_prey_N3_l3@../mine.npz",
+    ],
+)
+def test_a_run_goes_by_the_recipes_word_wherever_its_tasks_prey_lies(
+    task: str, tmp_path: Path
+) -> None:
+    """The folder of a task whose prey is a file is several deep, or has another name."""
+    text = f'tasks = ["{task}"]\nmethods = ["steady"]\n[method.steady]\npreset = "meta"\n'
+    (run,) = parse_recipe(tomllib.loads(text), Path("recipe.toml")).runs()
+    assert word_for(tmp_path / run.folder, run.config.experiment) == "steady"
+    alone = tmp_path / "elsewhere" / "steady"
+    assert word_for(alone, run.config.experiment) == "meta"
 
 
 def test_a_method_without_a_name_is_refused() -> None:
