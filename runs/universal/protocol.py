@@ -50,8 +50,8 @@ def rows(scores: RuleScores) -> list[str]:
 
 
 def others_on(task: str) -> dict[str, dict[str, Any]]:
-    """By rule: the commit, the rule's digest, and what became of each seed: returns and open edges by the final evaluation,
-    precision and recall by the last one on the way, and the share of open edges at some episodes, over seeds."""
+    """By rule: the commit, the rule's digest, and what became of each seed: returns and open edges by the final
+    evaluation, precision and recall by the last one on the way; and the share of open edges at some episodes."""
     (found,) = (x for x in json.loads(OTHERS.read_text(encoding="utf-8")) if x["task"] == task)
     return found["rules"]
 
@@ -74,8 +74,8 @@ def other_rows(scores: RuleScores, name: str) -> list[str]:
 
 
 def final_measures(run: Path, *names: str) -> dict[str, Floats]:
-    """Of each seed of a run, [S] each, at its end: what begins with `final_` by the final evaluation, all else by the last
-    one on the way, of 100 episodes."""
+    """Of each seed of a run, [S] each, at its end: what begins with `final_` by the final evaluation, all else by the
+    last one on the way, of 100 episodes."""
     table = pq.read_table(run / "metrics.parquet", columns=["final_return_sampled", *names])
     found = {name: table[name].to_numpy() for name in table.column_names}
     last = np.isfinite(found["final_return_sampled"])
