@@ -52,7 +52,7 @@ def test_a_run_under_way_in_waves_tells_how_many_seeds_it_is_of(
     assert standing(run).endswith(f"1,000 of 1,000 at the last evaluation of {known} of 5 seeds")
     told = " ".join(caveats(report.comparisons))
     assert f"Of meta on {TASK} {known} of 5 seeds are evaluated so far" in told and those in told
-    assert f"{known} trained seeds" in render(report)
+    assert f"{known} trained seed{'s' if known > 1 else ''}." in render(report)
 
 
 def test_a_finished_run_has_all_its_seeds(tmp_path: Path) -> None:
