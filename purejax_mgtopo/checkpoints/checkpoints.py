@@ -44,7 +44,7 @@ from purejax_mgtopo.checkpoints.named_arrays import (
     unnamed,
 )
 from purejax_mgtopo.checkpoints.quiet import silence_orbax
-from purejax_mgtopo.checkpoints.retention import LatestAndBest
+from purejax_mgtopo.checkpoints.retention import LatestAndBest, remove_later
 from purejax_mgtopo.checkpoints.stored import (
     DIGEST,
     BadCheckpoint,
@@ -246,6 +246,13 @@ class Checkpoints:
         if bad:
             raise self._none_sound(bad)
         return None
+
+    def forget_later(self) -> list[int]:
+        """Remove the checkpoints of all later waves, durably; which these were, as the first process finds them."""
+        found: list[int] = []
+        with clear_disk_errors(self.folder):
+            processes.in_first(lambda: found.extend(remove_later(self.folder)))
+        return found
 
     def _none_sound(self, bad: Sequence[Path]) -> CheckpointError:
         """What is whole on disk is not to be thrown away, whatever this program makes of it."""

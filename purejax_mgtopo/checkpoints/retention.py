@@ -8,9 +8,35 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from purejax_mgtopo.checkpoints.stored import BadCheckpoint, files_note, latest_steps, read_meta
+from purejax_mgtopo.checkpoints.stored import (
+    BadCheckpoint,
+    files_note,
+    latest_steps,
+    read_meta,
+    wave_folders,
+    wave_number,
+)
+from purejax_mgtopo.records.files import sync
 
 REMOVED = ".removed"
+
+
+def remove_later(wave: Path) -> list[int]:
+    """Remove the checkpoints of all waves after that of a folder, durably; which waves these were.
+
+    Their folders are renamed first, to names that nobody gives to what is set aside by hand: where a removal ends
+    half-way, what is left is not taken for checkpoints, and goes the next time. Raises OSError.
+    """
+    first, home = wave_number(wave), wave.parent
+    later = [folder for folder in wave_folders(home) if wave_number(folder) > first]
+    for leftover in home.glob(f".wave_*{REMOVED}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for folder in later:
+        folder.rename(home / f".{folder.name}{REMOVED}")
+    sync(home)
+    for folder in later:
+        shutil.rmtree(home / f".{folder.name}{REMOVED}", ignore_errors=True)
+    return [wave_number(folder) for folder in later]
 
 
 class LatestAndBest:

@@ -44,7 +44,12 @@ class Finding:
 def wave_folders(folder: Path) -> list[Path]:
     """The waves' folders in that of a run's checkpoints, in order; what was set aside has other names."""
     found = [path for path in folder.glob("wave_*") if path.name[5:].isdecimal() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    return sorted(found, key=wave_number)
+
+
+def wave_number(folder: Path) -> int:
+    """The index of the wave whose checkpoints lie in a folder."""
+    return int(folder.name.removeprefix("wave_"))
 
 
 def latest_steps(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from purejax_mgtopo.checkpoints.stored import (
     read_meta,
     verify,
     wave_folders,
+    wave_number,
 )
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import EVENTS, prefix_digest, read_events, saved_waves
@@ -41,7 +42,7 @@ def verify_run(folder: Path) -> Iterator[Finding]:
     for name in (METRICS, EVENTS):
         yield Finding(folder / name, problems.pop(folder / name, None))
     yield from (Finding(path, problem) for path, problem in problems.items())
-    kept = {int(wave.name[5:]) for wave in wave_folders(folder / CHECKPOINTS) if latest_steps(wave)}
+    kept = {wave_number(wave) for wave in wave_folders(folder / CHECKPOINTS) if latest_steps(wave)}
     for index in sorted(saved_waves(read_events(folder)) - kept):
         yield Finding(folder / CHECKPOINTS / f"wave_{index}", "all of its checkpoints are missing")
     yield from verify(folder / CHECKPOINTS)

@@ -195,14 +195,9 @@ class RunRecord:
             strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
         ]
         self._metrics.rewind(wave, episode)
-        if self._process == 0 and len(self._metrics) != (
-            expected := self._rows_until(wave, episode)
-        ):
-            raise RunError(
-                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows from before the "
-                f"checkpoint of episode {episode:,}: put the original back, or move "
-                f"{self.folder / CHECKPOINTS} away to begin anew"
-            )
+        if self._process == 0:
+            before = f"from before the checkpoint of episode {episode:,}"
+            self._check_rows(wave, episode, before)
         if proof is not None and self._process == 0 and "rows" in proof:
             if self._metrics.digest(final=False) != proof["rows"]:
                 raise RunError(self._lost(METRICS, episode))
@@ -212,6 +207,14 @@ class RunRecord:
             self._events.close()
             self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
         self.flush()
+
+    def _check_rows(self, wave: Wave, episode: int, which: str) -> None:
+        expected = self._rows_until(wave, episode)
+        if len(self._metrics) != expected:
+            raise RunError(
+                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows {which}: put the original "
+                f"back, or move {self.folder / CHECKPOINTS} away to begin anew"
+            )
 
     def _lost(self, name: str, episode: int) -> str:
         return (
@@ -258,10 +261,17 @@ class RunRecord:
             os.fsync(self._events.fileno())
 
     def join(self) -> None:
-        """In the first process, when all have flushed: one table of all their seeds."""
-        if self._process or self._processes == 1:
+        """In the first process, when all have flushed: one table of all their seeds.
+
+        Raises RunError where it has not all rows of a finished run.
+        """
+        if self._process:
             return
-        self._join_tables()
+        if self._processes > 1:
+            self._join_tables()
+        experiment = self._config.experiment
+        every = Wave(0, experiment.first_seed, experiment.seeds)
+        self._check_rows(every, experiment.episodes, "of a finished run")
 
     def _join_tables(self) -> None:
         """A kill in the midst of it leaves some rows in two tables; they are read once."""

@@ -88,6 +88,8 @@ class Loop:
                         if self._ledger.episode < config.episodes:
                             break
                         self._ledger.done += config.episodes
+                    else:
+                        self._complete()
                 except BaseException as error:
                     self._record_failure(error)
                     raise self._explained(error) from error
@@ -112,7 +114,7 @@ class Loop:
                 return
             found = store.restore() if self._resume else None
             if self._resume:
-                self._take_up(wave, found)
+                self._take_up(wave, found, store)
             # In the last chunk of the wave before, or while this one was prepared.
             if stop.requested_anywhere:
                 return
@@ -145,17 +147,23 @@ class Loop:
             store.close()
         self._unsaved = self._unsaved or self._failed_save
 
-    def _take_up(self, wave: Wave, found: Restored | None) -> None:
-        """Put the records back to where the checkpoint stands."""
+    def _take_up(self, wave: Wave, found: Restored | None, store: Checkpoints) -> None:
+        """Put the records back to where the checkpoint stands.
+
+        They are kept in the order of waves, so that all later waves come again. Their checkpoints go last: after a kill
+        before that, this wave still lacks its end, and is taken up once more.
+        """
         if found is None and not self._anew and wave.index in self._record.saved_waves:
             folder = self._record.folder
             raise LostCheckpoints(
                 f"{folder} has had checkpoints of wave {wave.index}, and none is left: put them back, or begin that "
-                f"wave anew by `mgtopo resume {folder} --anew`, which discards what was recorded of it"
+                f"wave anew by `mgtopo resume {folder} --anew`, which discards what was recorded of it and of all "
+                "waves after it"
             )
         self._ledger.episode = 0 if found is None else found.episode
         proof = getattr(found, "records", None)
         self._record.rewind(wave, self._ledger.episode, proof)
+        later = store.forget_later()
         told = found is not None and not found.bitwise  # by the checkpoint
         changes = "" if told else "; ".join(self._record.changes)
         exactly = not (told or changes)
@@ -164,6 +172,13 @@ class Loop:
         )
         where = self._ledger.place if self._ledger.total else "the start"
         self._reporter.note(f"{self._name}: going on from {where}")
+        if later:
+            begun = self._population.waves[wave.index + 1 : max(later) + 1]
+            seeds = sum(each.seeds for each in begun)
+            self._reporter.note(
+                f"{seeds_in_words(seeds)} of later waves will be trained again, for records are kept in the order of "
+                "waves"
+            )
         if not exactly:
             self._reporter.note(to_rounding(changes or "see above"))
         self._resume = False  # later waves begin as in any run
@@ -217,15 +232,18 @@ class Loop:
                 self._record.event("unsaved", wave=wave.index, episode=self._ledger.episode)
             self._reporter.note(f"{error}; training goes on (checkpoint.on_error)")
 
+    def _complete(self) -> None:
+        """All waves are trained: one table of all their seeds. Raises RunError where it lacks some."""
+        self._record.flush()
+        processes.gather([0.0])  # all have flushed
+        processes.in_first(self._record.join)
+
     def _finish(self, stop: StopRequest) -> RunResult:
         done = self._ledger.done >= self._total
         seconds = time.monotonic() - self._ledger.began
         lost = sum(self._ledger.lost.values())
         episode = self._ledger.done if done else self._ledger.total
         self._record.flush()
-        if done:
-            processes.gather([0.0])  # all have flushed
-            self._record.join()
         words = "finished" if done else "interrupted"
         if self._hopeless:
             words = "no seed is left that is finite: stopped"
@@ -262,12 +280,6 @@ class Loop:
     def _draw(self) -> Path | None:
         folder = self._record.folder
         run = load_run(folder)
-        if not len(run.episodes):
-            self._reporter.note(
-                f"no picture: no evaluation came within {self._experiment.episodes:,} episodes; "
-                f"evaluation.every is {self._experiment.evaluation.every}"
-            )
-            return None
         target = folder / FIGURES / "curves.png"
         method = word_for(folder, self._experiment)
         return try_to_draw([(method, run)], target, self._reporter.note)

@@ -110,7 +110,8 @@ def test_each_process_proves_events_and_one_alone_its_rows(tmp_path: Path) -> No
         second.rewind(WAVES[0], 20, {"events": "another's", "events_bytes": 7, "rows": "too"})
         second.join()  # which the first one does
         assert (tmp_path / "metrics.1.parquet").exists()
-        first.join()
+        with pytest.raises(RunError, match="holds 0 of the 12 rows of a finished run"):
+            first.join()
         assert not (tmp_path / "metrics.1.parquet").exists()
 
 

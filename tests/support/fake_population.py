@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from synthetic_runs import changed
 
+from purejax_mgtopo.checkpoints.stored import wave_number
 from purejax_mgtopo.config import Config, EvaluationConfig, Experiment
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.state import ChunkReport
@@ -61,7 +62,7 @@ class FakePopulation:
         }
         chunks = (*state.chunks, training)
         evaluation = since = None
-        if episode % config.evaluation.every == 0:
+        if episode % config.evaluation.every == 0 or episode >= config.episodes:
             ones = np.ones_like(seeds)
             evaluation = {
                 "return_sampled": value,
@@ -118,6 +119,14 @@ class FakeStore:
         assert not math.isinf(score) or score < 0
         self.scores.append(score)
         self.kept[self.folder][state.episode] = state
+
+    def forget_later(self) -> list[int]:
+        number = wave_number(self.folder)
+        beside = [path for path in self.kept if path.parent == self.folder.parent]
+        later = [path for path in beside if wave_number(path) > number]
+        for path in later:
+            del self.kept[path]
+        return [wave_number(path) for path in later]
 
     def settle(self) -> None: ...
     def close(self, alone: bool = False) -> None: ...
