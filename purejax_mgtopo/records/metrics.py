@@ -43,7 +43,8 @@ class Metrics:
     besides, when it goes on with a run, is left out, episode 0 included."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
+        """The settings that the table says it was made with."""
         self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LEADING, ())
         self._rows: list[Evaluation] = []
 
@@ -103,7 +104,7 @@ class Metrics:
 
     def until(self, wave: Wave, episode: int) -> Metrics:
         """What was told until then, as `rewind` leaves it."""
-        part = Metrics(self._config)
+        part = Metrics(self.config)
         part._rows, part._shapes = list(self._rows), self._shapes
         part.rewind(wave, episode)
         return part
@@ -124,8 +125,8 @@ class Metrics:
 
     def _ordered(self, rows: Iterable[Evaluation]) -> list[Evaluation]:
         """By wave, episode and seed; of a seed that two tables tell of, the first one's."""
-        experiment = self._config.experiment
-        lanes = self._config.means.lanes or experiment.seeds
+        experiment = self.config.experiment
+        lanes = self.config.means.lanes or experiment.seeds
         known: dict[int, NDArray] = {}
         """Seeds by episode."""
         found: dict[tuple[int, int, int], Evaluation] = {}
@@ -183,8 +184,8 @@ class Metrics:
             columns.append((name, kind, values))
         columns.append(("finite", pa.bool_(), _joined([row.finite for row in rows], np.bool_)))
         shapes = {name: shape for name, shape in self._shapes.items() if shape}
-        metadata = {"config": json.dumps(flatten(self._config)), "shapes": json.dumps(shapes)}
-        experiment = self._config.experiment
+        metadata = {"config": json.dumps(flatten(self.config)), "shapes": json.dumps(shapes)}
+        experiment = self.config.experiment
         metadata |= {"task": experiment.task, "method": experiment.method}
         names = [name for name, _, _ in columns]
         own = meanings_of(experiment.topology, experiment.messages)

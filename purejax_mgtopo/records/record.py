@@ -111,7 +111,9 @@ class RunRecord:
     ) -> None:
         self.folder = folder
         config = override(config, flatten(config))  # as it will be read back: 0.0 for a float's 0
-        self._config, self._command, self._resume = config, command, resume
+        self._asked, self._command, self._resume = config, command, resume
+        self._config = config
+        """As it is written down: a run that is to be longer has its old length until it is taken up."""
         self._process, self._processes = process, processes
         self._open = contextlib.ExitStack()
         self._started = time.monotonic()
@@ -119,6 +121,8 @@ class RunRecord:
         self._written, self._cost = -math.inf, 0.0
         self.changes: list[str] = []
         """What results depend on and is not as it was when the run was begun."""
+        self.extended_from: list[int] = []
+        """Episodes that it was to have before, each time that it had trained some and was made longer."""
         self.saved_waves: set[int] = set()
         """Waves of which, by what was recorded, a checkpoint had reached the disk."""
 
@@ -175,7 +179,8 @@ class RunRecord:
     def rewind(self, wave: Wave, episode: int, proof: Mapping[str, Any] | None = None) -> None:
         """Go back to where a wave stood after `episode`; what was recorded of later times will come again.
 
-        Raises RunError when what was recorded before is lost, or is not what `proof` says.
+        From then on the run has the length that was asked for. Raises RunError, with all as it was, when what was
+        recorded before is lost, or is not what `proof` says.
         """
         if proof is not None and self._process == 0:
             found = prefix_digest(self._path(EVENTS), proof["events_bytes"])
@@ -194,25 +199,28 @@ class RunRecord:
         kept = [
             strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
         ]
-        self._metrics.rewind(wave, episode)
+        rows = self._metrics.until(wave, episode)
         if self._process == 0:
             before = f"from before the checkpoint of episode {episode:,}"
-            self._check_rows(wave, episode, before)
+            self._check_rows(rows, wave, episode, before)
         if proof is not None and self._process == 0 and "rows" in proof:
-            if self._metrics.digest(final=False) != proof["rows"]:
+            if rows.digest(final=False) != proof["rows"]:
                 raise RunError(self._lost(METRICS, episode))
-        self._metrics.reopen(wave)
         with clear_disk_errors(self.folder):
             write_atomically(self._path(EVENTS), "".join(line + "\n" for line in kept).encode())
             self._events.close()
             self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
+            # Until here a kill leaves a run of the old length, and its last evaluation in the table.
+            self._extend(episode)
+        self._metrics, rows.config = rows, self._config
+        rows.reopen(wave)
         self.flush()
 
-    def _check_rows(self, wave: Wave, episode: int, which: str) -> None:
+    def _check_rows(self, rows: Metrics, wave: Wave, episode: int, which: str) -> None:
         expected = self._rows_until(wave, episode)
-        if len(self._metrics) != expected:
+        if len(rows) != expected:
             raise RunError(
-                f"{self._path(METRICS)} holds {len(self._metrics)} of the {expected} rows {which}: put the original "
+                f"{self._path(METRICS)} holds {len(rows)} of the {expected} rows {which}: put the original "
                 f"back, or move {self.folder / CHECKPOINTS} away to begin anew"
             )
 
@@ -271,7 +279,7 @@ class RunRecord:
             self._join_tables()
         experiment = self._config.experiment
         every = Wave(0, experiment.first_seed, experiment.seeds)
-        self._check_rows(every, experiment.episodes, "of a finished run")
+        self._check_rows(self._metrics, every, experiment.episodes, "of a finished run")
 
     def _join_tables(self) -> None:
         """A kill in the midst of it leaves some rows in two tables; they are read once."""
@@ -308,23 +316,34 @@ class RunRecord:
         if problem := unfit(then, now):
             raise RunError(f"{self.folder} cannot be gone on with: {problem}")
         self.changes = changed(then, now)
+        document = self._description()
+        before = document["settings"].get("episodes", self._asked.experiment.episodes)
+        self._config = override(self._asked, {"episodes": before})
+        self.extended_from = list(document.get("extended_from", []))
         if self._process == 0:
             self._join_tables()
         self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
         self._started = time.monotonic() - seconds_told(self._path(EVENTS))
-        if self._process == 0:
-            self._extend()
         # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.
         end_with_a_line(self._path(EVENTS))
 
-    def _extend(self) -> None:
+    def _extend(self, trained: int) -> None:
         """Write down that the run is to be longer than it was, if it is."""
-        document = json.loads((self.folder / CONFIG).read_text(encoding="utf-8-sig"))
-        before, now = document["settings"].get("episodes"), self._config.experiment.episodes
-        if before != now:
+        before, now = (each.experiment.episodes for each in (self._config, self._asked))
+        self._config = self._asked
+        if before == now:
+            return
+        if trained:
+            self.extended_from.append(before)
+        if self._process == 0:
+            document = self._description()
             document["settings"]["episodes"] = now
-            document["extended_from"] = [*document.get("extended_from", []), before]
+            if self.extended_from:
+                document["extended_from"] = self.extended_from
             write_atomically(self.folder / CONFIG, strict_json(document, indent=2).encode())
+
+    def _description(self) -> Any:
+        return json.loads((self.folder / CONFIG).read_text(encoding="utf-8-sig"))
 
     def _path(self, name: str) -> Path:
         return self.folder / numbered(name, self._process)

@@ -10,6 +10,7 @@ from fake_population import FakePopulation, FakeStore, Notes, small
 from stand_ins import train
 
 from purejax_mgtopo.mirror.places import named_project, sent_to
+from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records import record
 from purejax_mgtopo.records.fingerprint import recorded
 from purejax_mgtopo.training import sweep
@@ -45,8 +46,9 @@ def test_a_runs_folder(tmp_path: Path) -> None:
     assert record.read_config(tmp_path) == config and recorded(tmp_path / record.CONFIG)
     assert list(record.read_events(tmp_path)) == events
     longer = 2 * config.experiment.episodes
-    with record.RunRecord(tmp_path, extended(config, tmp_path, longer), "again", resume=True):
-        pass
+    asked = extended(config, tmp_path, longer)
+    with record.RunRecord(tmp_path, asked, "again", resume=True) as run:
+        run.rewind(Wave(0, config.experiment.first_seed, config.experiment.seeds), 40)
     assert record.read_config(tmp_path).experiment.episodes == longer
 
 

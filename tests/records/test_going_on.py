@@ -120,14 +120,27 @@ def test_a_run_that_is_extended_says_from_where(tmp_path: Path) -> None:
     with RunRecord(tmp_path, small(), "mgtopo train"):
         pass
     written = path.read_bytes()
+    length = 40
     for episodes, before in ((40, None), (80, [40]), (80, [40]), (120, [40, 80])):
-        with RunRecord(tmp_path, small(episodes=episodes), None, resume=True):
-            pass
+        with RunRecord(tmp_path, small(episodes=episodes), None, resume=True) as run:
+            assert json.loads(path.read_text())["settings"]["episodes"] == length
+            run.rewind(Wave(0, 0, 3), 10)
+            assert run.extended_from == (before or [])
+        length = episodes
         document = json.loads(path.read_text())
         assert document["settings"]["episodes"] == episodes
         assert document.get("extended_from") == before
         assert document["command"] == "mgtopo train"
         assert before or path.read_bytes() == written
+
+
+def test_a_run_that_had_trained_nothing_is_just_of_another_length(tmp_path: Path) -> None:
+    with RunRecord(tmp_path, small(), None):
+        pass
+    with RunRecord(tmp_path, small(episodes=80), None, resume=True) as run:
+        run.rewind(Wave(0, 0, 3), 0)
+    document = json.loads((tmp_path / "config.json").read_text())
+    assert document["settings"]["episodes"] == 80 and "extended_from" not in document
 
 
 def test_the_clock_goes_on_and_a_process_says_who_it_is(tmp_path: Path) -> None:

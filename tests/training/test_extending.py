@@ -1,0 +1,163 @@
+"""A run that is made longer: as a run of that length, or as it was before where that fails or is killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_population import FakePopulation, FakeStore, Found, Killed, Notes, State, small
+from fake_runs import rows, told
+from stand_ins import resume, train
+
+from purejax_mgtopo.errors import RunError
+from purejax_mgtopo.records import record
+from purejax_mgtopo.records.folders import CONFIG, METRICS, Status
+from purejax_mgtopo.records.record import read_config, status
+from purejax_mgtopo.records.run_data import load_run
+
+Kept = dict[Path, dict[int, State]]
+SHORT, LONG = 40, 80
+
+
+class WithFinals(FakePopulation):
+    """Each seed's final return is 7 after the last episode."""
+
+    def advance(self, state: Any, wave: Any) -> Any:
+        state, report = super().advance(state, wave)
+        if report.evaluation is None:
+            return state, report
+        last = report.episode == self.config.experiment.episodes
+        final = {"return_sampled": np.full(len(report.seeds), 7.0 if last else np.nan)}
+        return state, dataclasses.replace(report, final=final)
+
+
+def of(episodes: int, folder: Path, kept: Kept) -> Path:
+    """A finished run, whose last checkpoint is seen to be there."""
+    config = small(episodes=episodes)
+    train(config, folder, reporter=Notes(), population=WithFinals, store=FakeStore(kept))
+    (folder / "checkpoints" / "wave_0" / str(episodes)).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Never extended, by length."""
+    home = tmp_path_factory.mktemp("whole")
+    made = {length: of(length, home / str(length), {}) for length in (SHORT, LONG)}
+    for folder in made.values():
+        assert (load_run(folder).column("final_return_sampled")[:, -1] == 7).all()
+    return made
+
+
+def extend(folder: Path, store: FakeStore, reporter: Notes | None = None) -> None:
+    resume(
+        folder,
+        reporter=reporter or Notes(),
+        population=WithFinals,
+        store=store,
+        episodes=LONG,
+    )
+
+
+def same_as(whole: Path, folder: Path) -> None:
+    assert rows(folder) == rows(whole) and told(folder) == told(whole)
+    assert status(folder) is Status.FINISHED
+    assert read_config(folder) == read_config(whole)
+
+
+def test_it_ends_as_a_run_of_that_length(whole: dict[int, Path], tmp_path: Path) -> None:
+    store = FakeStore({})
+    run = of(SHORT, tmp_path / "run", store.kept)
+    extend(run, store)
+    same_as(whole[LONG], run)
+    assert json.loads((run / CONFIG).read_text())["extended_from"] == [SHORT]
+
+
+class Damaged(FakeStore):
+    """No checkpoint of it can be read."""
+
+    def restore(self) -> Found | None:
+        raise RunError("no checkpoint is sound")
+
+
+class Disproved(FakeStore):
+    """Its checkpoint is of another past than the records tell."""
+
+    def restore(self) -> Any:
+        found = super().restore()
+        assert found is not None
+        proof = {"events": "another", "events_bytes": 100}
+        return ProvedState(found.state, found.episode, True, proof)
+
+
+class Misplaced(FakeStore):
+    """Its checkpoint is of an episode of which the table knows nothing."""
+
+    def restore(self) -> Found | None:
+        found = super().restore()
+        assert found is not None
+        return found._replace(episode=found.episode + 20)
+
+
+@dataclasses.dataclass
+class ProvedState:
+    state: State
+    episode: int
+    bitwise: bool
+    records: Any
+
+
+@pytest.mark.parametrize("store", [Damaged, Disproved, Misplaced])
+def test_where_that_fails_it_is_finished_as_before(
+    store: type[FakeStore], whole: dict[int, Path], tmp_path: Path
+) -> None:
+    kept: Kept = {}
+    run = of(SHORT, tmp_path / "run", kept)
+    before = {name: (run / name).read_bytes() for name in (CONFIG, METRICS)}
+    with pytest.raises(RunError):
+        extend(run, store(kept))
+    assert {name: (run / name).read_bytes() for name in before} == before
+    same_as(whole[SHORT], run)
+    extend(run, FakeStore(kept))
+    same_as(whole[LONG], run)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(6))
+def test_where_it_is_killed_it_is_whole_at_the_one_length_or_the_other(
+    at: int,
+    after: bool,
+    whole: dict[int, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before or after any file is written: what `mgtopo resume` makes of it is a finished run."""
+    kept: Kept = {}
+    run = of(SHORT, tmp_path / "run", kept)
+    write, written = record.write_atomically, []
+
+    def kill(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        if len(written) - 1 == at and not after:
+            raise Killed
+        write(path, content)
+        if len(written) - 1 == at:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "write_atomically", kill)
+        # What comes after a kill, as a line about it, comes of no process that was killed.
+        patch.setattr("purejax_mgtopo.training.loop.Loop._record_failure", lambda *_: None)
+        with pytest.raises(Killed):
+            extend(run, FakeStore(kept))
+    length = read_config(run).experiment.episodes
+    if status(run) is Status.FINISHED:
+        assert length == SHORT
+        same_as(whole[SHORT], run)
+    else:
+        resume(run, reporter=Notes(), population=WithFinals, store=FakeStore(kept))
+        same_as(whole[length], run)
