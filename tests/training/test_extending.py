@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,15 @@ class Disproved(FakeStore):
         return ProvedState(found.state, found.episode, True, proof)
 
 
+class OfOtherRows(FakeStore):
+    """Its checkpoint comes from before the last rows, and those before it are not what they were."""
+
+    def restore(self) -> Any:
+        nothing = hashlib.sha256(b"").hexdigest()
+        proof = {"events": nothing, "events_bytes": 0, "rows": "another"}
+        return ProvedState(State(20, ()), 20, True, proof)
+
+
 class Misplaced(FakeStore):
     """Its checkpoint is of an episode of which the table knows nothing."""
 
@@ -111,7 +121,7 @@ class ProvedState:
     records: Any
 
 
-@pytest.mark.parametrize("store", [Damaged, Disproved, Misplaced])
+@pytest.mark.parametrize("store", [Damaged, Disproved, OfOtherRows, Misplaced])
 def test_where_that_fails_it_is_finished_as_before(
     store: type[FakeStore], whole: dict[int, Path], tmp_path: Path
 ) -> None:
