@@ -42,6 +42,11 @@ class Parts:
         )
 
     @property
+    def scheduled(self) -> bool:
+        """Whether one of them depends on how long the whole training is to be."""
+        return self.rule.scheduled or self.interpreter.scheduled
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """Names of all that both measure."""
         parts: tuple[Part, ...] = (self.rule, self.interpreter)

@@ -32,7 +32,8 @@ class ResumeCommand(TrainingCommand):
     episodes: Annotated[
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
-    """Train each seed for so many episodes in all: a finished run is extended."""
+    """Train each seed for so many episodes in all: a finished run is extended. It ends as a run of that length would,
+    unless its method follows a schedule over the whole training: then it says so."""
     anew: Switch = False
     """Begin from the start where checkpoints were saved and none is left."""
     distributed: Distributed = False

@@ -82,6 +82,11 @@ class Population:
         )
         self._evaluate = Ahead(self._program(self._evaluate_lanes, (LANES, SHARED), LANES))
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether what is learned by some episode depends on how many are to follow."""
+        return self.algorithm.parts.scheduled
+
     def init(self, wave: Wave | None = None) -> PopulationState:
         """Create the seeds of a wave (by default the first) and play their warm-up."""
         first = (wave or self.waves[0]).first_seed

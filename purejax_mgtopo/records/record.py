@@ -211,7 +211,7 @@ class RunRecord:
             self._events.close()
             self._events = self._open.enter_context(open(self._path(EVENTS), "a", encoding="utf-8"))
             # Until here a kill leaves a run of the old length, and its last evaluation in the table.
-            self._extend(episode)
+            self._extend(trained=bool(wave.index or episode))
         self._metrics, rows.config = rows, self._config
         rows.reopen(wave)
         self.flush()
@@ -327,19 +327,16 @@ class RunRecord:
         # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.
         end_with_a_line(self._path(EVENTS))
 
-    def _extend(self, trained: int) -> None:
-        """Write down that the run is to be longer than it was, if it is."""
+    def _extend(self, trained: bool) -> None:
+        """Write down that the run is to be longer than it was, if it is; one that begins anew has no other past."""
         before, now = (each.experiment.episodes for each in (self._config, self._asked))
-        self._config = self._asked
-        if before == now:
-            return
-        if trained:
-            self.extended_from.append(before)
-        if self._process == 0:
+        past, self._config = self.extended_from, self._asked
+        self.extended_from = [*past, *[before] * (before != now)] if trained else []
+        if self._process == 0 and (before, past) != (now, self.extended_from):
             document = self._description()
             document["settings"]["episodes"] = now
-            if self.extended_from:
-                document["extended_from"] = self.extended_from
+            document.pop("extended_from", None)
+            document |= {"extended_from": self.extended_from} if trained else {}
             write_atomically(self.folder / CONFIG, strict_json(document, indent=2).encode())
 
     def _description(self) -> Any:

@@ -166,7 +166,8 @@ class Loop:
         later = store.forget_later()
         told = found is not None and not found.bitwise  # by the checkpoint
         changes = "" if told else "; ".join(self._record.changes)
-        exactly = not (told or changes)
+        past = self._record.extended_from if self._population.scheduled else []
+        exactly = not (told or changes or past)
         self._record.event(
             "resumed", wave=wave.index, episode=self._ledger.episode, bitwise=exactly
         )
@@ -179,8 +180,13 @@ class Loop:
                 f"{seeds_in_words(seeds)} of later waves will be trained again, for records are kept in the order of "
                 "waves"
             )
-        if not exactly:
+        if told or changes:
             self._reporter.note(to_rounding(changes or "see above"))
+        if past:
+            self._reporter.note(
+                f"what {self._experiment.method} does follows the length of the whole training, which was to be "
+                f"{past[0]:,} episodes: the result is not that of a run of {self._experiment.episodes:,} from the start"
+            )
         self._resume = False  # later waves begin as in any run
 
     def _keep(

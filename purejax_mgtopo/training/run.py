@@ -131,7 +131,9 @@ def resume(
 
     Args:
         devices: how many devices to use from now on; by default as before.
-        episodes: train each seed for so many in all, also where the run had finished with fewer.
+        episodes: train each seed for so many in all, also where the run had finished with fewer. What it does then is
+            what a run of that length does; but where the method follows a schedule over the whole training, the old one
+            had ended: the run says so, and that it is not bitwise that of such a run.
         anew: begin from the start where checkpoints were saved and none is left; what was recorded is made again.
 
     Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints.
@@ -260,6 +262,12 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
     found = status(folder)
     lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)
     if found is Status.FINISHED and not lacking:
+        before = read_config(folder).experiment.episodes
+        if episodes > before:
+            raise RunError(
+                f"{folder} holds a finished run of {before:,} episodes, and no checkpoint of it is left to go on from: "
+                f"put them back, or begin a run of {episodes:,} in another folder"
+            )
         raise RunError(
             f"{folder} holds a finished run; there is nothing to resume (episodes=N extends it to N)"
         )

@@ -36,6 +36,7 @@ class FakePopulation:
     before_chunk: Callable[[int], None] = lambda n: None
     broken_seed: int | None = None
     lanes: int = 0
+    scheduled: bool = False
 
     @property
     def waves(self) -> Sequence[Wave]:

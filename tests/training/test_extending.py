@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,14 @@ import numpy as np
 import pytest
 from fake_population import FakePopulation, FakeStore, Found, Killed, Notes, State, small
 from fake_runs import rows, told
-from stand_ins import resume, train
+from stand_ins import resume, stand_ins, train
 
+from purejax_mgtopo.cli.main import main
+from purejax_mgtopo.config import Config
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records import record
 from purejax_mgtopo.records.folders import CONFIG, METRICS, Status
-from purejax_mgtopo.records.record import read_config, status
+from purejax_mgtopo.records.record import read_config, read_events, status
 from purejax_mgtopo.records.run_data import load_run
 
 Kept = dict[Path, dict[int, State]]
@@ -171,3 +177,75 @@ def test_where_it_is_killed_it_is_whole_at_the_one_length_or_the_other(
     else:
         resume(run, reporter=Notes(), population=WithFinals, store=FakeStore(kept))
         same_as(whole[length], run)
+
+
+def resumptions(folder: Path) -> list[tuple[int, bool]]:
+    events = [event for event in read_events(folder) if event["event"] == "resumed"]
+    return [(event["episode"], event["bitwise"]) for event in events]
+
+
+def stopping(config: Config) -> FakePopulation:
+    """Ctrl-C in the sixth chunk."""
+
+    def press(chunk: int) -> None:
+        if chunk == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return WithFinals(config, before_chunk=press, scheduled=True)
+
+
+def scheduled(config: Config) -> FakePopulation:
+    return WithFinals(config, scheduled=True)
+
+
+def test_a_schedule_that_had_ended_is_not_that_of_a_longer_run(tmp_path: Path) -> None:
+    """Nor is it when the extended run is interrupted, and goes on from a checkpoint of its own."""
+    store, notes = FakeStore({}), Notes()
+    run = of(SHORT, tmp_path / "run", store.kept)
+    resume(run, reporter=notes, population=stopping, store=store, episodes=LONG)
+    resume(run, reporter=notes, population=scheduled, store=store)
+    assert resumptions(run) == [(40, False), (60, False)]
+    told = [note for note in notes.notes if "from the start" in note]
+    assert len(told) == 2 and all("to be 40 episodes" in note for note in told)
+    assert all("not that of a run of 80" in note and "\n" not in note for note in told)
+    assert not any("to rounding" in note for note in notes.notes)
+
+
+def test_without_a_schedule_it_is(whole: dict[int, Path], tmp_path: Path) -> None:
+    store, notes = FakeStore({}), Notes()
+    run = of(SHORT, tmp_path / "run", store.kept)
+    extend(run, store, notes)
+    assert resumptions(run) == [(40, True)]
+    assert len(notes.notes) == 1 and "going on from episode 40" in notes.notes[0]
+
+
+def test_a_schedule_that_begins_anew_is_that_of_its_length(tmp_path: Path) -> None:
+    store = FakeStore({})
+    run = of(SHORT, tmp_path / "run", store.kept)
+    resume(run, reporter=Notes(), population=stopping, store=store, episodes=LONG)
+    for kept in store.kept.values():
+        kept.clear()
+    again = partial(resume, run, reporter=Notes(), store=store)
+    again(population=stopping, anew=True)
+    again(population=scheduled)
+    assert resumptions(run) == [(40, False), (0, True), (60, True)]
+    assert "extended_from" not in json.loads((run / CONFIG).read_text())
+
+
+@pytest.mark.parametrize("asked", [None, SHORT, LONG])
+def test_a_finished_run_that_keeps_no_checkpoints_says_what_it_lacks(
+    asked: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = of(SHORT, tmp_path / "run", {})
+    shutil.rmtree(run / "checkpoints")
+    words = [] if asked is None else ["--episodes", str(asked)]
+    with stand_ins(population=FakePopulation, store=FakeStore({})):
+        assert main(["resume", "--no-cache", str(run), *words]) == 1
+    shown = capsys.readouterr().err
+    (line,) = [line for line in shown.splitlines() if line.startswith("mgtopo: error")]
+    if asked == LONG:
+        assert "no checkpoint" in line and "put them back" in line and "extends it" not in line
+    else:
+        assert "nothing to resume (--episodes N extends it to N)" in line
+    same = of(SHORT, tmp_path / "same", {})
+    assert rows(run) == rows(same) and status(run) is Status.FINISHED

@@ -51,6 +51,7 @@ class LearnedGraph(Rule):
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
         self.settings = experiment.member.commformer
+        self.scheduled = 0 < self.settings.freeze_after < 1
         self.tape_shape = (sizes.agents, sizes.agents - 1)
         wanted = max(int(self.settings.share * sizes.agents + 1e-9), 1)
         self.senders = min(wanted, sizes.agents - 1)

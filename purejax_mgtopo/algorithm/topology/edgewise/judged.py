@@ -83,6 +83,7 @@ class Edgewise(EdgeGates):
     With f = 0, as at first, that is REINFORCE. What the network is told of edge i <- j at a step: `EdgeInputs`.
     """
 
+    scheduled = True  # the network is told of progress and length
     measures: ClassVar[Announced] = STEP_MEASURES
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:

@@ -52,6 +52,7 @@ class PrunedMessages(EdgeGates):
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)
         self.pruning = experiment.member.gated_acml
+        self.scheduled = 0 < self.pruning.open_share < 1
         self.tape_shape = (0,)
         self._gate = MLP((experiment.learner.hidden, experiment.learner.hidden, 1))
 
