@@ -113,7 +113,7 @@ class RunRecord:
         config = override(config, flatten(config))  # as it will be read back: 0.0 for a float's 0
         self._asked, self._command, self._resume = config, command, resume
         self._config = config
-        """As it is written down: a run that is to be longer has its old length until it is taken up."""
+        """What is written down: a run that is to be longer has its old length until it is taken up."""
         self._process, self._processes = process, processes
         self._open = contextlib.ExitStack()
         self._started = time.monotonic()
@@ -336,7 +336,7 @@ class RunRecord:
             document = self._description()
             document["settings"]["episodes"] = now
             document.pop("extended_from", None)
-            document |= {"extended_from": self.extended_from} if trained else {}
+            document |= {"extended_from": self.extended_from} if self.extended_from else {}
             write_atomically(self.folder / CONFIG, strict_json(document, indent=2).encode())
 
     def _description(self) -> Any:

@@ -139,6 +139,7 @@ def test_a_run_that_had_trained_nothing_is_just_of_another_length(tmp_path: Path
         pass
     with RunRecord(tmp_path, small(episodes=80), None, resume=True) as run:
         run.rewind(Wave(0, 0, 3), 0)
+        assert run.extended_from == []
     document = json.loads((tmp_path / "config.json").read_text())
     assert document["settings"]["episodes"] == 80 and "extended_from" not in document
 
