@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from purejax_mgtopo.errors import require, unknown_name
 from purejax_mgtopo.methods import CRITICS, MESSAGES, METHODS, TOPOLOGIES, named
@@ -172,6 +172,10 @@ class Means:
         )
 
 
+COMPUTING = ("precision", "kernels")
+"""Means that are part of what is computed: runs that differ in one of them are others."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A run: what is computed, and by what. Settings of both go by one flat namespace."""
@@ -180,6 +184,11 @@ class Config:
     """What is computed."""
     means: Means = field(default_factory=Means, metadata=UNNAMED)
     """The means by which it is computed."""
+
+    @property
+    def computed(self) -> dict[str, Any]:
+        """All that decides results, by flat names: the experiment's settings, and the means that `COMPUTING` names."""
+        return flatten(self.experiment) | {name: getattr(self.means, name) for name in COMPUTING}
 
 
 def with_learner(experiment: Experiment, name: str) -> Experiment:

@@ -13,8 +13,9 @@ from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import can_be_said, expanded, straight
 from purejax_mgtopo.plugins.registry import recall
 from purejax_mgtopo.records.events import CURVE, EVENTS, read_events
+from purejax_mgtopo.records.files import strict_json, write_atomically
 from purejax_mgtopo.records.locks import in_use
-from purejax_mgtopo.settings import completed
+from purejax_mgtopo.settings import completed, flatten
 
 CONFIG, METRICS, LOCK = "config.json", "metrics.parquet", ".lock"
 FIGURES, CHECKPOINTS = "figures", "checkpoints"
@@ -142,6 +143,22 @@ def read_config(folder: Path) -> Config:
     # ConfigError is a ValueError.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / CONFIG} cannot be read: {error}") from None
+
+
+def write_means(folder: Path, means: Means) -> None:
+    """Write down by which means the run in `folder` goes on, and beside them what of them was otherwise until then.
+
+    Whoever does so holds the run's lock. Raises OSError.
+    """
+    before, now = flatten(read_config(folder).means), flatten(means)
+    others = {name: value for name, value in now.items() if value != before[name]}
+    if others:
+        path = folder / CONFIG
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document["settings"] |= others
+        earlier = {name: before[name] for name in others}
+        document["means_before"] = [*document.get("means_before", []), earlier]
+        write_atomically(path, strict_json(document, indent=2).encode())
 
 
 @dataclass(frozen=True)

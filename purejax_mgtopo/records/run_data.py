@@ -15,7 +15,15 @@ from purejax_mgtopo.config import Experiment, Means
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.records.metrics import FINAL, LEADING, Evaluation, read_metrics
-from purejax_mgtopo.records.record import METRICS, read_config, read_events, tables
+from purejax_mgtopo.records.record import (
+    METRICS,
+    Status,
+    all_lost,
+    read_config,
+    read_events,
+    status,
+    tables,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class RunData:
     """Where the run was read from."""
     wall: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """[E] seconds of training until each evaluation of all seeds was recorded; NaN where that is not told."""
+    lost: bool = False
+    """Whether it has ended, finished or given up, without a seed that stayed finite."""
 
     def __repr__(self) -> str:
         last = "no evaluation yet"
@@ -221,7 +231,13 @@ def load_run(folder: str | Path) -> RunData:
 
     names = list(rows[0].columns) if rows else list(LEADING)
     events = list(read_events(folder))
-    ends = [event["seconds"] for event in events if event.get("event") == "end"]
+    ends = [event for event in events if event.get("event") == "end"]
+    finite = gathered([row.finite for row in rows], np.bool_)
+    # Each process counts the seeds of its own; the table tells of all, but of none that was never evaluated.
+    gone = bool(ends) and (
+        ends[-1].get("non_finite", 0) >= config.experiment.seeds
+        or (len(episodes) > 0 and not finite[:, -1].any())
+    )
     when = {  # of waves, the last one's: from then on all seeds are known
         event["episode"]: float(event.get("seconds") or math.nan)
         for event in events
@@ -230,15 +246,24 @@ def load_run(folder: str | Path) -> RunData:
     return RunData(
         experiment=config.experiment,
         means=config.means,
-        seconds=ends[-1] if ends else math.nan,
+        seconds=ends[-1]["seconds"] if ends else math.nan,
         episodes=episodes,
         env_steps=np.array([steps[episode] for episode in episodes], np.int64),
         seeds=seeds,
         columns={name: gathered([row.columns[name] for row in rows], np.float32) for name in names},
-        finite=gathered([row.finite for row in rows], np.bool_),
+        finite=finite,
         folder=folder,
         wall=np.array([when.get(int(episode), math.nan) for episode in episodes], np.float64),
+        lost=gone or all_lost(folder),
     )
+
+
+def is_lost(folder: Path) -> bool:
+    """Whether the run in `folder` has ended, finished or given up, without a seed that stayed finite.
+
+    Raises RunError where a finished run's records cannot be read.
+    """
+    return all_lost(folder) or (status(folder) is Status.FINISHED and load_run(folder).lost)
 
 
 def _grid(

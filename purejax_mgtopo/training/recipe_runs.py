@@ -10,6 +10,7 @@ from typing import Any
 
 from purejax_mgtopo.analysis.claims import StatedClaim, check_runs
 from purejax_mgtopo.config import (
+    COMPUTING,
     Config,
     Experiment,
     differences,
@@ -182,7 +183,7 @@ class Recipe:
 
 def check_apart(runs: Sequence[RecipeRun]) -> None:
     """Raise ConfigError where a seed of the same settings would count twice, or a folder be two runs'."""
-    alike: dict[tuple[Experiment, str, str], list[RecipeRun]] = {}
+    alike: dict[tuple[Experiment, tuple[str, ...]], list[RecipeRun]] = {}
     for run in runs:
         alike.setdefault(_computed(run.config), []).append(run)
     for group in alike.values():
@@ -198,7 +199,7 @@ def check_apart(runs: Sequence[RecipeRun]) -> None:
             )
 
 
-def _computed(config: Config) -> tuple[Experiment, str, str]:
+def _computed(config: Config) -> tuple[Experiment, tuple[str, ...]]:
     """What two runs have in common that compute the same for a seed, however task and files are spelt."""
     experiment = config.experiment
     tables = (TOPOLOGIES, MESSAGES, CRITICS)
@@ -207,7 +208,7 @@ def _computed(config: Config) -> tuple[Experiment, str, str]:
     places = {name: str(expanded(settings[name]).resolve()) for name in files if settings.get(name)}
     experiment = override(experiment, places) if places else experiment
     one = replace(experiment, task=task_key(experiment.task), first_seed=0, seeds=1)
-    return one, config.means.precision, config.means.kernels
+    return one, tuple(getattr(config.means, name) for name in COMPUTING)
 
 
 def _check_seeds_apart(runs: Sequence[RecipeRun]) -> None:

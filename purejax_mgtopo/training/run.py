@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from purejax_mgtopo.config import Config, Experiment, Means, override
+from purejax_mgtopo.config import Config, Experiment, Means, differences, override
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
@@ -20,17 +20,18 @@ from purejax_mgtopo.machine.startup import configure_platform, unused_cores, use
 from purejax_mgtopo.plugins.registry import IMPORTING
 from purejax_mgtopo.population.waves import Wave
 from purejax_mgtopo.records.events import ends_unsaved
+from purejax_mgtopo.records.files import clear_disk_errors
 from purejax_mgtopo.records.fingerprint import in_common
-from purejax_mgtopo.records.folders import refuse_unfit
+from purejax_mgtopo.records.folders import refuse_unfit, write_means
 from purejax_mgtopo.records.record import (
     CHECKPOINTS,
     RunRecord,
     Status,
-    all_lost,
     read_config,
     refuse_existing,
     status,
 )
+from purejax_mgtopo.records.run_data import is_lost
 from purejax_mgtopo.records.run_names import word_for
 from purejax_mgtopo.training.loop import Loop
 from purejax_mgtopo.training.outcome import RunResult
@@ -112,7 +113,7 @@ def train(
         processes.in_first(partial(refuse_existing, folder))
         population = _build(config)
         stop.refuse_to_begin()
-        return _run(population, folder, reporter, name, command, resume_it=False)
+        return _run(population, folder, reporter, name, command, (), resume_it=False)
 
 
 def resume(
@@ -120,6 +121,7 @@ def resume(
     *,
     reporter: Reporter | None = None,
     name: str | None = None,
+    means: Means | None = None,
     devices: int | None = None,
     anew: bool = False,
     episodes: int | None = None,
@@ -130,27 +132,28 @@ def resume(
     bit for bit, records included.
 
     Args:
-        devices: how many devices to use from now on; by default as before.
+        means: by which to go on from now on, by default as before. `lanes` stay as they were, for seeds are in waves
+            already, and `microbatch` does where it is 0.
+        devices: how many devices to use from now on; by default as `means` say.
         episodes: train each seed for so many in all, also where the run had finished with fewer. What it does then is
             what a run of that length does; but where the method follows a schedule over the whole training, the old one
             had ended: the run says so, and that it is not bitwise that of such a run.
         anew: begin from the start where checkpoints were saved and none is left; what was recorded is made again.
 
-    Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints.
+    Raises RunError for a folder that holds no run, a finished one, one in use, or one that has lost its checkpoints,
+    and for means of which other results would come.
     """
     folder = expanded(folder)
-    config = read_config(folder)
+    config, notes = _going_on(read_config(folder), means, devices, folder)
     with _one_run(), heard() as stop:
-        facts = in_common([config], command="resume", devices=devices, anew=anew, episodes=episodes)
+        facts = in_common([config], command="resume", anew=anew, episodes=episodes)
         processes.agree(facts)
         if episodes is not None and episodes != config.experiment.episodes:
             config = extended(config, folder, episodes)
         processes.in_first(partial(_refuse_unless_resumable, folder, config.experiment.episodes))
-        if devices is not None:
-            config = replace(config, means=replace(config.means, devices=devices))
         population = _build(config)
         stop.refuse_to_begin()
-        return _run(population, folder, reporter, name, None, resume_it=True, anew=anew)
+        return _run(population, folder, reporter, name, None, notes, resume_it=True, anew=anew)
 
 
 @contextlib.contextmanager
@@ -190,6 +193,7 @@ def _run(
     reporter: Reporter | None,
     name: str | None,
     command: str | None,
+    notes: Sequence[str],
     resume_it: bool,
     anew: bool = False,
 ) -> RunResult:
@@ -199,8 +203,9 @@ def _run(
         if reporter is None:
             reporter = make_reporter()
             stack.callback(reporter.close)
-        if (line := unused_cores(config.means)) is not None:
-            reporter.note(line)
+        for line in (*notes, unused_cores(config.means)):
+            if line is not None:
+                reporter.note(line)
         record = RunRecord(
             folder,
             config,
@@ -210,6 +215,9 @@ def _run(
             processes=processes.count(),
         )
         processes.in_first(partial(stack.enter_context, record))
+        if resume_it and not processes.index():
+            with clear_disk_errors(folder):
+                write_means(folder, config.means)
         if processes.index():  # begins once the first one has taken up what all have recorded
             stack.enter_context(record)
         name = name or f"{config.experiment.task}/{word_for(folder, config.experiment)}"
@@ -230,6 +238,29 @@ def _run(
                 finished = result is not None and not (result.interrupted or result.hopeless)
                 mirror.close(finished=finished)
         return result
+
+
+def _going_on(
+    config: Config, asked: Means | None, devices: int | None, folder: Path
+) -> tuple[Config, Sequence[str]]:
+    """The run in `folder` by the means that are asked for now, and a line about each that must stay as it was."""
+    before, seeds, notes = config.means, config.experiment.seeds, []
+    means = before if asked is None else asked
+    if different := differences(config.computed, replace(config, means=means).computed):
+        raise RunError(
+            f"{folder} holds a run of other means: {'; '.join(different)}, by which other results would come; "
+            "choose another folder, or delete this one"
+        )
+    if means.lanes and before.lanes and min(means.lanes, seeds) != min(before.lanes, seeds):
+        notes.append(
+            f"{folder} goes on with lanes = {before.lanes}, not {means.lanes}: its waves of seeds were begun so"
+        )
+    kept = {
+        "lanes": before.lanes or means.lanes,
+        "microbatch": means.microbatch or before.microbatch,
+        "devices": means.devices if devices is None else devices,
+    }
+    return replace(config, means=override(means, kept)), notes
 
 
 def extended(config: Config, folder: Path, episodes: int) -> Config:
@@ -273,7 +304,7 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
         )
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
-    if all_lost(folder):
+    if is_lost(folder):
         raise RunError(
             f"all seeds of {folder} have left the finite numbers; there is nothing to go on with: begin again with "
             "other settings, in another folder"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from purejax_mgtopo.analysis.curves import RunSummary, summarise_run, try_to_draw
-from purejax_mgtopo.config import differences, flatten
+from purejax_mgtopo.config import differences
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine import processes
 from purejax_mgtopo.machine.paths import expanded
@@ -59,8 +59,9 @@ def sweep(
 ) -> SweepResult:
     """Run `recipe`, each run in ``<out>/<task>/<method>``; out is by default the recipe's `results`.
 
-    A finished run of the same configuration is kept and skipped, an interrupted one taken up where
-    it stopped, and one of another configuration refused before anything starts.
+    A finished run of the same configuration is kept and skipped, also one that another sweep has finished
+    meanwhile; an interrupted one is taken up where it stopped, by the means that are asked for now; and one of which
+    other results would come is refused before anything starts.
 
     Args:
         changes: overrides from the command line; they win.
@@ -77,7 +78,6 @@ def sweep(
     _describe(recipe, folder, whole, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
-    lost: list[str] = []
     unsaved: list[str] = []
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(heard())
@@ -87,22 +87,24 @@ def sweep(
         for number, run in enumerate(runs, start=1):
             place = folder / run.folder
             reporter.part(number, len(runs), _work(runs[number:], states))
-            if states[run.name] is not Status.FINISHED and stop.requested_anywhere:
-                break
+            if states[run.name] is not Status.FINISHED:
+                if stop.requested_anywhere:
+                    break
+                states[run.name] = _state_now(run, folder)
             if states[run.name] is Status.FINISHED:
                 reporter.note(f"{run.name}: already finished with these settings, kept")
             elif states[run.name] is Status.UNFINISHED and all_lost(place):
                 reporter.note(f"{run.name}: no seed of it stayed finite; left as it is")
-                lost.append(run.name)
             else:
+                means = run.config.means
                 try:
                     if states[run.name] is Status.UNFINISHED:
-                        result = resume(place, reporter=reporter, name=run.name)
+                        result = resume(place, means=means, reporter=reporter, name=run.name)
                     else:
                         result = train(
                             run.config.experiment,
                             place,
-                            means=run.config.means,
+                            means=means,
                             reporter=reporter,
                             name=run.name,
                             command=command,
@@ -114,10 +116,9 @@ def sweep(
                 if result.interrupted:
                     interrupted = result
                     break
-                if result.all_lost:
-                    lost.append(run.name)
             done.append(run)
-        loaded = [(run.method, load_run(folder / run.folder)) for run in done]
+        data = {run.name: load_run(folder / run.folder) for run in done}
+        loaded = [(run.method, data[run.name]) for run in done]
         target = folder / FIGURES / "curves.png"
         figure = try_to_draw(loaded, target, reporter.note, title=recipe.question or None)
     return SweepResult(
@@ -125,7 +126,7 @@ def sweep(
         summaries=tuple(summarise_run(method, data) for method, data in loaded),
         figure=figure,
         interrupted=interrupted,
-        lost=tuple(lost),
+        lost=tuple(name for name, run in data.items() if run.lost),
         unsaved=tuple(unsaved),
         stopped_by=None if len(done) == len(runs) else stop.signal or signal.SIGTERM,
     )
@@ -205,6 +206,13 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
+def _state_now(run: RecipeRun, folder: Path) -> Status:
+    """What stands in the way of `run` by now, as the first process sees it: another sweep may have come by."""
+    known = list(Status)
+    found = processes.gather([known.index(_state(run, folder))])
+    return known[int(found[0, 0])]
+
+
 def _state(run: RecipeRun, folder: Path) -> Status:
     """What stands in the way of `run`; raises RunError where nothing but the user can decide."""
     place = folder / run.folder
@@ -216,8 +224,7 @@ def _state(run: RecipeRun, folder: Path) -> Status:
             f"{place} is in use by another mgtopo; wait for it, or choose another folder"
         )
     if found is not Status.ABSENT:
-        old, new = read_config(place).experiment, run.config.experiment
-        difference = differences(flatten(old), flatten(new))
+        difference = differences(read_config(place).computed, run.config.computed)
         if difference:
             raise RunError(
                 f"{place} holds {found.value} with other settings: {'; '.join(difference)}; "
