@@ -291,6 +291,11 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
 
     refuse_unfit(folder)
     found = status(folder)
+    if is_lost(folder):
+        raise RunError(
+            f"all seeds of {folder} have left the finite numbers; there is nothing to go on with: begin again with "
+            "other settings, in another folder"
+        )
     lacking = ends_unsaved(folder) or lacks_its_end(folder / CHECKPOINTS, episodes)
     if found is Status.FINISHED and not lacking:
         before = read_config(folder).experiment.episodes
@@ -304,11 +309,6 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
         )
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
-    if is_lost(folder):
-        raise RunError(
-            f"all seeds of {folder} have left the finite numbers; there is nothing to go on with: begin again with "
-            "other settings, in another folder"
-        )
 
 
 def _build(config: Config) -> Population:

@@ -13,14 +13,18 @@ from stand_ins import stand_ins as standing_in
 
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.cli import running
-from purejax_mgtopo.config import Config
+from purejax_mgtopo.config import Config, EvaluationConfig
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.population.population import Population, PopulationState
-from purejax_mgtopo.records.record import read_events
+from purejax_mgtopo.records.record import Status, read_events, status
+from purejax_mgtopo.records.run_data import is_lost
 from purejax_mgtopo.trained.load import load_trained
 from purejax_mgtopo.training import run as runner
 from purejax_mgtopo.training import sweep as sweeps
 from purejax_mgtopo.training.recipe import parse_recipe
+from purejax_mgtopo.training.stop import heard
+from purejax_mgtopo.universal.recipe import load_meta_recipe
+from purejax_mgtopo.universal.training import _groups as teams
 
 
 def dead(config: Config) -> FakePopulation:
@@ -87,12 +91,13 @@ def test_the_command_says_so_and_fails(
     assert "failed: no seed is left" in capsys.readouterr().out
 
 
+def first_is_dead(config: Config) -> FakePopulation:
+    return dead(config) if config.experiment.method == "none" else FakePopulation(config)
+
+
 def test_a_sweep_trains_the_others_and_fails(
     tmp_path: Path, no_jax: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def first_is_dead(config: Config) -> FakePopulation:
-        return dead(config) if config.experiment.method == "none" else FakePopulation(config)
-
     document = {
         "tasks": ["toy_public"],
         "methods": ["none", "meta"],
@@ -113,6 +118,59 @@ def test_a_sweep_trains_the_others_and_fails(
     with standing_in(population=first_is_dead, store=store):
         assert cli.main(["sweep", str(tmp_path), "--no-cache"]) == 1
     assert "no seed stayed finite in toy_public/none" in capsys.readouterr().err
+
+
+def lost_in_its_last_chunk(folder: Path, **options: object) -> Path:
+    train(folder, seeds=1, episodes=10, evaluation=EvaluationConfig(every=10), **options)
+    assert status(folder) is Status.FINISHED
+    return folder
+
+
+def test_lost_in_the_last_chunk_a_sweep_fails_at_every_call(
+    tmp_path: Path, no_jax: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is finished then, and kept; its results are none for all that."""
+    text = 'tasks = ["toy_public"]\nmethods = ["none", "meta"]\nseeds = 1\nconfig.episodes = 10\n'
+    text += "config.chunk_episodes = 10\nconfig.evaluation.every = 10\nconfig.wandb = 'off'\n"
+    (tmp_path / "recipe.toml").write_text(text)
+    with standing_in(population=first_is_dead, store=FakeStore({})):
+        for call in range(3):
+            assert cli.main(["sweep", str(tmp_path), "--no-cache"]) == 1
+            shown = capsys.readouterr().err
+            assert "no seed stayed finite in toy_public/none;" in shown
+            assert shown.count("already finished") == (2 if call else 0)
+
+
+def test_lost_in_the_last_chunk_a_run_is_not_extended(tmp_path: Path) -> None:
+    folder = lost_in_its_last_chunk(tmp_path)
+    for episodes in (None, 20):
+        with pytest.raises(RunError, match="all seeds of .* have left the finite numbers"):
+            stand_ins.resume(folder, episodes=episodes, reporter=Notes(), population=dead)
+
+
+def test_whether_a_finished_run_is_lost_is_told_by_its_records(tmp_path: Path) -> None:
+    assert is_lost(lost_in_its_last_chunk(tmp_path / "lost"))
+    assert not is_lost(lost_in_its_last_chunk(tmp_path / "sound", population=FakePopulation))
+    assert not is_lost(tmp_path / "none")
+    # Nothing was evaluated: the count of the end tells.
+    train(tmp_path / "blind", seeds=1, episodes=10, evaluation=EvaluationConfig(every=20))
+    assert is_lost(tmp_path / "blind")
+    # The first of several processes counts its own; the table is of all.
+    events = tmp_path / "lost" / "events.jsonl"
+    told = events.read_text()
+    events.write_text(told.replace('"non_finite": 1', '"non_finite": 0'))
+    assert events.read_text() != told and is_lost(tmp_path / "lost")
+
+
+def test_teams_without_a_finite_seed_are_refused_at_every_call(tmp_path: Path) -> None:
+    text = 'tasks = ["toy_public"]\nseeds = 1\n[config]\nepisodes = 10\nchunk_episodes = 10\n'
+    text += "evaluation.every = 10\nwandb = 'off'\n[meta_train]\nlongest_delay = 0\n"
+    (tmp_path / "meta_train.toml").write_text(text)
+    recipe = load_meta_recipe(tmp_path)
+    with standing_in(population=dead, store=FakeStore({})), heard() as stop:
+        for _ in range(2):
+            with pytest.raises(RunError, match="teams of toy_public/random cannot be had"):
+                teams(recipe, tmp_path / "policies", Notes(), stop)
 
 
 class Poisoned(Population):
