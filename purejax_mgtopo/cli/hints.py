@@ -107,7 +107,7 @@ def _of_another_command(flag: str, name: str, command: str, own: Collection[str]
     known = name in settings or meant(name, settings)
     if command == "resume" and known and not get_close_matches(name, own, cutoff=0.8):
         return (
-            f"unknown flag {flag}; a run keeps its settings, and resume takes --episodes and --devices alone: "
+            f"unknown flag {flag}; a run keeps its settings, and resume takes --episodes, --devices and --wandb alone: "
             "another folder (`mgtopo train`) takes others"
         )
     return None

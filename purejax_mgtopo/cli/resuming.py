@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from purejax_mgtopo.cli.flags import Debug, Distributed, NoCache, Switch, is_run
-from purejax_mgtopo.cli.running import TrainingCommand, ended, get_ready
+from purejax_mgtopo.cli.running import (
+    TrainingCommand,
+    ended,
+    get_ready,
+    interrupted,
+    last_states_of,
+    lost_in,
+    stopped,
+    tell,
+)
 from purejax_mgtopo.config import override
 from purejax_mgtopo.errors import RunError
 
 if TYPE_CHECKING:
     from purejax_mgtopo.training.progress import Reporter
+    from purejax_mgtopo.training.run import RunResult
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,11 @@ class ResumeCommand(TrainingCommand):
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
     """How many devices share the seeds from now on."""
+    wandb: Annotated[
+        Literal["auto", "online", "offline", "off"] | None,
+        arg(metavar="{auto,online,offline,off}", help_behavior_hint="(default: as before)"),
+    ] = None
+    """Whether to mirror to W&B from now on, as `mgtopo train --wandb` does."""
     episodes: Annotated[
         int | None, arg(metavar="INT", help_behavior_hint="(default: as before)")
     ] = None
@@ -49,31 +66,87 @@ class ResumeCommand(TrainingCommand):
                 f"{self.run} holds a meta-training: the same `mgtopo meta-train`, called again, goes on with it"
             )
         with closing(make_reporter()) as reporter:
-            return self._resume(self.run, reporter) if is_run(self.run) else self._all(reporter)
+            if not is_run(self.run):
+                return self._all(reporter)
+            return ended(self._resume(self.run, reporter))
 
     def _all(self, reporter: Reporter) -> int:
-        """Go on with the runs that are not finished, one after the other, and draw all of them again."""
+        """Go on with the runs that are not finished, one after the other, and draw all of them again.
+
+        As in a sweep, a run whose seeds were all lost keeps nobody from the others, and the end tells of it.
+        """
         from purejax_mgtopo.cli.tables import note
-        from purejax_mgtopo.records.events import ends_unsaved
         from purejax_mgtopo.records.record import Status as State
-        from purejax_mgtopo.records.record import find_runs, read_config, status
+        from purejax_mgtopo.records.record import find_runs, status
+        from purejax_mgtopo.records.run_data import is_lost
         from purejax_mgtopo.training.stop import heard
 
-        runs, asked = find_runs([self.run]), self.episodes or 0
-        done = [run for run in runs if status(run) is State.FINISHED and not ends_unsaved(run)]
-        done = [run for run in done if read_config(run).experiment.episodes >= asked]
-        if len(done) == len(runs):
-            raise RunError(f"all runs in {self.run} are finished; there is nothing to resume")
-        note(f"{len(done)} of {len(runs)} runs are finished, and kept")
-        rest = [run for run in runs if run not in done]
+        runs = find_runs([self.run])
+        rest = [run for run in runs if not self._is_done(run)]
+        if not rest:
+            said = [f"all runs that were begun in {self.run} are finished; there is nothing to resume"]
+            raise RunError("; ".join(said + self._problems(runs)))
+        note(f"{len(runs) - len(rest)} of {len(runs)} runs are finished, and kept")
+        unsaved: list[Path] = []
+        busy: list[Path] = []
         with heard() as stop:
             for number, run in enumerate(rest, start=1):
+                if stop.requested_anywhere:
+                    note("mgtopo: stopped between two runs; go on by calling the same again")
+                    return stopped(stop.signal or signal.SIGTERM)
                 reporter.part(number, len(rest), self._episodes_of(rest[number:]))
-                code = self._resume(run, reporter)
-                if code or stop.requested:
-                    return code
-        self._draw(runs, reporter)
+                if self._is_done(run):
+                    reporter.note(f"{run}: finished meanwhile, and kept")
+                elif is_lost(run):
+                    reporter.note(f"{run}: no seed of it stayed finite; left as it is")
+                elif status(run) is State.RUNNING:
+                    reporter.note(f"{run}: in use by another mgtopo; left to it")
+                    busy.append(run)
+                else:
+                    result = self._resume(run, reporter)
+                    if result.unsaved is not None:
+                        unsaved.append(run)
+                        if result.interrupted:
+                            break
+                    elif result.interrupted:
+                        return interrupted(result)
+                    else:
+                        tell(result)
+        self._draw([run for run in runs if run not in busy], reporter)
+        if problems := self._problems(runs, unsaved, busy):
+            raise RunError("; ".join(problems))
         return 0
+
+    def _is_done(self, run: Path) -> bool:
+        """Whether nothing is left to do of it."""
+        from purejax_mgtopo.records.events import ends_unsaved
+        from purejax_mgtopo.records.record import Status as State
+        from purejax_mgtopo.records.record import read_config, status
+
+        if status(run) is not State.FINISHED or ends_unsaved(run):
+            return False
+        return read_config(run).experiment.episodes >= (self.episodes or 0)
+
+    def _problems(
+        self, runs: Sequence[Path], unsaved: Sequence[Path] = (), busy: Sequence[Path] = ()
+    ) -> list[str]:
+        """Why not all is well with the runs of a sweep after all that could be done, each in words."""
+        from purejax_mgtopo.records.folders import is_meta_training
+        from purejax_mgtopo.records.run_data import is_lost
+        from purejax_mgtopo.training.sweep import not_begun
+
+        found = [last_states_of(unsaved)] if unsaved else []
+        if lost := [run for run in runs if run not in busy and is_lost(run)]:
+            found.append(lost_in(lost))
+        found += [f"{run} is in use by another mgtopo" for run in busy]
+        for folder, (absent, listed) in not_begun(self.run).items():
+            teams = is_meta_training(folder.parent)
+            words = ("meta-train", folder.parent) if teams else ("sweep", folder)
+            found.append(
+                f"{absent} of the {listed} runs in {folder} have not been begun: "
+                f"`mgtopo {words[0]} RECIPE --out {shlex.quote(str(words[1]))}` begins them"
+            )
+        return found
 
     def _episodes_of(self, runs: Sequence[Path]) -> int:
         """Episodes that all seeds of `runs` have to go; half-done ones count whole."""
@@ -101,15 +174,15 @@ class ResumeCommand(TrainingCommand):
         if figure is not None:
             say(f"picture  {figure}")
 
-    def _resume(self, run: Path, reporter: Reporter) -> int:
+    def _resume(self, run: Path, reporter: Reporter) -> RunResult:
         from purejax_mgtopo.records.record import read_config
         from purejax_mgtopo.training.run import extended, resume
 
         config = read_config(run)
         if self.episodes is not None:
             config = extended(config, run, self.episodes)
-        if self.devices is not None:
-            config = override(config, {"devices": self.devices})
+        given = {"devices": self.devices, "wandb": self.wandb}
+        config = override(config, {x: value for x, value in given.items() if value is not None})
         get_ready(
             [config],
             cache=not self.no_cache,
@@ -118,8 +191,8 @@ class ResumeCommand(TrainingCommand):
             out=run,
         )
         changes: dict[str, Any] = {
-            "devices": self.devices,
+            "means": config.means,
             "anew": self.anew,
             "episodes": self.episodes,
         }
-        return ended(resume(run, reporter=reporter, **changes))
+        return resume(run, reporter=reporter, **changes)

@@ -179,12 +179,9 @@ class SweepCommand(TrainingCommand):
         if result.interrupted is not None and not result.unsaved:
             return interrupted(result.interrupted)
         if result.unsaved:
-            raise RunError(
-                f"the last state of {', '.join(result.unsaved)} could not be saved, as told above; make room, then "
-                "`mgtopo resume` of each"
-            )
+            raise RunError(last_states_of(result.unsaved))
         if result.lost:
-            raise RunError(f"no seed stayed finite in {', '.join(result.lost)}; {ADVICE}")
+            raise RunError(lost_in(result.lost))
         if result.stopped_by is None:
             return 0
         note("mgtopo: stopped between two runs; go on by calling the same sweep again")
@@ -252,8 +249,6 @@ def check_tasks(configs: Sequence[Config]) -> None:
 
 def ended(result: RunResult) -> int:
     """Say where the results are, or how to go on; the exit code."""
-    from purejax_mgtopo.cli.tables import say
-
     if result.unsaved is not None:
         raise RunError(
             f"trained for {result.place}, but the last state is not saved: {result.unsaved}; make room, "
@@ -261,12 +256,32 @@ def ended(result: RunResult) -> int:
         )
     if result.interrupted:
         return interrupted(result)
-    say(f"results  {result.folder}")
-    if result.figure is not None:
-        say(f"picture  {result.figure}")
+    tell(result)
     if result.all_lost:
         raise RunError(f"no seed of {result.folder} stayed finite, after {result.place}; {ADVICE}")
     return 0
+
+
+def tell(result: RunResult) -> None:
+    """Say where the results are."""
+    from purejax_mgtopo.cli.tables import say
+
+    say(f"results  {result.folder}")
+    if result.figure is not None:
+        say(f"picture  {result.figure}")
+
+
+def last_states_of(runs: Sequence[object]) -> str:
+    """What to say of runs whose last state could not be saved."""
+    return (
+        f"the last state of {', '.join(map(str, runs))} could not be saved, as told above; make room, then "
+        "`mgtopo resume` of each"
+    )
+
+
+def lost_in(runs: Sequence[object]) -> str:
+    """What to say of runs without a finite seed."""
+    return f"no seed stayed finite in {', '.join(map(str, runs))}; {ADVICE}"
 
 
 def interrupted(result: RunResult) -> int:

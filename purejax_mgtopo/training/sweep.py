@@ -191,6 +191,18 @@ def question_of(folder: Path) -> str | None:
     return _written(folder / SWEEP, "question") or None
 
 
+def not_begun(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The sweeps at or beneath `folder` of which runs have not been begun: how many, and of how many."""
+    found = {}
+    for path in sorted(folder.rglob(SWEEP)):
+        with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
+            listed = json.loads(path.read_text(encoding="utf-8-sig"))["runs"]
+            absent = [run for run in listed if status(path.parent / run["folder"]) is Status.ABSENT]
+            if absent:
+                found[path.parent] = (len(absent), len(listed))
+    return found
+
+
 def _written(path: Path, key: str) -> str:
     """What a sweep's description says, where it was begun before."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
