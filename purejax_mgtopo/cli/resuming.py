@@ -84,8 +84,8 @@ class ResumeCommand(TrainingCommand):
         runs = find_runs([self.run])
         rest = [run for run in runs if not self._is_done(run)]
         if not rest:
-            said = [f"all runs that were begun in {self.run} are finished; there is nothing to resume"]
-            raise RunError("; ".join(said + self._problems(runs)))
+            done = f"all runs in {self.run} are finished; there is nothing to resume"
+            raise RunError("; ".join([done, *self._problems(runs)]))
         note(f"{len(runs) - len(rest)} of {len(runs)} runs are finished, and kept")
         unsaved: list[Path] = []
         busy: list[Path] = []
@@ -136,8 +136,13 @@ class ResumeCommand(TrainingCommand):
         from purejax_mgtopo.training.sweep import not_begun
 
         found = [last_states_of(unsaved)] if unsaved else []
-        if lost := [run for run in runs if run not in busy and is_lost(run)]:
-            found.append(lost_in(lost))
+        lost = []
+        for run in (run for run in runs if run not in busy):
+            try:
+                lost += [run] * is_lost(run)
+            except RunError as error:  # its table is damaged
+                found.append(str(error))
+        found += [lost_in(lost)] if lost else []
         found += [f"{run} is in use by another mgtopo" for run in busy]
         for folder, (absent, listed) in not_begun(self.run).items():
             teams = is_meta_training(folder.parent)
