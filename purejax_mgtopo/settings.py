@@ -23,6 +23,9 @@ LARGEST_FLOAT = (2.0 - 2.0**-23) * 2.0**127
 """The largest finite number in 32 bits."""
 _RANDOM_SEEDS = ("evaluation.seed",)
 
+AUTO = ("lanes", "microbatch", "devices")
+"""Numbers that settle themselves where they are 0, for which ``auto`` may be written."""
+
 UNNAMED = {"unnamed": True}
 """Metadata of a field whose settings go without its name: the halves of a pair are one flat namespace."""
 
@@ -179,6 +182,8 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
                 f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}"
             )
         return value
+    if name in AUTO and value == "auto":
+        return 0
     if hint is float and type(value) is int:
         return float(value)
     if isinstance(hint, types.UnionType) or type(value) is not hint:

@@ -81,6 +81,15 @@ def test_a_wrong_setting_gets_one_line(changes: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_auto_may_stand_for_the_zero_of_numbers_that_settle_themselves() -> None:
+    busy = Config(means=Means(lanes=2, microbatch=2, devices=2))
+    changes = dict.fromkeys(("lanes", "microbatch", "devices"), "auto")
+    assert override(busy, changes) == Config()
+    for name in ("seeds", "checkpoint.keep", "wandb_per_seed"):
+        with pytest.raises(ConfigError, match=f"{name} must be of type int, not 'auto'"):
+            override(busy, {name: "auto"})
+
+
 def test_an_int_may_stand_for_a_float() -> None:
     value = override(Config(), {"learner.discount": 0}).experiment.learner.discount
     assert value == 0.0

@@ -15,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.options.learner import LearnerPresetName
-from purejax_mgtopo.settings import flatten
+from purejax_mgtopo.settings import AUTO, flatten
 
 REPEATABLE = ("--import", "--set")
 """The flags that add to what was given before them."""
@@ -127,7 +127,7 @@ def hyphens(argv: Sequence[str]) -> list[str]:
 
 def zeros_for_auto(argv: Sequence[str]) -> list[str]:
     """``--lanes auto`` may be written for ``--lanes 0``; likewise the other numbers that settle themselves."""
-    numbers = ("--lanes", "--microbatch", "--devices")
+    numbers = tuple(f"--{name}" for name in AUTO)
     words = [
         f"{word.removesuffix('=auto')}=0" if word in [f"{n}=auto" for n in numbers] else word
         for word in argv

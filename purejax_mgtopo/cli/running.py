@@ -24,9 +24,10 @@ from purejax_mgtopo.cli.flags import (
     MethodName,
     NoCache,
 )
-from purejax_mgtopo.config import Config, Experiment, Means, with_method
+from purejax_mgtopo.config import Config, Experiment, Means, flatten, with_method
 from purejax_mgtopo.errors import ConfigError, RunError
 from purejax_mgtopo.options.learner import LearnerPresetName
+from purejax_mgtopo.plugins.registry import beside_recipes
 
 if TYPE_CHECKING:
     from purejax_mgtopo.training.run import RunResult
@@ -134,7 +135,8 @@ class SweepCommand(TrainingCommand):
     learner_preset: Annotated[
         LearnerPresetName | None, arg(help_behavior_hint="(default: the recipe's)")
     ] = None
-    """Settings of the base learner that go together, beneath the recipe's own: the paper's or improved ones."""
+    """Settings of the base learner that go together, the paper's or improved ones, in place of those that the recipe
+    names, at its top or for a method. Single settings of the recipe lie above them, as above its own."""
     imports: Imports = ()
     distributed: Distributed = False
     no_cache: NoCache = False
@@ -154,7 +156,7 @@ class SweepCommand(TrainingCommand):
         use_cache(not self.no_cache)  # before a plug-in starts JAX
         recipe = load_recipe(self.recipe)
         if self.learner_preset is not None:
-            recipe = replace(recipe, learner_preset=self.learner_preset)
+            recipe = replace(recipe, learner_preset=self.learner_preset, learner_presets={})
         # A mistake in it should not wait for JAX to start, nor a misspelt task for the runs before it.
         runs = recipe.chosen(recipe.runs(changes), self.tasks, self.methods)
         configs = [run.config for run in runs]
@@ -252,7 +254,7 @@ def ended(result: RunResult) -> int:
     if result.unsaved is not None:
         raise RunError(
             f"trained for {result.place}, but the last state is not saved: {result.unsaved}; make room, "
-            f"then `mgtopo resume {shlex.quote(str(result.folder))}` goes on from the checkpoint before"
+            f"then `{_resuming(result)}` goes on from the checkpoint before"
         )
     if result.interrupted:
         return interrupted(result)
@@ -287,11 +289,18 @@ def lost_in(runs: Sequence[object]) -> str:
 def interrupted(result: RunResult) -> int:
     """0 where a scheduler asked for it: the run has done all that it should."""
     print(
-        f"mgtopo: interrupted after {result.place}, and saved; go on by: "
-        f"mgtopo resume {shlex.quote(str(result.folder))}",
+        f"mgtopo: interrupted after {result.place}, and saved; go on by: {_resuming(result)}",
         file=sys.stderr,
     )
     return stopped(result.stopped_by or signal.SIGTERM)
+
+
+def _resuming(result: RunResult) -> str:
+    """The words that go on with a run from the current folder, a plug-in beside its recipe included."""
+    folders = beside_recipes(flatten(result.config))
+    known = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    path = f"PYTHONPATH={shlex.quote(os.pathsep.join([*folders, *known]))} " if folders else ""
+    return f"{path}mgtopo resume {shlex.quote(str(result.folder))}"
 
 
 def stopped(by: signal.Signals) -> int:

@@ -7,14 +7,17 @@ They join by any of three ways, and are then trained, resumed, evaluated, export
     [project.entry-points."purejax_mgtopo.rules"]    # in an installed package's pyproject.toml
     coin = "my_package.coin:Coin"
 
-A run writes down where its plug-ins are, so that its folder is enough to go on.
+A run writes down what its plug-ins are called, so that its folder is enough to go on wherever their modules can be
+imported: installed, in the current folder or in PYTHONPATH. A module beside a recipe is found for the recipe alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import sys
 import threading
@@ -35,6 +38,8 @@ _TABLES = {
 _OWN = {setting: frozenset(table) for setting, (_, _, table) in _TABLES.items()}
 """Names that are there without any plug-in."""
 _FILES = "files"
+_BESIDE: set[str] = set()
+"""Folders in which modules are looked for because a recipe lies there."""
 
 
 def register_rule(
@@ -74,7 +79,9 @@ def import_plugin(module: str, asked_by: str, beside: Path | None = None) -> Non
     Raises ConfigError, in one line, where that fails.
     """
     folders = [os.getcwd(), *([str(beside.resolve())] if beside is not None else [])]
-    sys.path += [folder for folder in folders if folder not in sys.path]
+    new = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    sys.path += new
+    _BESIDE.update(folder for folder in new if folder != os.getcwd())
     try:
         with IMPORTING:
             importlib.import_module(module.removesuffix(".py"))
@@ -85,6 +92,19 @@ def import_plugin(module: str, asked_by: str, beside: Path | None = None) -> Non
         raise ConfigError(
             f"{asked_by}: {module} cannot be imported: {type(error).__name__}: {line} (looked here and in PYTHONPATH)"
         ) from error
+
+
+def beside_recipes(settings: Mapping[str, Any]) -> list[str]:
+    """The folders of plug-ins that `settings` name and that were found beside a recipe alone, each once."""
+    plugins = plugins_of(settings)
+    paths = [path for setting in _TABLES for path in plugins.get(setting, {}).values()]
+    found: dict[str, None] = {}
+    for top in (path.partition(":")[0].partition(".")[0] for path in paths):
+        with contextlib.suppress(ImportError, ValueError):  # no module, or one without a file
+            spec = importlib.util.find_spec(top)
+            homes = spec and (spec.submodule_search_locations or [spec.origin or ""])
+            found |= {str(Path(home).parent): None for home in homes or ()}
+    return [folder for folder in found if folder in _BESIDE and folder != os.getcwd()]
 
 
 @functools.cache

@@ -87,7 +87,8 @@ def parse_recipe(document: Mapping[str, Any], path: Path) -> Recipe:
     if not (isinstance(imports, list) and all(isinstance(name, str) for name in imports)):
         raise ConfigError(f'{path}: import must be a list of modules such as ["my_module"]')
     if imports:  # a plug-in may start JAX, and devices must stand by then
-        devices = dict(document.get("config") or {}).get("devices")
+        config = document.get("config")
+        devices = config.get("devices") if isinstance(config, dict) else None
         configure_platform(Means(devices=devices if isinstance(devices, int) else 0))
     for module in imports:
         import_plugin(module, str(path), beside=path.parent)

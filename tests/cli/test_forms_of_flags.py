@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from purejax_mgtopo.cli import main as cli
+from purejax_mgtopo.config import Experiment, with_learner
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.machine import startup
+from purejax_mgtopo.records.record import read_config
 
 pytestmark = pytest.mark.usefixtures("no_jax")
 
@@ -59,6 +62,28 @@ def test_a_flag_that_is_given_twice_is_refused(
     assert capsys.readouterr().err == (
         f"mgtopo: error: {flag} is given 2 times, and only one can hold; give it once\n"
     )
+
+
+def test_auto_may_be_written_for_a_setting_as_for_a_flag(recipe: Path) -> None:
+    text = (recipe / "recipe.toml").read_text() + 'wandb = "off"\nlanes = 2\ndevices = "auto"\n'
+    (recipe / "recipe.toml").write_text(text)
+    assert cli.main(["sweep", str(recipe), "--no-cache", "--set", "lanes=auto"]) == 0
+    for method in ("none", "meta"):
+        means = read_config(recipe / "results" / "toy_public" / method).means
+        assert (means.lanes, means.devices) == (0, 0)
+
+
+def test_the_learner_preset_of_the_command_line_wins_over_a_methods(recipe: Path) -> None:
+    """As every setting of the command line does; single settings of the recipe lie above it all the same."""
+    text = (recipe / "recipe.toml").read_text() + 'wandb = "off"\n'
+    text += '[method.none]\nlearner_preset = "paper"\nlearner.n_step = 2\n'
+    (recipe / "recipe.toml").write_text(text)
+    words = ["sweep", str(recipe), "--no-cache", "--learner-preset", "improved"]
+    assert cli.main(words) == 0
+    improved = with_learner(Experiment(), "improved").learner
+    for method, n_step in (("none", 2), ("meta", improved.n_step)):
+        learner = read_config(recipe / "results" / "toy_public" / method).experiment.learner
+        assert learner == replace(improved, n_step=n_step)
 
 
 def test_what_may_be_repeated_and_what_changes_nothing_by_it() -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import jax_mpe
 import pytest
+from fake_population import FakeStore
+from fake_runs import pressing
 from outside import MODULE
+from stand_ins import stand_ins
 
 from purejax_mgtopo import methods, register_rule
+from purejax_mgtopo.cli import running
 from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.config import Experiment
 from purejax_mgtopo.errors import ConfigError
@@ -65,6 +71,32 @@ def test_a_recipe_imports_what_lies_beside_it(tables, tmp_path: Path) -> None:
     recipe.write_text('import = ["my_nothing"]\ntasks = ["toy_public"]\nmethods = ["none"]\n')
     with pytest.raises(ConfigError, match="recipe.toml: my_nothing cannot be imported"):
         load_recipe(recipe)
+
+
+def test_the_words_that_go_on_with_a_run_find_what_lies_beside_its_recipe(
+    tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """From the folder in which the sweep was called, whose own modules need no word."""
+    home, elsewhere = tmp_path / "my study", tmp_path / "elsewhere"
+    for folder, name in ((home, "mine"), (elsewhere, "near")):
+        folder.mkdir()
+        text = f"from purejax_mgtopo import register_rule\nregister_rule('{name}', 'my_{name}:Rule')\n"
+        (folder / f"my_{name}.py").write_text(text)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(running, "check_tasks", lambda configs: None)
+    monkeypatch.setenv("PYTHONPATH", "/some/where")
+    for name in ("mine", "near"):
+        (home / "recipe.toml").write_text(
+            f'import = ["my_{name}"]\ntasks = ["toy_public"]\nmethods = ["{name}+lstm"]\n[config]\n'
+            "episodes = 60\nchunk_episodes = 10\nevaluation.every = 20\nwandb = 'off'\n"
+        )
+        with stand_ins(population=pressing, store=FakeStore({})):
+            assert main(["sweep", str(home), "--no-cache"]) == running.INTERRUPTED
+        line = capsys.readouterr().err.splitlines()[-1]
+        words = shlex.split(line.partition("go on by: ")[2])
+        run = str(home / "results" / "toy_public" / f"{name}+lstm")
+        path = [f"PYTHONPATH={home}{os.pathsep}/some/where"] if name == "mine" else []
+        assert words == [*path, "mgtopo", "resume", run]
 
 
 def test_installed_packages_offer_theirs(tables, tmp_path: Path, monkeypatch) -> None:

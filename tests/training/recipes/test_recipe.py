@@ -160,6 +160,7 @@ MINIMAL = 'tasks = ["toy_public"]\nmethods = ["meta"]\n'
         ),
         ('tasks = "a"\nmethods = ["meta"]', "tasks must be a list of names"),
         ('methods = ["meta"]', "tasks must be a list of names"),
+        (MINIMAL + 'import = "math"\nconfig = 3', r"\[config\] must be a table of settings, not 3"),
         ("tasks = [", "not valid TOML"),
     ],
 )
