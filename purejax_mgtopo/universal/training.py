@@ -276,8 +276,18 @@ def _groups(
     reporter.part(1, 1, 0)  # what follows is none of these runs
     if teams.stopped_by is not None:
         return None
-    if teams.lost or teams.unsaved:
-        raise RunError(f"teams of {', '.join((*teams.lost, *teams.unsaved))} cannot be had")
+    for names, why in (
+        (
+            teams.lost,
+            "no seed stayed finite; begin again in another folder, with lower learning rates for example",
+        ),
+        (
+            teams.unsaved,
+            "their last state could not be saved, as told above; make room, and call the same again",
+        ),
+    ):
+        if names:
+            raise RunError(f"teams of {', '.join(names)} cannot be had: {why}")
     groups = []
     for run in recipe.teams.runs(recipe.changes):
         if stop.requested:

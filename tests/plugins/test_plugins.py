@@ -80,7 +80,9 @@ def test_the_words_that_go_on_with_a_run_find_what_lies_beside_its_recipe(
     home, elsewhere = tmp_path / "my study", tmp_path / "elsewhere"
     for folder, name in ((home, "mine"), (elsewhere, "near")):
         folder.mkdir()
-        text = f"from purejax_mgtopo import register_rule\nregister_rule('{name}', 'my_{name}:Rule')\n"
+        text = (
+            f"from purejax_mgtopo import register_rule\nregister_rule('{name}', 'my_{name}:Rule')\n"
+        )
         (folder / f"my_{name}.py").write_text(text)
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr(running, "check_tasks", lambda configs: None)

@@ -169,7 +169,9 @@ def test_teams_without_a_finite_seed_are_refused_at_every_call(tmp_path: Path) -
     recipe = load_meta_recipe(tmp_path)
     with standing_in(population=dead, store=FakeStore({})), heard() as stop:
         for _ in range(2):
-            with pytest.raises(RunError, match="teams of toy_public/random cannot be had"):
+            with pytest.raises(
+                RunError, match="teams of toy_public/random cannot be had: no seed stayed"
+            ):
                 teams(recipe, tmp_path / "policies", Notes(), stop)
 
 

@@ -27,6 +27,7 @@ RECIPE: dict[str, Any] = {
         "evaluation": {"every": 20},
         "wandb": "off",
         "lanes": 3,
+        "microbatch": 2,
     },
 }
 
@@ -72,24 +73,25 @@ def test_a_run_under_way_goes_on_by_the_other_means_that_are_asked_now(tmp_path:
     """And is described as gone on with: whoever resumes it next has them too."""
     sweep(recipe(tmp_path, wandb="offline"), reporter=Notes(), population=pressing)
     began = json.loads((place(tmp_path) / "config.json").read_text())
-    other = {"wandb": "off", "devices": 2, "checkpoint.keep": 5, "seed_axis": "map", "lanes": 0}
+    other = {"wandb": "off", "devices": 2, "checkpoint.keep": 5, "seed_axis": "map"}
+    free = {"lanes": 0, "microbatch": 0}  # whatever suits is what it has
     asked, mirrored = Asked(), []
 
     def mirror(folder: Path, config: Config, say: Any) -> None:
         mirrored.append(config.means.wandb)
 
-    given = [Setting(*item) for item in other.items()]
+    given = [Setting(*item) for item in (other | free).items()]
     options: dict[str, Any] = {"population": asked, "mirror": mirror}
     notes = Notes()
     sweep(recipe(tmp_path, wandb="offline"), changes=given, reporter=notes, **options)
     assert mirrored == ["off", "off"]
-    expected = override(Means(), other | {"lanes": 3})
+    expected = override(Means(), other | {"lanes": 3, "microbatch": 2})
     assert asked[0] == expected and not any("lanes" in note for note in notes.notes)
     assert read_config(place(tmp_path)).means == expected
     now = json.loads((place(tmp_path) / "config.json").read_text())
     earlier = {"wandb": "offline", "devices": 0, "checkpoint.keep": 2, "seed_axis": "auto"}
     assert now.pop("means_before") == [earlier]
-    assert now.pop("settings") == began.pop("settings") | other | {"lanes": 3}
+    assert now.pop("settings") == began.pop("settings") | other
     assert now == began
 
 
