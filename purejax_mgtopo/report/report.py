@@ -45,7 +45,8 @@ def write_report(
     target = home / FILE_NAME if out is None else expanded(out)
     if is_foreign(target):  # before episodes are played
         raise RunError(f"{target} holds something else already; choose another file")
-    make_ready_for(target)
+    if out is not None or home.is_dir():  # what is no folder is not made one
+        make_ready_for(target)
     content = build_report(places, episodes=episodes, say=say)
     page = render(content).encode(errors="replace")
     try:
