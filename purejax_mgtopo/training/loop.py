@@ -249,7 +249,8 @@ class Loop:
         seconds = time.monotonic() - self._ledger.began
         lost = sum(self._ledger.lost.values())
         episode = self._ledger.done if done else self._ledger.total
-        self._record.flush()
+        if not done:  # else the tables are joined by now
+            self._record.flush()
         words = "finished" if done else "interrupted"
         if self._hopeless:
             words = "no seed is left that is finite: stopped"
