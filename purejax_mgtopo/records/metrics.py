@@ -47,11 +47,14 @@ class Metrics:
         """The settings that the table says it was made with."""
         self._shapes: dict[str, tuple[int, ...]] = dict.fromkeys(LEADING, ())
         self._rows: list[Evaluation] = []
+        self.untrained: bool | None = None
+        """Whether untrained teams are kept, of a process that goes on with nothing while the first one has rows."""
 
     def append(self, evaluation: Evaluation) -> None:
         """Add one evaluation. Raises ValueError for columns that are missing, or of another shape than before."""
         columns = evaluation.columns
-        if self._rows and not evaluation.episode and self._rows[0].episode:
+        decided = bool(self._rows) or self.untrained is not None
+        if decided and not evaluation.episode and not self.from_the_start:
             return
         if self._rows:
             columns = {name: column for name, column in columns.items() if name in self._shapes}
@@ -100,12 +103,15 @@ class Metrics:
     @property
     def from_the_start(self) -> bool:
         """Whether the untrained team was evaluated; in runs of older versions it was not."""
+        if self.untrained is not None:
+            return self.untrained
         return bool(self._rows) and not self._rows[0].episode
 
     def until(self, wave: Wave, episode: int) -> Metrics:
         """What was told until then, as `rewind` leaves it."""
         part = Metrics(self.config)
         part._rows, part._shapes = list(self._rows), self._shapes
+        part.untrained = self.untrained if wave.index or episode else None
         part.rewind(wave, episode)
         return part
 
@@ -224,6 +230,7 @@ def _proved(path: Path) -> list[Evaluation]:
         metadata, rows = _read(path)
         config, shapes = (metadata.get(name, b"").decode() for name in (b"config", b"shapes"))
         gathered = Metrics(Config())
+        gathered.untrained = True  # all that is there
         for row in rows:
             gathered.append(row)
         found = _sealed(gathered.digest(), config, shapes)

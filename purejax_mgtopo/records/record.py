@@ -196,13 +196,12 @@ class RunRecord:
                 return False
             return (event.get("wave", 0), event["episode"]) <= (wave.index, episode)
 
-        kept = [
-            strict_json(event) for event in read_events(self._path(EVENTS)) if still_holds(event)
-        ]
+        events = read_events(self._path(EVENTS))
+        kept = [strict_json(event) for event in events if still_holds(event)]
         rows = self._metrics.until(wave, episode)
         if self._process == 0:
-            before = f"from before the checkpoint of episode {episode:,}"
-            self._check_rows(rows, wave, episode, before)
+            saved = f"from before the checkpoint of episode {episode:,}"
+            self._check_rows(rows, wave, episode, saved)
         if proof is not None and self._process == 0 and "rows" in proof:
             if rows.digest(final=False) != proof["rows"]:
                 raise RunError(self._lost(METRICS, episode))
@@ -269,10 +268,7 @@ class RunRecord:
             os.fsync(self._events.fileno())
 
     def join(self) -> None:
-        """In the first process, when all have flushed: one table of all their seeds.
-
-        Raises RunError where it has not all rows of a finished run.
-        """
+        """In the first process, when all have flushed: one table of all their seeds. Raises RunError where it lacks rows."""
         if self._process:
             return
         if self._processes > 1:
@@ -283,18 +279,22 @@ class RunRecord:
 
     def _join_tables(self) -> None:
         """A kill in the midst of it leaves some rows in two tables; they are read once."""
-        self._metrics = Metrics(self._config)
+        self._metrics = self._read_tables()
+        with clear_disk_errors(self.folder):
+            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
+            for path in tables(self.folder)[1:]:
+                path.unlink()
+
+    def _read_tables(self) -> Metrics:
+        found = Metrics(self._config)
         try:
-            self._metrics.joined([path for path in tables(self.folder) if path.exists()])
+            found.joined([path for path in tables(self.folder) if path.exists()])
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"{self.folder / METRICS} cannot be read ({error}): put the original back, or remove it and move "
                 f"{self.folder / CHECKPOINTS} away to begin anew"
             ) from None
-        with clear_disk_errors(self.folder):
-            write_atomically(self.folder / METRICS, self._metrics.as_parquet())
-            for path in tables(self.folder)[1:]:
-                path.unlink()
+        return found
 
     def _rows_until(self, wave: Wave, episode: int) -> int:
         """Rows of all waves before this one, and of this one until `episode`."""
@@ -322,6 +322,8 @@ class RunRecord:
         self.extended_from = list(document.get("extended_from", []))
         if self._process == 0:
             self._join_tables()
+        else:
+            self._metrics.untrained = self._read_tables().from_the_start
         self.saved_waves = saved_waves(read_events(self._path(EVENTS)))
         self._started = time.monotonic() - seconds_told(self._path(EVENTS))
         # A line torn by a kill must not run into the next one. All else is judged by a checkpoint's proof first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,39 @@ def test_a_run_that_is_extended_and_killed_at_once_still_has_what_was_proved(
         assert np.isfinite(values).sum() == finals * LANES
         with RunRecord(tmp_path, longer, None, resume=True) as run:
             run.rewind(WAVES[0], 40, proof)
+
+
+@pytest.mark.parametrize("untrained", [True, False])
+def test_another_process_goes_on_with_nothing_and_keeps_what_the_first_one_keeps(
+    untrained: bool, tmp_path: Path
+) -> None:
+    """A later wave's untrained team too, unless an older version began the run, and never evaluated any."""
+    seeds, alive = np.array([FIRST], np.int32), np.ones(1, bool)
+    columns = {name: np.ones(1, np.float32) for name in LEADING}
+    config = small(first_seed=FIRST, seeds=4, lanes=2)
+
+    def evaluated(run: RunRecord, seed: int, episode: int) -> None:
+        run.evaluation(Evaluation(episode, 25 * episode, seeds + seed, alive, columns))
+
+    first, second = partial(RunRecord, processes=2), partial(RunRecord, process=1, processes=2)
+    beat = [0, 20, 40] if untrained else [20, 40]
+    with first(tmp_path, config, None) as one, second(tmp_path, config, None) as other:
+        for episode in beat[:-1]:
+            evaluated(one, 0, episode)
+            evaluated(other, 1, episode)
+        one.flush()
+        other.flush()
+    resumed = {"resume": True}
+    with first(tmp_path, config, None, **resumed) as one:
+        with second(tmp_path, config, None, **resumed) as other:
+            for run in (one, other):
+                run.rewind(Wave(0, FIRST, 2), 20)
+            for seed, episode in [(0, 40), *((2, episode) for episode in (0, 20, 40))]:
+                evaluated(one, seed, episode)
+                evaluated(other, seed + 1, episode)
+            one.flush()
+            other.flush()
+            one.join()
+    rows = parquet.read_table(tmp_path / "metrics.parquet").to_pylist()
+    told = [(row["episode"], row["seed"] - FIRST) for row in rows]
+    assert told == [(e, s) for wave in ((0, 1), (2, 3)) for e in beat for s in wave]
