@@ -268,7 +268,7 @@ class RunRecord:
             os.fsync(self._events.fileno())
 
     def join(self) -> None:
-        """In the first process, when all have flushed: one table of all their seeds. Raises RunError where it lacks rows."""
+        """In the first process, when all have flushed: one table of all seeds. Raises RunError where it lacks rows."""
         if self._process:
             return
         if self._processes > 1:
