@@ -5,7 +5,6 @@ name of their own. `jax_mpe.make("predator_prey_N3_l3", prey="scripted")`, in on
 `"predator_prey_N3_l3@scripted"`, has its prey moved by another policy than the shipped one.
 Importing the package also registers the tasks with jumanji: `jumanji.make("navigation_N3_l3-v0")`.
 Any other size goes through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
-Any other size goes through `jumanji.make("jax_mpe-v0", name="navigation_N4_l2")`.
 Tasks from elsewhere join by `register_task`, and `check_task` says which contract one breaks.
 """
 

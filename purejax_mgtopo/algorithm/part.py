@@ -119,6 +119,7 @@ class Part:
     Attributes:
         memory: steps before the current one that must be run again to rebuild what a step depends on (0: none).
         tape_shape: shape of the uniform random numbers that one step uses up.
+        tosses: whether it uses up those numbers in greedy evaluation too; an exported team then acts with a key only.
         scheduled: whether what it does and learns depends on how long the whole training is to be.
         measures: names of the scalars that `learn` tells, `outer_measures` of those of `outer`, with their sentences.
             They reach the records, W&B and the report under these names. Sentences are read from the source, where no
@@ -127,6 +128,7 @@ class Part:
 
     memory: int = 0
     tape_shape: tuple[int, ...] = (0,)
+    tosses: bool = False
     scheduled: bool = False
     measures: ClassVar[Announced] = ()
     outer_measures: ClassVar[Announced] = ()

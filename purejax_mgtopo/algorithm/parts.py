@@ -47,6 +47,11 @@ class Parts:
         return self.rule.scheduled or self.interpreter.scheduled
 
     @property
+    def tosses(self) -> bool:
+        """Whether one of them uses random numbers in greedy evaluation too."""
+        return self.rule.tosses or self.interpreter.tosses
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """Names of all that both measure."""
         parts: tuple[Part, ...] = (self.rule, self.interpreter)

@@ -1,9 +1,10 @@
 """The rows of a run's W&B mirror from its records, in order, each once.
 
-A row is a chunk's. Its step is the training episodes of a seed summed over waves, so that steps grow from wave to wave
-and mean the same after a resume. An evaluation joins the row of its chunk when *all* seeds of the run are known at
-that episode, that is in the last wave: statistics are never of a part of the seeds. Of several processes this one
-hears its own seeds only, so there evaluations follow at the end, when the records are one table.
+A row is a chunk's, or that of the untrained team. Its step grows by one for each training episode of a seed, and by one
+more from wave to wave, where the next wave's untrained team has its place; so it means the same after a resume. An
+evaluation joins the row of its chunk when *all* seeds of the run are known at that episode, that is in the last wave:
+statistics are never of a part of the seeds. Of several processes this one hears its own seeds only, so there
+evaluations follow at the end, when the records are one table.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from purejax_mgtopo.config import Config
 from purejax_mgtopo.mirror.rows import (
     Row,
     evaluation_row,
-    overall_episode,
     progress_row,
     seed_row,
+    step_of,
     together,
 )
 from purejax_mgtopo.population.waves import split_into_waves
@@ -47,8 +48,8 @@ class Feed:
         self._experiment = experiment = config.experiment
         waves = split_into_waves(experiment, config.means.lanes or experiment.seeds)
         self._last_wave = waves[-1].index
-        self._before = self._last_wave * experiment.episodes
-        """Episodes of the waves before the last."""
+        self._start = step_of(self._last_wave, 0, experiment)
+        """The step at which the last wave begins."""
         self._step = since
         self._events = NewLines(folder / EVENTS)
         self._parts: dict[int, dict[int, Evaluation]] = {}
@@ -68,15 +69,14 @@ class Feed:
         self._parts.setdefault(evaluation.episode, {})[int(evaluation.seeds[0])] = evaluation
 
     def take(self) -> Iterator[LogEntry]:
-        """Rows of the chunks that are new in the records."""
+        """Rows of the chunks, and of the untrained team, that are new in the records."""
         self._load()
         for event in self._events.take():
             kind = event.get("event")
-            # In later waves its step is that of the chunk before, which has been logged.
             untrained = kind == "evaluation" and not event["episode"] and self._alone
             if kind != "chunk" and not untrained:
                 continue
-            step = overall_episode(event, self._experiment)
+            step = step_of(event.get("wave", 0), int(event["episode"]), self._experiment)
             if step <= self._step:
                 continue
             row = {} if untrained else progress_row(event, self._experiment)
@@ -87,7 +87,7 @@ class Feed:
             if row:
                 yield LogEntry(step, row)
         if self._alone:
-            self._forget(self._step - self._before)
+            self._forget(self._step - self._start)
 
     def take_rest(self) -> Iterator[LogEntry]:
         """Rows for when all processes are done: evaluations that could not join a chunk's row, in rows of their own."""

@@ -214,8 +214,16 @@ def progress_row(event: Mapping[str, Any], experiment: Experiment) -> Row:
 
 
 def overall_episode(event: Mapping[str, Any], experiment: Experiment) -> int:
-    """Training episodes of a seed, summed over the waves so far: the mirror's step."""
+    """Training episodes of a seed, summed over the waves so far."""
     return int(event.get("wave", 0)) * experiment.episodes + int(event["episode"])
+
+
+def step_of(wave: int, episode: int, experiment: Experiment) -> int:
+    """The mirror's step: episodes summed over waves, and one for the untrained team of each wave after the first.
+
+    W&B takes one row at a step, and none before it: that team's would else fall on the last chunk of the wave before.
+    """
+    return wave * (experiment.episodes + 1) + episode
 
 
 def seed_row(evaluation: Evaluation, seed: int) -> Row:

@@ -15,6 +15,7 @@ class RandomEdges(Rule):
     """Every edge is open with the same probability, which is all that the rule acts with; nothing is learned."""
 
     edges: ClassVar[Edges] = Edges.DATA
+    tosses = True
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)

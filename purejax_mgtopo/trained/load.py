@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.programs import let_go_if_many
 from purejax_mgtopo.machine.startup import refuse_strict_modes
 from purejax_mgtopo.records.record import CHECKPOINTS, read_config
+from purejax_mgtopo.trained.begun import as_trained
 
 _PREFIX, _ALIVE = "lanes.seed.", "lanes.alive"
 
@@ -140,11 +141,6 @@ def _whole(seed: Any) -> int:
         return operator.index(seed)
     except TypeError:
         raise ConfigError(f"seeds are whole numbers, not {seed!r}") from None
-
-
-def as_trained(experiment: Experiment) -> Experiment:
-    """The experiment of teams that have begun: the file of the eta they began with may be gone since."""
-    return replace(experiment, meta=replace(experiment.meta, start=""))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@
     action, topology, probability, carry = policy(observation)              # edges open where more likely than not
     action, topology, probability, carry = policy(observation, carry, key)  # sampled edges, as in training
 
+A team whose rule tosses coins in greedy evaluation too (`random`) acts with a key only.
+
 The file is a NumPy archive without pickles: `numpy.load(path, allow_pickle=False)` opens it anywhere.
 
     header             uint8   JSON: the fields of `Header`, `format`, `version` and `sha256` (see `digest`)
@@ -42,6 +44,8 @@ from purejax_mgtopo.config import Experiment, override
 from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.machine.paths import expanded
 from purejax_mgtopo.machine.startup import refuse_strict_modes
+from purejax_mgtopo.methods import CRITICS, MESSAGES, TOPOLOGIES
+from purejax_mgtopo.trained.begun import as_trained
 
 FORMAT, VERSION = "purejax_mgtopo policy", 2
 _HEADER = 2**20  # bytes
@@ -71,7 +75,7 @@ class Header:
 
     def team(self) -> Team:
         """The team whose parameters the file holds. Raises ValueError for settings that this version cannot run."""
-        experiment = override(Experiment(), self.settings)
+        experiment = as_trained(override(Experiment(), self.settings))
         return Team(experiment, Sizes(self.agents, self.observation, self.action), self.others_seen)
 
     def layout(self) -> ActingNetworks:
@@ -138,9 +142,11 @@ class ExportedTeam:
         Args:
             observation: what each agent sees.
             carry: from the step before; None at the start of an episode.
-            key: draws the edges; without one, those more likely than not are open.
+            key: draws the edges, anew at each step by a key of its own; without one, those more likely than not are
+                open. A team that tosses coins whatever the mode, as the rule `random` does, has to be given one.
 
-        Raises ValueError for an observation of another task's shape, or a carry of another number of episodes.
+        Raises ValueError for an observation of another task's shape, a carry of another number of episodes, or no key
+        where coins are tossed.
         """
         seen = jnp.asarray(observation, jnp.float32)
         header, parts = self.header, self.team.parts
@@ -155,6 +161,11 @@ class ExportedTeam:
         else:
             self._check_carry(carry, batch)
         if key is None:
+            if parts.tosses:
+                raise ValueError(
+                    f"{header.method} tosses coins in greedy evaluation too: pass a key of its own at each step, as in "
+                    "policy(observation, carry, jax.random.key(0))"
+                )
             mode = Mode.EVAL_GREEDY
             tape = parts.each(lambda part: jnp.full((*batch, *part.tape_shape), 0.5))
         else:
@@ -182,9 +193,14 @@ class ExportedTeam:
 
 
 def load_policy(path: str | Path) -> ExportedTeam:
-    """Read what `mgtopo export` wrote. Raises RunError for a file that is damaged, or none of ours.
+    """Read what `mgtopo export` wrote: a team, which is called with observations, and with a key where edges are drawn.
 
-    Raises ConfigError under modes of JAX that forbid what its networks do.
+    A rule or interpreter that uses its random numbers in greedy evaluation too says so by `Part.tosses`, and its team
+    refuses to act without a key. One from elsewhere that does so without saying it gets 0.5 for each of them where no
+    key is passed, and acts otherwise than its greedy evaluation: pass a key to it.
+
+    Raises RunError for a file that is damaged, none of ours, or of a rule, interpreter or critic that nobody has
+    registered here. Raises ConfigError under modes of JAX that forbid what its networks do.
     """
     refuse_strict_modes()
     path = expanded(path)
@@ -251,12 +267,23 @@ def _unpack(path: Path) -> tuple[Header, dict[str, NDArray]]:
     if sealed.pop("sha256", None) != digest(sealed, arrays):
         raise RunError(f"{path} is damaged: it differs from what was exported; {again}")
     document.pop("sha256")
+    if missing := _unregistered(document.get("settings", {})):
+        raise RunError(
+            f"{path} has {missing}, which is not known here: import the module that registers it, then load it"
+        )
     try:
         header = Header(**document)
         _check_layout(header, arrays)
     except (TypeError, ValueError) as error:
         raise RunError(f"{path} cannot be run by this code: {error}; {again}") from error
     return header, arrays
+
+
+def _unregistered(settings: Mapping[str, Any]) -> str | None:
+    """The first of a team's parts that no table has, as it does of plug-ins that were not imported."""
+    tables = {"topology": TOPOLOGIES, "messages": MESSAGES, "critic": CRITICS}
+    missing = [axis for axis, table in tables.items() if settings.get(axis, "") not in {*table, ""}]
+    return f"the {missing[0]} {settings[missing[0]]!r}" if missing else None
 
 
 def _zip(file: IO[bytes]) -> IO[bytes]:

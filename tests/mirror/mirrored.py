@@ -93,7 +93,7 @@ def check_equals_records(folder: Path, run: WrittenRun) -> None:
     last_wave = max(chunk["wave"] for chunk in chunks)
     compared = 0
     for chunk in chunks:
-        row = rows.pop(chunk["wave"] * config.experiment.episodes + chunk["episode"])
+        row = rows.pop(chunk["wave"] * (config.experiment.episodes + 1) + chunk["episode"])
         for name in ("train_return", "edge_rate", "episodes_per_second", "non_finite"):
             assert row[f"4_progress/{name}"] == chunk[name]
         expected = {}

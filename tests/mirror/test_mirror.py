@@ -101,7 +101,7 @@ def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> 
     run = program(tmp_path)
     check_equals_records(tmp_path, run)
     evaluations = [row for row in run.rows if "env_steps" in row]
-    assert [row["_step"] for row in evaluations] == [100, 120]
+    assert [row["_step"] for row in evaluations] == [102, 122]
     assert [row["5_seeds/total"] for row in evaluations] == [5, 5]
     assert [row["env_steps"] for row in evaluations] == [1500, 2000]
 

@@ -245,9 +245,34 @@ def test_the_untrained_team_is_the_first_row_of_a_run_in_one_wave(tmp_path: Path
     assert first.row.keys() == expected.keys()
     assert first.row["return_sampled/iqm"] == expected["return_sampled/iqm"]
     assert "return_sampled/iqm" not in second.row
-    later = Feed(tmp_path, small(seeds=14, lanes=7))  # of which the first wave tells nothing alone
-    later.add(untrained())
-    assert [entry.step for entry in later.take()] == [10]
+
+
+def test_the_untrained_team_has_a_row_in_a_run_of_several_waves(tmp_path: Path) -> None:
+    """It is whole in the last wave, whose first step comes after the last of the wave before."""
+    config = small(seeds=14, lanes=7)
+    length = config.experiment.episodes
+
+    def wave(index: int) -> str:
+        event = {"event": "evaluation", "wave": index, "episode": 0, "return_sampled": 1}
+        return json.dumps(event) + "\n" + chunk(index, 10) + chunk(index, length)
+
+    events, second = tmp_path / "events.jsonl", made(7, first=7, episode=0)
+    events.write_text(wave(0))
+    feed = Feed(tmp_path, config)
+    feed.add(untrained())
+    assert [entry.step for entry in feed.take()] == [10, length]  # a wave alone tells nothing
+    events.write_text(wave(0) + wave(1))
+    feed.add(second)
+    first, *rest = feed.take()
+    expected = evaluation_row(together([untrained(), second]), config.experiment)
+    assert first.row["return_sampled/iqm"] == expected["return_sampled/iqm"]
+    assert (first.row["episode"], first.row["seeds/total"]) == (0, 14)
+    steps = [entry.step for entry in rest]
+    assert length < first.step < steps[0] < steps[1] and len(steps) == 2
+    assert [entry.row["progress/episode"] for entry in rest] == [length + 10, 2 * length]
+    assert not any("return_sampled/iqm" in entry.row for entry in rest)
+    again = Feed(tmp_path, config, since=first.step)  # resumed after that row
+    assert [entry.step for entry in again.take()] == steps
 
 
 def test_the_final_return_of_a_run_is_one_result() -> None:

@@ -20,6 +20,7 @@ class Coin(Rule):
     """Every edge is open half of the time; nothing is learned."""
 
     edges = Edges.DATA
+    tosses = True
 
     def __init__(self, experiment, sizes):
         super().__init__(experiment, sizes)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from core_cases import small
 from stand_ins import train
-from trained_cases import TINY, made_up
+from trained_cases import TINY, made_up, observations, through_a_file
 
 from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.topology.edgewise.weights import begun, read_rule, rule_bytes
@@ -22,6 +22,7 @@ from purejax_mgtopo.records.fingerprint import files_of
 from purejax_mgtopo.trained import export as exporting
 from purejax_mgtopo.trained.export import eta_of, export
 from purejax_mgtopo.trained.load import load_trained
+from purejax_mgtopo.trained.policy import load_policy
 
 META = TINY | {"topology": "meta"}
 
@@ -78,6 +79,28 @@ def test_nothing_named_is_what_was_drawn() -> None:
 def test_what_learns_no_eta_has_none_to_export(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reinforce learns no eta of its own; `--method meta`"):
         eta_of(made_up(tmp_path), 4)
+
+
+def test_a_policy_that_began_with_a_file_is_exported_and_loaded_without_it(tmp_path: Path) -> None:
+    """Also one that was exported while the file was there, whose header names it still."""
+    eta = tmp_path / "eta.npz"
+    eta.write_bytes(rule_bytes(eta_of(made_up(tmp_path, topology="meta"), 4), {}))
+    trained = made_up(tmp_path, topology="meta", meta__start=str(eta))
+    (seen,) = observations(trained, steps=1)
+    before = through_a_file(trained)
+    expected = before(seen)
+    eta.unlink()
+    assert before.header.settings["meta.start"] == str(eta)
+    same(load_policy(tmp_path / "policy.npz")(seen), expected)
+    same(through_a_file(trained)(seen), expected)  # exported only now
+
+
+def test_a_policy_of_a_frozen_rule_acts_without_the_rules_file(tmp_path: Path) -> None:
+    file = str(tmp_path / "rule.npz")
+    trained = made_up(tmp_path, topology="universal", member__universal__file=file)
+    with pytest.raises(ConfigError, match="no rule file"):
+        assert trained.algorithm.team.rule.eta is not None
+    assert np.isfinite(through_a_file(trained)(observations(trained, steps=1)[0]).action).all()
 
 
 def test_its_file_is_part_of_what_is_computed(tmp_path: Path) -> None:

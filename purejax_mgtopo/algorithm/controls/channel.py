@@ -194,6 +194,8 @@ class Open(Redirected):
 class Redrawn(Redirected):
     """The rule's share of edges is delivered at each step, on average, but the rule chooses none of them."""
 
+    tosses = True
+
     def instead(self, decision: Float[Array, "*batch N N-1"], tape: Array) -> Array:
         """Coins of the probability that an edge is open in the rule's decision."""
         share = jnp.mean(decision, axis=(-2, -1), keepdims=True)

@@ -18,6 +18,7 @@ class Random(Rule):
     """
 
     edges: ClassVar[Edges] = Edges.DATA
+    tosses = True
 
     def __init__(self, experiment: Experiment, sizes: Sizes) -> None:
         super().__init__(experiment, sizes)

@@ -70,11 +70,14 @@ def test_acts_as_the_training_codes_team(tmp_path, changes) -> None:
     team, (own, acting) = trained.algorithm.team, networks_of(trained, 4)
     ours = through_a_file(trained)
     assert ours.header.method == trained.experiment.method
+    key = jax.random.key(2) if changes.get("topology") == "random" else None
     tape = team.parts.each(lambda part: jnp.full((5, *part.tape_shape), 0.5))  # as without a key
+    if key is not None:
+        tape = team.parts.tape(Both(*jax.random.split(key)), (5,))
     memory, carry, edges = team.initial_carry((5,)), None, []
     for observation in observations(trained, steps=3):
         expected, memory = team.step(own, acting, observation, memory, tape, Mode.EVAL_GREEDY)
-        action, topology, probability, carry = ours(observation, carry)
+        action, topology, probability, carry = ours(observation, carry, key)
         np.testing.assert_allclose(action, expected.action, atol=1e-5)
         np.testing.assert_array_equal(drop_diagonal(topology), expected.gates.decision)
         for square in (topology, probability):

@@ -102,6 +102,19 @@ def test_a_header_that_cannot_be_followed_is_refused(tmp_path, sealed, changes, 
     assert str(path) in str(told.value) and "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("axis", ["topology", "messages", "critic"])
+def test_what_a_module_registers_has_to_be_imported_first(tmp_path, axis) -> None:
+    """To export it again would help nobody."""
+    path = tmp_path / "policy.npz"
+    path.write_bytes(content_of(made_up(tmp_path)))
+    said = f"has the {axis} 'coin', .*: import the module that registers it"
+    with pytest.raises(RunError, match=said) as told:
+        load_policy(rewritten(path, sealed=True, settings={axis: "coin"}))
+    line = str(told.value)
+    assert line.startswith(str(path)) and "\n" not in line
+    assert "export" not in line.removeprefix(str(path)) and "did you mean" not in line
+
+
 def test_a_file_of_version_1_is_refused_in_one_line(tmp_path) -> None:
     """As that version wrote it: sizes in the header, and layers by their number."""
     document = {
