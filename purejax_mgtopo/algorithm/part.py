@@ -34,10 +34,8 @@ from purejax_mgtopo.config import Experiment
 if TYPE_CHECKING:
     from purejax_mgtopo.algorithm.team import Step
 
-
 FLOAT_BITS = 32
 """Bits of a number in a message."""
-
 
 Value = Callable[[Float[Array, "*batch N O"], Float[Array, "*batch N A"]], Float[Array, "*batch"]]
 """A critic's value of joint actions."""
