@@ -28,6 +28,7 @@ from purejax_mgtopo.algorithm.types import (
     Seen,
     Sizes,
     Trajectory,
+    redirected,
 )
 from purejax_mgtopo.config import Experiment
 
@@ -61,6 +62,11 @@ class Step:
     def open_edges(self) -> Float[Array, "*batch N N-1"]:
         """The edges over which messages went: the rule's, but where the channel does not follow it."""
         return self.gates.opened if isinstance(self.redirected, tuple) else self.redirected
+
+    @property
+    def delivering(self) -> Gates:
+        """The rule's answers, the edges that delivered in their place where the channel does not follow it."""
+        return redirected(self.gates, self.redirected)
 
 
 class Team:

@@ -12,7 +12,7 @@ are zero, and stay out of every log-probability, entropy and rate. Per-edge quan
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.struct
@@ -127,6 +127,14 @@ class Gates:
         return self.decision if isinstance(self.later, tuple) else (self.decision + self.later) / 2
 
 
+def redirected(gates: Gates, edges: Float[Array, "*batch N N-1"] | tuple[()]) -> Gates:
+    """The rule's answer with the edges that deliver in its place, groups and all else besides them left out; the answer
+    itself where nothing is redirected."""
+    if isinstance(edges, tuple):
+        return gates
+    return replace(gates, decision=edges, aux=(), later=())
+
+
 @flax.struct.dataclass
 class InFlight:
     """Messages that were sent in the step before and arrive in this one."""
@@ -174,6 +182,11 @@ class Trajectory:
     def open_edges(self) -> Float[Array, "*lead N N-1"]:
         """The edges over which messages went: the rule's, but where the channel does not follow it."""
         return self.gates.opened if isinstance(self.redirected, tuple) else self.redirected
+
+    @property
+    def delivering(self) -> Gates:
+        """The rule's answers, the edges that delivered in their place where the channel does not follow it."""
+        return redirected(self.gates, self.redirected)
 
 
 @flax.struct.dataclass

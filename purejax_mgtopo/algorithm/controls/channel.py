@@ -10,7 +10,9 @@
 The first three leave the rule's edges alone and take the content away; who is silent still shows. The others leave the
 content and take the choice. A gain that survives ``shuffled`` is not communication. A control stands before the
 interpreter, so that neither loop, rule nor interpreter knows of it; a rule learns from its own decisions as ever, but
-what is recorded as open are the edges that delivered.
+what is recorded as open are the edges that delivered, and by these an interpreter learns and shows whom it hears. What
+was said over the first three it does not know again: rial's symbols are learned from, and attention is shown, as if all
+had been heard as it was sent.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.part import Heard, Interpreter, Moment, arriving
-from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes
+from purejax_mgtopo.algorithm.types import Edges, Gates, Mode, PyTree, Seen, Sizes, redirected
 from purejax_mgtopo.config import Experiment
 
 
@@ -105,18 +107,25 @@ class Own(Elsewhere):
 class Shuffled(Elsewhere):
     """Whoever is heard says what it says at the same step of another episode, of which nothing is learned.
 
-    While episodes are played another one is played beside each, and each hears the other; in a batch of transitions
-    the next one is heard. Where there is one alone, zeros are.
+    While episodes are played another one is played beside each, which is heard, and hears its own team as over a clear
+    channel; of more side by side each hears the next one, and the last its own team. In a batch of transitions each
+    hears the next one, and the last hears zeros. Either way content goes down a chain and never comes back to where it
+    was said. One alone hears zeros.
     """
 
     beside = 1
 
     def made_up(self, seen: Seen, mode: Mode) -> Seen:
-        """Everybody in another episode."""
-        if seen.observation.ndim < 3 or mode is Mode.IMAGINED:
+        """Everybody in the next episode."""
+        if seen.observation.ndim < 3 or len(seen.observation) == 1 or mode is Mode.IMAGINED:
             return _nothing(seen)
-        other = jax.lax.stop_gradient(seen)
-        return _with_content(other, lambda x: jnp.roll(x, 1, axis=0)[..., None, :, :])
+        learning = mode in (Mode.REPLAY, Mode.TARGET)
+
+        def following(x: Array) -> Array:
+            last = jnp.zeros_like(x[-1:]) if learning else x[-1:]
+            return jnp.concatenate([x[1:], last])[..., None, :, :]
+
+        return _with_content(jax.lax.stop_gradient(seen), following)
 
 
 class Constant(Elsewhere):
@@ -163,7 +172,7 @@ class Redirected(Interpreter, abc.ABC):
         if moment.mode is Mode.IMAGINED:
             return super().hear(params, acting, seen, gates, moment)  # type: ignore[safe-super]
         edges = self.instead(gates.opened, numbers)
-        delivering = arriving(replace(gates, decision=edges, later=()), seen)
+        delivering = arriving(redirected(gates, edges), seen)
         heard = super().hear(params, acting, seen, delivering, moment)  # type: ignore[safe-super]
         return heard._replace(edges=edges)
 

@@ -116,7 +116,7 @@ class GraphAttention(Interpreter):
         """How much each agent makes of each other in the second round, and of itself."""
         if self.edges is Edges.NEVER:
             return Shown()
-        graphs = self._graphs(arriving(trajectory.gates, seen))
+        graphs = self._graphs(arriving(trajectory.delivering, seen))
         return Shown(pairs={ATTENTION: self._rounds(params, seen, graphs)[1][..., 0, :]})
 
     def _graphs(self, gates: Gates) -> list[Float[Array, "*batch N N"]]:

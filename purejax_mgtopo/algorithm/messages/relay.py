@@ -179,7 +179,7 @@ class Relay(Interpreter):
         """How much each agent makes of each other's message."""
         if self.edges is Edges.NEVER:
             return Shown()
-        gates = arriving(trajectory.gates, seen)
+        gates = arriving(trajectory.delivering, seen)
         return Shown(pairs={ATTENTION: self.weights(params, seen.feature, seen.delivered, gates)})
 
     def _carried(self, params: PyTree, hidden: Array, told: Array, message: Array) -> Array:

@@ -201,7 +201,7 @@ class Rial(Interpreter):
         received = jnp.zeros((*seen.message.shape[:2], self.sizes.agents * self.symbols))
         received = jnp.concatenate([received, received[:1]])
         if self.latency:
-            decision = trajectory.gates.decision
+            decision = trajectory.delivering.decision
             edges = jnp.concatenate([decision, decision[-1:]])
             received = slots(before, Gates(edges, edges))
         return jnp.concatenate([trajectory.observation, received, before], axis=-1)

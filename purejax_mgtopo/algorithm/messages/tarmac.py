@@ -114,7 +114,7 @@ class TarMAC(Interpreter):
         """How much each agent makes of each message in the first round, its own too."""
         if self.edges is Edges.NEVER:
             return Shown()
-        gates = arriving(trajectory.gates, seen)
+        gates = arriving(trajectory.delivering, seen)
         weight = self.weights(params, seen.feature, seen.message, seen.delivered, gates)
         return Shown(pairs={ATTENTION: weight})
 

@@ -91,7 +91,7 @@ class Combined(Interpreter):
         del acting, value
         if self.edges is Edges.NEVER or not self.weight:
             return 0.0
-        heard = self.arriving(step.seen, step.gates)
+        heard = self.arriving(step.seen, step.delivering)
         variance = jnp.var(heard, axis=-1)
         # The root's derivative at zero is infinite: where nothing arrives.
         spread = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
