@@ -21,6 +21,7 @@ from mirrored import (
     RECIPE,
     ROOT,
     DiskStore,
+    FromTheStart,
     Paired,
     Recorded,
     check_equals_records,
@@ -104,6 +105,19 @@ def test_waves_are_one_run_whose_statistics_are_of_all_seeds(tmp_path: Path) -> 
     assert [row["_step"] for row in evaluations] == [102, 122]
     assert [row["5_seeds/total"] for row in evaluations] == [5, 5]
     assert [row["env_steps"] for row in evaluations] == [1500, 2000]
+
+
+@pytest.mark.parametrize("lanes", [5, 2])
+def test_curves_begin_with_the_untrained_team_in_however_many_waves(
+    tmp_path: Path, lanes: int
+) -> None:
+    config = small(seeds=5, lanes=lanes, **OFFLINE)
+    train(tmp_path, config, population=lambda config: FromTheStart(config, lanes=lanes))
+    run = program(tmp_path)
+    check_equals_records(tmp_path, run)
+    evaluations = [row for row in run.rows if "env_steps" in row]
+    assert [row["episode"] for row in evaluations] == [0, 20, 40]
+    assert [row["5_seeds/total"] for row in evaluations] == [5, 5, 5]
 
 
 @pytest.mark.quick_cases(1)
