@@ -117,7 +117,7 @@ class FitCommand(Command):
     def planned(self, task: str, method: str | None) -> Experiment:
         """What is asked, by another method: its preset lies beneath the flags, as that of the method asked for does."""
         asked = dataclasses.replace(self.experiment, task=task)
-        if method in (None, self.method):
+        if method is None:
             return asked
         bare = Experiment(task=task)
         beneath = flatten(bare if self.method is None else with_method(bare, self.method))
