@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import jax
@@ -44,6 +45,7 @@ def test_the_example_rule_is_short_and_runs(
         "learner.warmup_episodes": 8,
     }
     algorithm = Algorithm(override(Experiment(), small))
+    del sys.modules["my_module"]  # others' tests write modules of that name
     state = jax.jit(algorithm.init)(jax.random.key(0))
     state, measures, _ = jax.jit(algorithm.iterate)(state, algorithm.start_clock(), Both())
     assert np.isfinite(measures["critic_loss"])
