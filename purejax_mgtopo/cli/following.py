@@ -104,7 +104,8 @@ class FiguresCommand(Command):
     """What to write."""
     advantages: Annotated[int, arg(metavar="INT")] = 0
     """Episodes for which to draw, besides, what REINFORCE and the learned rule make of each step (Figures 4, right, and
-    5 of Zhang & Chen 2021): of each run whose rule judges every edge, the median seed. This starts JAX."""
+    5 of Zhang & Chen 2021): of each run whose rule judges every edge, the median seed; with all numbers as JSON beside
+    the picture. This starts JAX."""
     agent: Annotated[int, arg(metavar="INT")] = 0
     """The receiver whose advantages are drawn."""
     debug: Debug = False
@@ -148,23 +149,26 @@ class FiguresCommand(Command):
         from purejax_mgtopo.analysis.drawing import save_figure
         from purejax_mgtopo.cli.tables import note, say
         from purejax_mgtopo.records.files import spared
-        from purejax_mgtopo.report.analyses import draw_run
+        from purejax_mgtopo.report.analyses import judge_run
 
         drawn, problems, why = False, [], ""
         for method, data in runs:
             try:
-                figure = draw_run(data, method, self.advantages, self.agent)
+                judged = judge_run(data, method, self.advantages, self.agent)
             except (ConfigError, RunError) as error:
                 problems.append(f"{data.experiment.task}/{method} is left out: {error}")
                 why = why or f"no advantages are drawn: {error}"
                 continue
-            if figure is None:
+            if judged is None:
                 continue
             drawn = True
+            figure = judged.draw()
             name = f"advantages_{data.experiment.task}_{method}".replace("/", "_")
             for ending in dict.fromkeys(self.formats):
                 path = spared(home / f"{name.replace(', ', ',')}.{ending}")
                 say(f"figure  {save_figure(figure, path)}")
+            numbers = spared(home / f"{name.replace(', ', ',')}.json")
+            say(f"numbers {judged.write(numbers)}")
         for problem in problems:
             note(problem)
         if not drawn:

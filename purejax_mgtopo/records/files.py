@@ -118,10 +118,11 @@ def _raise(error: OSError) -> None:
 
 
 SOFTWARE = "purejax_mgtopo"
-"""What pictures and pages say that made them."""
+"""What pictures, pages and the numbers behind them say that made them."""
 _SIGNS = (
     f"Software\0{SOFTWARE}".encode(),
     f"/Creator ({SOFTWARE})".encode(),
+    f'{{"made by": "{SOFTWARE}"'.encode(),
     f"<dc:title>{SOFTWARE}</dc:title>".encode(),
     f'<meta name="generator" content="{SOFTWARE}">'.encode(),
     # Pages from before they named their maker.
@@ -130,7 +131,7 @@ _SIGNS = (
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether something lies at `path` that is no picture or page of ours; only those may be replaced."""
+    """Whether something lies at `path` that we did not draw or write as a page; only what we did may be replaced."""
     if not os.path.lexists(path):
         return False
     try:

@@ -7,8 +7,10 @@ RMSprop hides the first.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,8 @@ from purejax_mgtopo.algorithm.edges import drop_diagonal
 from purejax_mgtopo.algorithm.topology.meta import MetaState
 from purejax_mgtopo.algorithm.types import Both, Gates, Mode, PyTree, Trajectory
 from purejax_mgtopo.analysis.drawing import AS_IT_IS
-from purejax_mgtopo.errors import ConfigError
+from purejax_mgtopo.errors import ConfigError, RunError
+from purejax_mgtopo.records.files import SOFTWARE, strict_json, write_atomically
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import RunData
 from purejax_mgtopo.report.collect import standing_seeds
@@ -54,6 +57,16 @@ class Advantages:
         own = standardised(self.learned)
         constant = (own == 0).all(axis=0) | (shared == 0).all()
         return np.where(constant, np.nan, np.mean(shared * own, axis=0))
+
+    def told(self) -> dict[str, Any]:
+        """The same in plain values, for a file of JSON; seven digits, which is what single precision holds."""
+        short = np.vectorize(lambda value: float(f"{value:.7g}"), otypes=[float])
+        return {
+            "episode_seed": self.episode_seed,
+            "reinforce": short(self.reinforce).tolist(),
+            "learned": short(self.learned).tolist(),
+            "initial": short(self.initial).tolist(),
+        }
 
     def summary(self, agent: int = 0) -> LearnedAdvantage:
         """What the report shows: the lines of one receiver, the resemblance of all."""
@@ -166,10 +179,60 @@ def standardised(values: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ...
     return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
 
 
-def draw_run(data: RunData, method: str, episodes: int, agent: int = 0) -> Figure | None:
-    """`draw_advantages` of a run's median seed in its first `episodes` noise-free episodes.
+@dataclass(frozen=True)
+class JudgedRun:
+    """Judged episodes of one seed of a run, as a picture shows them and a file keeps them."""
 
-    `method` is what the run is called: of two that are both `meta` the picture must say which.
+    task: str
+    method: str
+    """What the run is called: of two that are both ``meta`` the picture must say which."""
+    agent: int
+    """The receiver that is shown."""
+    episodes: tuple[Advantages, ...]
+
+    def draw(self) -> Figure:
+        """The paper's Figure 4 (right), or 5, of these episodes; titled."""
+        title = f"{self.method} on {self.task}, seed {self.episodes[0].seed}"
+        return draw_advantages(self.episodes, self.agent, title=title)
+
+    def write(self, path: Path) -> Path:
+        """Write the numbers of all pairs as JSON, from which `read_judged` draws again. Raises OSError."""
+        document = {
+            "made by": SOFTWARE,
+            "task": self.task,
+            "method": self.method,
+            "agent": self.agent,
+            "seed": self.episodes[0].seed,
+            "episodes": [episode.told() for episode in self.episodes],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, strict_json(document).encode())
+        return path
+
+
+def read_judged(path: Path) -> JudgedRun:
+    """What `JudgedRun.write` wrote. Raises RunError for a file that is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        lines = ("reinforce", "learned", "initial")
+        episodes = tuple(
+            Advantages(
+                found["seed"],
+                one["episode_seed"],
+                *(np.asarray(one[line], float) for line in lines),
+            )
+            for one in found["episodes"]
+        )
+        return JudgedRun(found["task"], found["method"], found["agent"], episodes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} holds no advantages of `mgtopo figures --advantages`: {error!r}"
+        ) from error
+
+
+def judge_run(data: RunData, method: str, episodes: int, agent: int = 0) -> JudgedRun | None:
+    """The first `episodes` noise-free episodes of a run's median seed, judged.
+
     None where the run's rule judges no edge, or has left no networks of a finite seed. Raises ConfigError for an agent
     that the task does not have.
     """
@@ -187,13 +250,13 @@ def draw_run(data: RunData, method: str, episodes: int, agent: int = 0) -> Figur
         raise ConfigError(
             f"{data.experiment.task} has agents 0 to {algorithm.env.num_agents - 1}, no {agent}"
         )
-    judged = [
+    judged = (
         episode_advantages(
             algorithm, trained.of(seed), seed, number, precision=trained.means.precision
         )
         for number in range(episodes)
-    ]
-    return draw_advantages(judged, agent, title=f"{method} on {data.experiment.task}, seed {seed}")
+    )
+    return JudgedRun(data.experiment.task, method, agent, tuple(judged))
 
 
 def draw_advantages(

@@ -15,10 +15,16 @@ from purejax_mgtopo.algorithm.algorithm import Algorithm
 from purejax_mgtopo.algorithm.types import Both
 from purejax_mgtopo.cli import main as cli
 from purejax_mgtopo.config import Experiment, LearnerConfig, Means, MetaConfig, with_method
+from purejax_mgtopo.errors import RunError
 from purejax_mgtopo.records.record import CHECKPOINTS
 from purejax_mgtopo.records.run_data import load_run
 from purejax_mgtopo.report import episodes
-from purejax_mgtopo.report.analyses import draw_advantages, episode_advantages, standardised
+from purejax_mgtopo.report.analyses import (
+    draw_advantages,
+    episode_advantages,
+    read_judged,
+    standardised,
+)
 from purejax_mgtopo.report.collect import read_run, standing_seeds
 from purejax_mgtopo.report.model import Playback, Thing, Watched
 from purejax_mgtopo.report.page import playback_json
@@ -206,7 +212,23 @@ def test_advantages_are_drawn_of_the_median_seed(tmp_path, monkeypatch, capsys):
     picture = folder / "figures" / "advantages_navigation_N3_l3_slow.svg"
     assert f"slow on {task}, seed {seed}" in (text := picture.read_text())
     assert "REINFORCE" in text
-    assert str(picture) in capsys.readouterr().out
+    assert str(picture) in (said := capsys.readouterr().out)
+    numbers = picture.with_suffix(".json")
+    assert str(numbers) in said
+    again = read_judged(numbers)
+    assert (again.task, again.method, again.agent) == (task, "slow", 1)
+    for one, own in zip(again.episodes, judged, strict=True):
+        assert (one.seed, one.episode_seed) == (own.seed, own.episode_seed)
+        for name in ("reinforce", "learned", "initial"):
+            np.testing.assert_allclose(getattr(one, name), getattr(own, name), rtol=1e-6)
+    again.draw().savefig(tmp_path / "again.png")  # from its numbers alone
+    assert cli.main(words) == 0  # over its own files, not beside them
+    assert sorted(path.name for path in picture.parent.glob("adv*")) == [
+        numbers.name, picture.name,
+    ]  # fmt: skip
+    numbers.write_text("{}")
+    with pytest.raises(RunError, match="holds no advantages"):
+        read_judged(numbers)
 
 
 def test_advantages_that_nobody_has_are_refused_in_one_line(tmp_path, monkeypatch, capsys):

@@ -77,11 +77,11 @@ def test_advantages_end_with_what_was_in_the_way(
     def fails(*_: object) -> None:
         raise ConfigError("the task has agents 0 to 2, no 9")
 
-    monkeypatch.setattr(analyses, "draw_run", fails)
+    monkeypatch.setattr(analyses, "judge_run", fails)
     assert cli.main(drawing) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "mgtopo: error: no advantages are drawn: the task has agents 0 to 2, no 9"
-    monkeypatch.setattr(analyses, "draw_run", lambda *_: None)
+    monkeypatch.setattr(analyses, "judge_run", lambda *_: None)
     assert cli.main(drawing) == 1
     assert "of a rule that judges every edge" in capsys.readouterr().err
 
