@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -138,13 +139,18 @@ def judge(
 
 def initial_eta(algorithm: Algorithm, seed: int) -> PyTree:
     """The meta-parameters with which a seed starts."""
+    return _first_eta(algorithm, jax.random.key(seed))
 
-    # Compiled, so that all that eta does not depend on, the warm-up above all, falls away.
-    @jax.jit
-    def first(key: Key[Array, ""]) -> PyTree:
-        return algorithm.init(key).parts.rule.eta
 
-    return first(jax.random.key(seed))
+# Compiled, so that all that eta does not depend on, the warm-up above all, falls away.
+@partial(jax.jit, static_argnames=("algorithm",))
+def _first_eta(algorithm: Algorithm, key: Key[Array, ""]) -> PyTree:
+    return algorithm.init(key).parts.rule.eta
+
+
+@partial(jax.jit, static_argnames=("algorithm",))
+def _observed(algorithm: Algorithm, states: PyTree) -> Float[Array, "T+1 N O"]:
+    return jax.vmap(algorithm.env.observe)(states)
 
 
 def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
@@ -154,8 +160,7 @@ def as_trajectory(algorithm: Algorithm, episode: Episode) -> Trajectory:
     """
     steps = len(episode.masks)
     decision = drop_diagonal(jnp.asarray(episode.masks))
-    observe = jax.jit(jax.vmap(algorithm.env.observe))
-    observation = observe(jax.tree.map(jnp.asarray, episode.states))
+    observation = _observed(algorithm, jax.tree.map(jnp.asarray, episode.states))
     return Trajectory(
         observation=observation,
         feature=observation[:-1, :, :0],
