@@ -304,9 +304,9 @@ def _refuse_unless_resumable(folder: Path, episodes: int) -> None:
                 f"{folder} holds a finished run of {before:,} episodes, and no checkpoint of it is left to go on from: "
                 f"put them back, or begin a run of {episodes:,} in another folder"
             )
-        raise RunError(
-            f"{folder} holds a finished run; there is nothing to resume (episodes=N extends it to N)"
-        )
+        extends = lacks_its_end(folder / CHECKPOINTS, before + 1)  # where any is left
+        more = "episodes=N extends it to N" if extends else "no checkpoint of it is left to extend"
+        raise RunError(f"{folder} holds a finished run; there is nothing to resume ({more})")
     if found is Status.RUNNING:
         raise RunError(f"{folder} is in use by another mgtopo; wait for it, or stop it first")
 

@@ -246,6 +246,7 @@ def test_a_finished_run_that_keeps_no_checkpoints_says_what_it_lacks(
     if asked == LONG:
         assert "no checkpoint" in line and "put them back" in line and "extends it" not in line
     else:
-        assert "nothing to resume (--episodes N extends it to N)" in line
+        assert "nothing to resume" in line and "no checkpoint of it is left to extend" in line
+        assert "extends it" not in line
     same = of(SHORT, tmp_path / "same", {})
     assert rows(run) == rows(same) and status(run) is Status.FINISHED
