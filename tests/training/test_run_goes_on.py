@@ -128,7 +128,7 @@ def test_resuming_refuses_what_it_cannot_resume(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run"):
         resume(tmp_path / "nothing", reporter=Notes(), population=FakePopulation)
     train(small(), tmp_path / "a", reporter=Notes(), population=FakePopulation)
-    with pytest.raises(RunError, match="nothing to resume .episodes=N extends it to N"):
+    with pytest.raises(RunError, match="nothing to resume"):
         resume(tmp_path / "a", reporter=Notes(), population=FakePopulation)
 
 

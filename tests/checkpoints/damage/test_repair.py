@@ -52,7 +52,7 @@ def test_a_finished_run_makes_its_last_checkpoint_again(
     result = resume(run, reporter=Notes(), population=lambda config: silent_population)
     assert not result.interrupted and status(run) is Status.FINISHED
     same_run(silent_run, run)
-    with pytest.raises(RunError, match="nothing to resume"):
+    with pytest.raises(RunError, match="nothing to resume .episodes=N extends it to N"):
         resume(run, reporter=Notes(), population=lambda config: silent_population)
 
 
