@@ -24,6 +24,7 @@ from matplotlib.image import imread
 from overview import DATA, draw_overview
 
 from purejax_mgtopo.analysis.curves import draw_curves
+from purejax_mgtopo.analysis.drawing import save_figure
 from purejax_mgtopo.bench.scaling import draw as draw_scaling
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.records.run_data import load_run
@@ -73,6 +74,18 @@ def curves(name: str, *records: str, recipe: str = "", methods: Sequence[str] = 
     return Drawn(name, records, draw)
 
 
+def advantages(task: str) -> Drawn:
+    """Figure 5 of Zhang & Chen 2021, its first row Figure 4 (right): four episodes, one receiver, all its senders."""
+    numbers = f"paper/advantages/{task}.json"
+
+    def draw(path: Path) -> Path:
+        from purejax_mgtopo.report.analyses import read_judged  # which imports JAX
+
+        return save_figure(read_judged(RUNS / numbers).draw(), path)
+
+    return Drawn(f"paper/advantages/{task}.png", (numbers,), draw)
+
+
 def _scaling(path: Path) -> None:
     found = json.loads((RUNS / "bench/scaling.json").read_text(encoding="utf-8"))
     draw_scaling(found["scaling"], path)
@@ -100,6 +113,7 @@ PICTURES: tuple[Drawn | Kept, ...] = (
     Drawn("results.png", DATA, draw_overview),
     curves("quickstart/curves.png", "quickstart/records"),
     curves("paper/navigation_N3_l3.png", "paper/records/navigation_N3_l3"),
+    advantages("predator_prey_N6_l1"),
     curves("reference/reference_N2.png", "reference/records/reference_N2"),
     curves("reference_meta/curves.png", "reference_meta/records"),
     curves(
@@ -112,7 +126,9 @@ PICTURES: tuple[Drawn | Kept, ...] = (
     curves(
         "reference_right/priced.png",
         "reference_right/records",
-        methods=("none", "right", "full", "priced_reinforce", "priced_edge", "priced_steady"),
+        methods=(
+            "none", "right", "full", "priced_reinforce", "priced_edge", "priced_steady", "priced_meta",
+        ),
     ),
     curves(
         "reference_right/entropy.png",

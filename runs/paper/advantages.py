@@ -1,10 +1,10 @@
 """What eta makes of episodes, beside REINFORCE, counted too: Figures 4 (right) and 5 of Zhang & Chen 2021.
 
     python runs/paper/advantages.py RUN     # plays a run of `meta` that has its checkpoints; minutes
-    python runs/paper/advantages.py         # prints the table of what lies here, in a second
+    python runs/paper/advantages.py         # prints the tables of what lies here, in a second
 
-Numbers land beside this: `advantages.json`, four episodes of the median seed whole, which `python runs/figures.py
-paper/advantages` draws, and `resemblance.parquet`, a row for each seed, episode and pair of agents.
+Numbers land in `advantages/`: `TASK.json`, four episodes of the median seed whole, which `python runs/figures.py
+paper/advantages` draws, and `TASK.parquet`, a row for each seed, episode and pair of agents.
 """
 
 from __future__ import annotations
@@ -25,12 +25,10 @@ from purejax_mgtopo.report.analyses import (
     Advantages,
     episode_advantages,
     judge_run,
-    read_judged,
     standardised,
 )
 
-HOME = Path(__file__).resolve().parent
-WHOLE, COUNTED = "advantages.json", "resemblance.parquet"
+HOME = Path(__file__).resolve().parent / "advantages"
 WHOLE_EPISODES = 4
 
 
@@ -47,8 +45,8 @@ PAIRINGS = (
     Pairing("learned_reinforce", "learned eta and REINFORCE"),
     Pairing("initial_reinforce", "initial eta and REINFORCE: chance"),
     Pairing("learned_initial", "learned eta and initial eta"),
-    Pairing("learned_senders", "learned eta's, of two senders to one receiver"),
-    Pairing("initial_senders", "initial eta's, of two senders to one receiver"),
+    Pairing("learned_senders", "learned eta, a sender and the receiver's others (mean over these)"),
+    Pairing("initial_senders", "initial eta, the same"),
 )
 
 
@@ -123,20 +121,14 @@ def play(folder: Path, episodes: int, home: Path) -> None:
         "trained_episodes": str(trained.episode),
     }
     table = pyarrow.concat_tables(rows).replace_schema_metadata(told)
-    parquet.write_table(table, home / COUNTED, compression="zstd")
-    whole.write(home / WHOLE)
+    home.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table, home / f"{data.experiment.task}.parquet", compression="zstd")
+    whole.write(home / f"{data.experiment.task}.json")
 
 
-def draw(path: Path) -> None:
-    """The paper's Figure 5, whose first row is its Figure 4 (right): four episodes, one receiver, all its senders."""
-    from purejax_mgtopo.analysis.drawing import save_figure
-
-    save_figure(read_judged(HOME / WHOLE).draw(), path)
-
-
-def tell(home: Path = HOME) -> str:
-    """The table, in Markdown: a median over episodes and pairs for each seed, then over seeds."""
-    table = parquet.read_table(home / COUNTED)
+def tell(counts: Path) -> str:
+    """The table of one task, in Markdown: a median over episodes and pairs for each seed, then over seeds."""
+    table = parquet.read_table(counts)
     about = {key.decode(): word.decode() for key, word in table.schema.metadata.items()}
     seed = table["seed"].to_numpy()
     seeds = np.unique(seed)
@@ -179,9 +171,10 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     if asked.run is not None:
         play(asked.run, asked.episodes, asked.out)
-    if not (asked.out / COUNTED).exists():
+    found = sorted(asked.out.glob("*.parquet"))
+    if not found:
         parser.error("nothing has been counted yet: name a run that has its checkpoints")
-    print(tell(asked.out))
+    print("\n\n".join(map(tell, found)))
     return 0
 
 

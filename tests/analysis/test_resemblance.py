@@ -70,11 +70,23 @@ def test_the_table_counts_seeds_equally_and_leaves_constants_out(
     told = {"task": "t", "method": "m", "trained_episodes": "20000"}
     tables = [script.counted(judged(seed)) for seed in (0, 1)]
     table = pyarrow.concat_tables(tables).replace_schema_metadata(told)
-    parquet.write_table(table, tmp_path / script.COUNTED)
-    text = script.tell(tmp_path)
+    parquet.write_table(table, tmp_path / "t.parquet")
+    text = script.tell(tmp_path / "t.parquet")
     assert text.startswith("`m` on `t` after 20,000 episodes: 2 seeds, 1 episodes, 6 pairs.")
     values = [np.array(part["learned_reinforce"], float) for part in tables]
     middle = np.mean([np.nanmedian(part) for part in values])
     above = np.mean([np.mean(part[np.isfinite(part)] > 0.5) for part in values])
     row = next(line for line in text.splitlines() if "learned eta and REINFORCE" in line)
     assert f"| {middle:.2f} [" in row and f"| {above:.0%}".replace("%", " %") in row
+
+
+def test_the_page_says_what_was_counted(script) -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    tables = [
+        script.tell(script.HOME / f"{task}.parquet").splitlines()
+        for task in ("predator_prey_N6_l1", "navigation_N3_l3")
+    ]
+    for ours, theirs in zip(*(table[4:] for table in tables), strict=True):
+        says, *cells = [cell.strip() for cell in ours.strip("|").split("|")]
+        cells += [cell.strip() for cell in theirs.strip("|").split("|")][1:]
+        assert f"| {says} | {' | '.join(cells)} |" in page
