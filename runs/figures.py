@@ -113,6 +113,7 @@ PICTURES: tuple[Drawn | Kept, ...] = (
     Drawn("results.png", DATA, draw_overview),
     curves("quickstart/curves.png", "quickstart/records"),
     curves("paper/navigation_N3_l3.png", "paper/records/navigation_N3_l3"),
+    curves("paper/predator_prey_N3_l3.png", "paper/records/predator_prey_N3_l3"),
     advantages("predator_prey_N6_l1"),
     curves("reference/reference_N2.png", "reference/records/reference_N2"),
     curves("reference_meta/curves.png", "reference_meta/records"),
