@@ -49,8 +49,6 @@ def test_errors_of_the_library_name_no_flag_and_those_of_a_command_do(
     words = ["train", "--task", "toy_follow_holder", "--out", str(tmp_path / "run")]
     assert main(words) == 1
     assert "choose another folder (--out), or move" in capsys.readouterr().err
-    assert main(["resume", str(tmp_path / "run")]) == 1
-    assert "(--episodes N extends it to N)" in capsys.readouterr().err
 
 
 def test_no_other_error_of_the_library_names_a_flag() -> None:

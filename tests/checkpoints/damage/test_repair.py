@@ -54,6 +54,8 @@ def test_a_finished_run_makes_its_last_checkpoint_again(
     same_run(silent_run, run)
     with pytest.raises(RunError, match="nothing to resume .episodes=N extends it to N"):
         resume(run, reporter=Notes(), population=lambda config: silent_population)
+    assert cli.main(["resume", str(run)]) == 1
+    assert "nothing to resume (--episodes N extends it to N)" in capsys.readouterr().err
 
 
 def test_a_last_checkpoint_that_nobody_knows_to_be_durable_is_made_so(
