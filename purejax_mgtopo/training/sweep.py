@@ -75,7 +75,7 @@ def sweep(
     runs = recipe.chosen(whole, tasks, methods)
     states = {run.name: _state(run, folder) for run in runs}
     _check_files([run for run in runs if states[run.name] is not Status.FINISHED])
-    _describe(recipe, folder, whole, command)
+    _describe(recipe, folder, whole, {run.folder for run in runs}, command)
     done: list[RecipeRun] = []
     interrupted: RunResult | None = None
     unsaved: list[str] = []
@@ -152,8 +152,17 @@ def _work(runs: Sequence[RecipeRun], states: Mapping[str, Status]) -> int:
     return sum(experiment.seeds * experiment.episodes for experiment in waiting)
 
 
-def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: str | None) -> None:
-    """What the sweep asks and consists of, beside its results: a report begins with it."""
+def _describe(
+    recipe: Recipe,
+    folder: Path,
+    runs: Sequence[RecipeRun],
+    asked: Collection[Path],
+    command: str | None,
+) -> None:
+    """What the sweep asks and consists of, beside its results: a report begins with it.
+
+    Beside each run of the recipe stands whether it was ever asked for here, as a part of it may be.
+    """
     if processes.index():
         return
     if (folder / SWEEP).exists() and not _is_ours(folder / SWEEP):
@@ -163,6 +172,9 @@ def _describe(recipe: Recipe, folder: Path, runs: Sequence[RecipeRun], command: 
         "command": command_line() if command is None else command,
         **described(recipe, runs),
     }
+    before = _asked(folder / SWEEP)
+    for run in document["runs"]:
+        run["asked"] = Path(run["folder"]) in asked or run["folder"] in before
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SWEEP, strict_json(document, indent=2).encode())
@@ -192,15 +204,23 @@ def question_of(folder: Path) -> str | None:
 
 
 def not_begun(folder: Path) -> dict[Path, tuple[int, int]]:
-    """The sweeps at or beneath `folder` of which runs have not been begun: how many, and of how many."""
+    """The sweeps at or beneath `folder` that lack runs which were asked for: how many, and of how many."""
     found = {}
     for path in sorted(folder.rglob(SWEEP)):
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-            listed = json.loads(path.read_text(encoding="utf-8-sig"))["runs"]
-            absent = [run for run in listed if status(path.parent / run["folder"]) is Status.ABSENT]
+            listed = _asked(path)
+            absent = [run for run in listed if status(path.parent / run) is Status.ABSENT]
             if absent:
                 found[path.parent] = (len(absent), len(listed))
     return found
+
+
+def _asked(path: Path) -> list[str]:
+    """The folders of the runs that calls of a sweep have asked for; older descriptions do not tell: then of all."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
+        listed = json.loads(path.read_text(encoding="utf-8-sig"))["runs"]
+        return [run["folder"] for run in listed if run.get("asked", True)]
+    return []
 
 
 def _written(path: Path, key: str) -> str:

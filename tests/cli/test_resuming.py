@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -122,6 +123,25 @@ def test_runs_that_were_never_begun_are_told_of(
     capsys.readouterr()
     assert resumed(recipe) == 1
     assert "begun:" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_jax")
+def test_runs_that_nobody_asked_for_are_not_missed(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = recipe / "results"
+    words = ["sweep", str(recipe), "--wandb", "off", "--no-cache", "--methods"]
+    with stand_ins(population=stopping(0)):
+        assert main([*words, "none"]) == running.INTERRUPTED
+    capsys.readouterr()
+    assert resumed(recipe) == 0
+    assert "begun" not in capsys.readouterr().err
+    with stand_ins(population=FakePopulation):
+        assert main([*words, "meta"]) == 0  # another part: both have been asked for now
+    shutil.rmtree(results / "toy_public" / "none")
+    capsys.readouterr()
+    assert resumed(recipe) == 1
+    assert f"1 of the 2 runs in {results} have not been begun" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
