@@ -210,6 +210,23 @@ def test_figure_3_compares_the_rules_that_were_learned_for_it(figure3) -> None:
     assert named["online"].learning_rate > 0 and named["random"].learning_rate == 0
 
 
+def test_figure_3_of_other_tasks_asks_the_same_of_them(figure3) -> None:
+    tasks = ("navigation_N3_l3", "predator_prey_N3_l3")
+    figure3.finished = set(tasks)
+    assert figure3.main(["--early", "10", "--late", "20", "--tasks", *tasks]) == 0
+    first, *_, second, _ = figure3.calls
+    assert load_recipe(Path(first[1])).tasks == load_recipe(Path(second[1])).tasks == tasks
+    assert Path(second[1]).parent.name == "_".join(["10_20", *tasks])
+    papers, own = load_recipe(figure3.HOME), load_recipe(Path(second[1]))
+    for old, new in zip(papers.claims, own.claims, strict=True):
+        words = [old.says, *old.tasks]
+        for paper, other in zip(papers.tasks, tasks, strict=True):
+            words = [word.replace(paper, other) for word in words]
+        assert [new.says, *new.tasks] == words and new.beats == old.beats
+    starts = {run.config.experiment.meta.start for run in own.runs()} - {""}
+    assert {Path(start).read_text().split("/")[-2] for start in starts} == set(tasks)
+
+
 def test_figure_3_takes_no_eta_that_is_half_learned(figure3) -> None:
     """A scheduler's request to stop ends a sweep well, and not at its end."""
     figure3.finished = {"navigation_N6_l6"}
