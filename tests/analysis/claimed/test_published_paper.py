@@ -31,7 +31,7 @@ def shown(found: Interval) -> str:
 def test_rows_of_figure_2(task: str) -> None:
     found = {run.name: load_run(run) for run in find_runs([FOLDER / "records" / task])}
     runs = {name: found[name] for name in load_recipe(FOLDER).methods if name in found}
-    assert len(runs) >= 4
+    assert len(runs) == 5
     returns = {name: np.asarray(run.final.return_sampled, float) for name, run in runs.items()}
     rivals = [name for name in runs if name != "meta"]
     for name, run in runs.items():
