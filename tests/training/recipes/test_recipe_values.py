@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import shutil
@@ -18,7 +19,7 @@ from purejax_mgtopo.cli.main import main
 from purejax_mgtopo.errors import ConfigError
 from purejax_mgtopo.records.record import Status, read_config, status
 from purejax_mgtopo.records.run_data import load_run
-from purejax_mgtopo.training.recipe import load_recipe, parse_recipe, parse_setting
+from purejax_mgtopo.training.recipe import Recipe, load_recipe, parse_recipe, parse_setting
 from purejax_mgtopo.training.run import resume
 
 ROOT = Path(__file__).parents[3]
@@ -232,6 +233,23 @@ def test_figure_3_takes_no_eta_that_is_half_learned(figure3) -> None:
     figure3.finished = {"navigation_N6_l6"}
     assert figure3.main(["--early", "10", "--late", "20"]) == 1
     assert [call[0] for call in figure3.calls] == ["sweep", "export", "export"]
+
+
+def test_figure_4_where_topology_matters_changes_the_same_settings() -> None:
+    folder = ROOT / "runs" / "paper_ablation"
+    papers, own = load_recipe(folder), load_recipe(folder / "reference.toml")
+
+    def apart(recipe: Recipe) -> dict[str, object]:
+        """Each method's settings but for the task and the length."""
+        found = {run.method: run.config.experiment for run in recipe.runs()}
+        return {
+            name: dataclasses.replace(each, task="toy_public", seeds=1, episodes=500)
+            for name, each in found.items()
+        }
+
+    assert apart(own) == apart(papers) and own.methods == papers.methods
+    claims = [[(each.method, each.beats) for each in recipe.claims] for recipe in (papers, own)]
+    assert claims[0] == claims[1]
 
 
 def test_the_papers_claims_can_all_hold_but_for_the_order_of_one_task() -> None:
