@@ -215,6 +215,11 @@ CRITICS = _table(
         "a graph network that does not know the agents' order (PIC, Liu et al. 2019)",
         f"{_CRITICS}.pic:PermutationInvariantCritic",
     ),
+    AxisEntry(
+        "factored",
+        "a value of the state and one of each agent's action, added up (FACMAC, Peng et al. 2021)",
+        f"{_CRITICS}.factored:FactoredCritic",
+    ),
 )
 
 TASKS: dict[str, AxisEntry] = {}

@@ -1,0 +1,86 @@
+"""The factored critic: by loops, additive in the agents' actions, and one agent's action replaced at a time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_cases import jit, scattered, sizes, small
+
+from purejax_mgtopo import methods
+
+AGENTS, WIDTH, BATCH = 4, 3, 5
+
+
+def made(name="factored"):
+    critic = methods.load(methods.CRITICS, name)(small("full"), sizes(AGENTS, WIDTH))
+    return critic, scattered(jit(critic.init)(jax.random.key(0)), 1)
+
+
+def drawn(seed=2):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(BATCH, AGENTS, w)).astype(np.float32) for w in (WIDTH, 2, 2))
+
+
+def layers(net, row):
+    """A perceptron of two hidden layers."""
+    for name in ("Dense_0", "Dense_1"):
+        row = np.maximum(row @ net[name]["kernel"] + net[name]["bias"], 0)
+    return (row @ net["Dense_2"]["kernel"] + net["Dense_2"]["bias"])[0]
+
+
+def by_hand(params, observation, action):
+    """``V(o) + sum_i U(o_i, a_i, i)``, with one network U for all."""
+    net = params["params"]
+    total = layers(net["state"], np.concatenate(list(observation)))
+    for i, (seen, done) in enumerate(zip(observation, action, strict=True)):
+        total += layers(net["own"], np.concatenate([seen, done, np.eye(AGENTS)[i]]))
+    return float(total)
+
+
+def test_it_equals_the_definition_agent_by_agent():
+    critic, params = made()
+    observation, action, proposal = drawn()
+    value = jit(critic.value)(params, observation, action)
+    host = jax.tree.map(np.asarray, params)
+    expected = [by_hand(host, o, a) for o, a in zip(observation, action, strict=True)]
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert np.std(expected) > 1e-3
+    counterfactual = np.asarray(jit(critic.counterfactual)(params, observation, action, proposal))
+    assert counterfactual.shape == (AGENTS, BATCH)
+    for i in range(AGENTS):
+        replaced = action.copy()
+        replaced[:, i] = proposal[:, i]
+        expected = [by_hand(host, o, a) for o, a in zip(observation, replaced, strict=True)]
+        np.testing.assert_allclose(counterfactual[i], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "apart"), [("factored", True), ("mlp", False), ("pic", False)])
+def test_what_one_agent_does_changes_nothing_of_what_another_s_action_is_worth(name, apart):
+    critic, params = made(name)
+    observation, action, proposal = drawn()
+    one, both = proposal.copy(), proposal.copy()
+    one[:, 1:] = action[:, 1:]
+    both[:, 2:] = action[:, 2:]
+    other = action.copy()
+    other[:, 1] = proposal[:, 1]
+    worth = [jit(critic.value)(params, observation, a) for a in (one, action, both, other)]
+    gains = np.asarray(worth[0] - worth[1]), np.asarray(worth[2] - worth[3])
+    assert np.abs(gains[0]).max() > 1e-3
+    assert np.allclose(*gains, rtol=1e-4, atol=1e-6) == apart
+
+
+def test_an_action_is_judged_by_what_its_agent_sees_alone():
+    """Its slope; the state's part sees all, so that what others see is worth something too."""
+    critic, params = made()
+    observation, action, _ = (jnp.asarray(x) for x in drawn())
+    moved = observation.at[:, 1].add(1.0)
+
+    def slope(observation):
+        return jax.grad(lambda a: jnp.sum(critic.value(params, observation, a)))(action)
+
+    before, after = slope(observation), slope(moved)
+    assert np.all(np.abs(before).sum((0, 2)) > 0)
+    same = np.isclose(before, after).all((0, 2))
+    np.testing.assert_array_equal(same, [True, False, True, True])
+    values = critic.value(params, observation, action), critic.value(params, moved, action)
+    assert not np.allclose(*values)
