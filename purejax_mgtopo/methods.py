@@ -217,7 +217,7 @@ CRITICS = _table(
     ),
     AxisEntry(
         "factored",
-        "a value of the state and one of each agent's action, added up (FACMAC, Peng et al. 2021)",
+        "values of the state, of each agent's action and of pairs, added up (after FACMAC, Peng et al. 2021)",
         f"{_CRITICS}.factored:FactoredCritic",
     ),
 )

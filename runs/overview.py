@@ -39,6 +39,7 @@ DATA = (
 TASK_COLOURS = {
     "the paper's settings": ("#7f7f7f", "s"),
     "three changed, twice the updates": ("#E69F00", "D"),
+    "and a factored critic": ("#0072B2", "^"),
 }
 _THREE = "reference_right/records/reference_N3"
 RIGHT_RUNS = {
@@ -151,14 +152,16 @@ def _evaluated(table: Path, methods: Sequence[str]) -> tuple[Group, ...]:
 
 
 def _learner(runs: Path) -> tuple[Group, ...]:
-    """Scores of `none` on the paper's tasks, at its settings and, where they were run, at the improved ones."""
-    before, after = TASK_COLOURS
+    """Scores of `none` on the paper's tasks: at its settings and, where they were run, at the improved ones, and with
+    a factored critic besides."""
+    before, *changed = TASK_COLOURS
     measured = json.loads((runs / "paper/base_learner.json").read_text(encoding="utf-8"))["tasks"]
     groups = []
     for task, told in measured.items():
         groups.append(Group(task, normalised_score(task, told["returns"]), before))
-        for improved in _finals(runs / "learner/records" / task, ("improved",)):
-            groups.append(Group(task, normalised_score(task, improved.values), after))
+        for series, method in zip(changed, ("improved", "factored"), strict=True):
+            for found in _finals(runs / "learner/records" / task, (method,)):
+                groups.append(Group(task, normalised_score(task, found.values), series))
     return tuple(groups)
 
 
@@ -166,10 +169,14 @@ def draw(shown: Sequence[Panel]) -> Figure:
     """The panels one below the other: narrow, to be read on a phone."""
     rows = [list(dict.fromkeys(group.row for group in panel.groups)) for panel in shown]
     looks = {name: (colour, mark) for name, (colour, _, mark) in styles(_methods(shown)).items()}
-    figure = Figure(figsize=(4.8, 0.21 * sum(map(len, rows)) + 1.05 * len(shown)))
+    heights = [
+        len(names) * max(1.0, 0.6 * len(_series(panel)))
+        for names, panel in zip(rows, shown, strict=True)
+    ]
+    figure = Figure(figsize=(4.8, 0.21 * sum(heights) + 1.05 * len(shown)))
     figure.set_layout_engine("constrained", h_pad=0.06)
     FigureCanvasAgg(figure)
-    ratios = [len(names) + 1.6 for names in rows]
+    ratios = [height + 1.6 for height in heights]
     places = figure.subplots(len(shown), 1, height_ratios=ratios, squeeze=False)[:, 0]
     for axes, panel, names in zip(places, shown, rows, strict=True):
         axes.set_title(panel.title, fontsize=9.5, loc="left")
@@ -187,6 +194,11 @@ def draw(shown: Sequence[Panel]) -> Figure:
     return figure
 
 
+def _series(panel: Panel) -> list[str]:
+    """The marks of a row, one for each, in order of appearance."""
+    return list(dict.fromkeys(group.series for group in panel.groups))
+
+
 def _methods(shown: Sequence[Panel]) -> list[str]:
     """Methods in order of appearance, so that one looks alike in all panels."""
     names = [group.row for panel in shown for group in panel.groups if not group.series]
@@ -196,10 +208,10 @@ def _methods(shown: Sequence[Panel]) -> list[str]:
 def _draw_groups(
     axes: Axes, panel: Panel, names: Sequence[str], looks: dict[str, tuple[str, str]]
 ) -> None:
-    series = list(dict.fromkeys(group.series for group in panel.groups))
+    series, labelled = _series(panel), set[str]()
     for group in panel.groups:
         colour, mark = looks[group.series or group.row]
-        shift = 0.4 * (series.index(group.series) - (len(series) - 1) / 2)
+        shift = 0.8 / max(2, len(series)) * (series.index(group.series) - (len(series) - 1) / 2)
         y, found = names.index(group.row) + shift, group.interval
         axes.plot(
             [found.low, found.high], [y, y], color=colour, alpha=0.3, linewidth=6,
@@ -208,8 +220,9 @@ def _draw_groups(
         axes.plot(group.values, np.full(len(group.values), y), ".", color=colour, markersize=4)
         axes.plot(
             found.point, y, mark, color=colour, markersize=6.5, markeredgecolor="white",
-            markeredgewidth=0.8, label=group.series if group.row == names[0] else None,
+            markeredgewidth=0.8, label=None if group.series in labelled else group.series or None,
         )  # fmt: skip
+        labelled.add(group.series)
 
 
 def _draw_marks(axes: Axes, panel: Panel) -> None:
