@@ -4,21 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import jit, scattered, sizes, small
+from core_cases import jit, sizes, small
+from critic_cases import AGENTS, WIDTH, check_definition, drawn, made
 
 from purejax_mgtopo import methods
-
-AGENTS, WIDTH, BATCH = 4, 3, 5
-
-
-def made(name="factored"):
-    critic = methods.load(methods.CRITICS, name)(small("full"), sizes(AGENTS, WIDTH))
-    return critic, scattered(jit(critic.init)(jax.random.key(0)), 1)
-
-
-def drawn(seed=2):
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=(BATCH, AGENTS, w)).astype(np.float32) for w in (WIDTH, 2, 2))
 
 
 def layers(net, row):
@@ -45,20 +34,7 @@ def by_hand(params, observation, action):
 
 
 def test_it_equals_the_definition_agent_by_agent():
-    critic, params = made()
-    observation, action, proposal = drawn()
-    value = jit(critic.value)(params, observation, action)
-    host = jax.tree.map(np.asarray, params)
-    expected = [by_hand(host, o, a) for o, a in zip(observation, action, strict=True)]
-    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    assert np.std(expected) > 1e-3
-    counterfactual = np.asarray(jit(critic.counterfactual)(params, observation, action, proposal))
-    assert counterfactual.shape == (AGENTS, BATCH)
-    for i in range(AGENTS):
-        replaced = action.copy()
-        replaced[:, i] = proposal[:, i]
-        expected = [by_hand(host, o, a) for o, a in zip(observation, replaced, strict=True)]
-        np.testing.assert_allclose(counterfactual[i], expected, rtol=1e-5, atol=1e-6)
+    check_definition("factored", by_hand)
 
 
 @pytest.mark.parametrize(("name", "apart"), [("factored", True), ("mlp", False), ("pic", False)])
@@ -78,7 +54,7 @@ def test_what_one_agent_does_changes_nothing_of_what_another_s_action_is_worth(n
 
 def test_what_others_see_changes_what_an_action_is_worth():
     """Or nobody would gain by hearing of it: a policy follows the slope of an action's worth."""
-    critic, params = made()
+    critic, params = made("factored")
     observation, action, _ = (jnp.asarray(x) for x in drawn())
 
     @jax.jit

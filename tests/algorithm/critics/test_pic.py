@@ -4,21 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_cases import jit, scattered, sizes, small
-
-from purejax_mgtopo import methods
-
-AGENTS, WIDTH, BATCH = 4, 3, 5
-
-
-def made(name="pic"):
-    critic = methods.load(methods.CRITICS, name)(small("full"), sizes(AGENTS, WIDTH))
-    return critic, scattered(jit(critic.init)(jax.random.key(0)), 1)
-
-
-def drawn(seed=2):
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=(BATCH, AGENTS, w)).astype(np.float32) for w in (WIDTH, 2, 2))
+from core_cases import jit
+from critic_cases import AGENTS, check_definition, drawn, made
 
 
 def by_hand(params, observation, action):
@@ -42,20 +29,7 @@ def by_hand(params, observation, action):
 
 
 def test_it_equals_the_definition_agent_by_agent():
-    critic, params = made()
-    observation, action, proposal = drawn()
-    value = jit(critic.value)(params, observation, action)
-    host = jax.tree.map(np.asarray, params)
-    expected = [by_hand(host, o, a) for o, a in zip(observation, action, strict=True)]
-    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    assert np.std(expected) > 1e-3
-    counterfactual = np.asarray(jit(critic.counterfactual)(params, observation, action, proposal))
-    assert counterfactual.shape == (AGENTS, BATCH)
-    for i in range(AGENTS):
-        replaced = action.copy()
-        replaced[:, i] = proposal[:, i]
-        expected = [by_hand(host, o, a) for o, a in zip(observation, replaced, strict=True)]
-        np.testing.assert_allclose(counterfactual[i], expected, rtol=1e-5, atol=1e-6)
+    check_definition("pic", by_hand)
 
 
 @pytest.mark.parametrize(("name", "invariant"), [("pic", True), ("mlp", False)])
@@ -69,7 +43,7 @@ def test_the_agents_order_matters_to_the_papers_critic_alone(name, invariant):
 
 
 def test_derivatives_reach_every_agents_action():
-    critic, params = made()
+    critic, params = made("pic")
     observation, action, _ = (jnp.asarray(x) for x in drawn())
     slope = jax.grad(lambda a: jnp.sum(critic.value(params, observation, a)))(action)
     assert np.all(np.abs(slope).sum((0, 2)) > 0)
