@@ -207,8 +207,8 @@ def not_begun(folder: Path) -> dict[Path, tuple[int, int]]:
     """The sweeps at or beneath `folder` that lack runs which were asked for: how many, and of how many."""
     found = {}
     for path in sorted(folder.rglob(SWEEP)):
-        with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-            listed = _asked(path)
+        listed = _asked(path)
+        with contextlib.suppress(OSError, ValueError):  # names that no folder can have, in a file not ours
             absent = [run for run in listed if status(path.parent / run) is Status.ABSENT]
             if absent:
                 found[path.parent] = (len(absent), len(listed))
@@ -219,7 +219,7 @@ def _asked(path: Path) -> list[str]:
     """The folders of the runs that calls of a sweep have asked for; older descriptions do not tell: then of all."""
     with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
         listed = json.loads(path.read_text(encoding="utf-8-sig"))["runs"]
-        return [run["folder"] for run in listed if run.get("asked", True)]
+        return [str(run["folder"]) for run in listed if run.get("asked", True)]
     return []
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from purejax_mgtopo.algorithm.critics.network import NetworkCritic
-from purejax_mgtopo.algorithm.kernels.stored import relu
+from purejax_mgtopo.algorithm.kernels.stored import relu, summed_in
 from purejax_mgtopo.algorithm.networks import MLP, SMALL_OUTPUT, Dense
 from purejax_mgtopo.algorithm.types import Sizes
 from purejax_mgtopo.config import Experiment
@@ -74,7 +74,8 @@ class FactoredNetwork(nn.Module):
         one, other = self.acting(acts), self.seeing(sees)
         apart = 1 - jnp.eye(agents, dtype=one.dtype)
         # One other at a time: a sum over all at once, written as such, takes longer on a CPU.
-        joint = jnp.zeros_like(one)
+        joint = jnp.zeros_like(one, dtype=summed_in(one))
         for j in range(agents):
             joint += relu(one + other[..., j : j + 1, :]) * apart[:, j, None]
-        return (self.own(acts) + self.pair(joint / max(agents - 1, 1)))[..., 0]
+        pairs = self.pair((joint / max(agents - 1, 1)).astype(one.dtype))
+        return (self.own(acts) + pairs)[..., 0]

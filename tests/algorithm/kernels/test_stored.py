@@ -135,7 +135,13 @@ def test_only_where_asked_are_weights_rounded_and_never_biases() -> None:
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("method", "target"),
-    [("meta", "cpu"), ("stgs", "gpu"), ("ic3net", "gpu"), ("none+gat+pic", "gpu")],
+    [
+        ("meta", "cpu"),
+        ("stgs", "gpu"),
+        ("ic3net", "gpu"),
+        ("none+gat+pic", "gpu"),
+        ("none+lstm+factored", "gpu"),
+    ],
 )
 def test_a_state_stays_of_float32_whatever_is_stored(method: str, target: str) -> None:
     """Shapes and types alone: nothing is compiled."""

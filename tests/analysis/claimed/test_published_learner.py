@@ -7,21 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from claimed_cases import shown
 
 from purejax_mgtopo import load_run
 from purejax_mgtopo.analysis.normalised import normalised_score
-from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.training.recipe import load_recipe
 
 RUNS = Path(__file__).parents[3] / "runs"
 
 
-def shown(found: Interval, digits: int) -> str:
-    return f"{found.point:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-
-
 def scored(task: str, returns: object) -> str:
-    return shown(stratified_bootstrap([normalised_score(task, np.asarray(returns, float))]), 2)
+    return shown(stratified_bootstrap([normalised_score(task, np.asarray(returns, float))]))
 
 
 def cells_of(folder: Path) -> list[str]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from claimed_cases import shown
 
 from purejax_mgtopo import load_run
 from purejax_mgtopo.analysis.judging import ahead
 from purejax_mgtopo.analysis.normalised import normalised_score
-from purejax_mgtopo.analysis.statistics import Interval, stratified_bootstrap
+from purejax_mgtopo.analysis.statistics import stratified_bootstrap
 from purejax_mgtopo.records.record import find_runs
 from purejax_mgtopo.training.recipe import load_recipe
 
@@ -21,10 +22,6 @@ TASKS = ("navigation_N3_l3", "predator_prey_N3_l3")
 
 def page() -> str:
     return (FOLDER / "README.md").read_text(encoding="utf-8")
-
-
-def shown(found: Interval) -> str:
-    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 @pytest.mark.parametrize("task", TASKS)
