@@ -208,9 +208,8 @@ def not_begun(folder: Path) -> dict[Path, tuple[int, int]]:
     found = {}
     for path in sorted(folder.rglob(SWEEP)):
         listed = _asked(path)
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # names that no folder can have, in a file not ours
+        # A file that is not ours may hold names that no folder can have.
+        with contextlib.suppress(OSError, ValueError):
             absent = [run for run in listed if status(path.parent / run) is Status.ABSENT]
             if absent:
                 found[path.parent] = (len(absent), len(listed))
